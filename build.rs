@@ -1,0 +1,14 @@
+//! Compiles `proto/` into Rust with a compiler in Rust: nobody needs protoc.
+
+use std::{error::Error, path::Path};
+
+const PROTOS: [&str; 1] = ["proto/services.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for proto in PROTOS {
+        println!("cargo:rerun-if-changed={proto}");
+    }
+    let descriptors = protox::compile(PROTOS, [Path::new("proto")])?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    Ok(())
+}

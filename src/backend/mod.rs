@@ -1,0 +1,13 @@
+//! The reference backend: a small, honest model of a taxi platform, made to be broken.
+//!
+//! Tiers: `api` (HTTP, JSON) may call `orchestration` and `core`; `orchestration` may call `core`;
+//! `core` owns data in `storage` and never calls another service. Imports `base` and `world` only.
+
+pub mod boot;
+pub mod platform;
+
+/// Messages between the services, from `proto/`.
+#[allow(missing_docs, clippy::pedantic)]
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/robotcity.rs"));
+}

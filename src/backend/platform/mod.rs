@@ -1,0 +1,3 @@
+//! What every service stands on: RPC, discovery, tokens, unique ids. Shared by both worlds.
+
+pub mod rpc;

@@ -1,0 +1,11 @@
+//! Words that every layer shares: time, random streams, places, ids, names, files. No clock.
+
+pub mod dist;
+pub mod file;
+pub mod id;
+pub mod name;
+pub mod place;
+pub mod rng;
+pub mod span;
+pub mod suggest;
+pub mod time;

@@ -1,0 +1,29 @@
+//! "Did you mean": the nearest known word to one that is not known.
+
+/// The known word nearest to `word`, if one is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The end of an error about an unknown word: a suggestion, and all that is known.
+pub fn must_be_one_of<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let all: Vec<&str> = known.clone().into_iter().collect();
+    let hint = nearest(word, known).map(|near| format!("did you mean `{near}`? "));
+    format!("{}must be one of {}", hint.unwrap_or_default(), all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_what_was_meant_and_nothing_else() {
+        assert_eq!(nearest("latancy", ["kill", "latency"]), Some("latency"));
+        assert_eq!(nearest("umbrella", ["kill", "latency"]), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! How faults reach their victims. `run` hands in an implementation for the world and the target.
+
+use std::{fmt, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::base::name::NodeName;
+
+/// The way from one node to another; `robots` is the name of all robots together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkName {
+    /// Who dials.
+    pub from: NodeName,
+    /// Who is dialled.
+    pub to: NodeName,
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)
+    }
+}
+
+/// What is wrong with a link, in both directions unless it says otherwise; Toxiproxy's words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Toxic {
+    /// Each chunk is held back, in each direction, for `latency_ms` ± `jitter_ms` (uniform); the
+    /// order is kept.
+    Latency {
+        /// Mean in milliseconds.
+        latency_ms: u64,
+        /// Half width of the uniform jitter in milliseconds.
+        jitter_ms: u64,
+    },
+    /// Nothing passes; connections stay open. New ones are accepted and stall.
+    BlackHole,
+    /// Connections are reset, and new ones refused after the accept.
+    Reset,
+}
+
+/// A victim could not be reached or did not do as told.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{victim}: {why}")]
+pub struct ProviderError {
+    /// Node or link.
+    pub victim: String,
+    /// What happened, and what to do.
+    pub why: String,
+}
+
+/// Reaches the nodes and links of a target.
+pub trait Provider {
+    /// Every node that a plan may name.
+    fn nodes(&self) -> Vec<NodeName>;
+
+    /// Every link that a plan may name (dialler to dialled).
+    fn links(&self) -> Vec<LinkName>;
+
+    /// Kills a node at once (SIGKILL): nothing of it runs on. Resolves when it is gone; the text is
+    /// what was measured.
+    fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Starts a killed node again. Resolves when it is healthy; the text is what was measured.
+    fn start<'a>(&'a self, node: &'a NodeName)
+    -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.
+    fn impair<'a>(
+        &'a self,
+        link: &'a LinkName,
+        toxics: &'a [Toxic],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
+
+    /// The round trip over a link right now, through whatever is wrong with it.
+    fn round_trip<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>>;
+}

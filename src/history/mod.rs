@@ -1,0 +1,6 @@
+//! The append-only record of a run: ops, faults, phases. Everything that judges or draws reads this.
+
+pub mod answer;
+pub mod declares;
+pub mod op;
+pub mod record;

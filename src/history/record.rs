@@ -1,0 +1,149 @@
+//! The records of a history: one JSON object a line.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{declares::Declares, op::Op};
+use crate::base::{name::NodeName, time::Time};
+
+/// The version of the format; raised when a reader would misread.
+pub const SCHEMA: u32 = 1;
+
+/// One line of a history, told apart by `type`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    /// The first line: what ran.
+    Run(Box<Header>),
+    /// The run went on to its next part.
+    Phase {
+        /// Which.
+        phase: Phase,
+        /// When.
+        #[serde(rename = "at_ns")]
+        at: Time,
+    },
+    /// One op, finished.
+    Op(Rc<Op>),
+    /// A fault changed.
+    Fault(FaultEvent),
+    /// Planned updates that were never sent, since the generator could not.
+    Skipped {
+        /// When.
+        #[serde(rename = "at_ns")]
+        at: Time,
+        /// How many.
+        count: u64,
+        /// Why, for people.
+        why: String,
+    },
+    /// The last line: how the run ended.
+    End {
+        /// When.
+        #[serde(rename = "at_ns")]
+        at: Time,
+        /// CPU seconds of the process with the robots.
+        generator_cpu_s: f64,
+        /// Its largest resident size in MB.
+        generator_rss_mb: f64,
+        /// `INT` or `TERM` where a signal ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// What could not be put back.
+        #[serde(default)]
+        left_behind: Vec<String>,
+    },
+}
+
+/// What a history is of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name, version and commit of the tool.
+    pub tool: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The run's id: the name of its folder.
+    pub run: String,
+    /// The seed, as given.
+    pub seed: String,
+    /// `real` or `virtual`.
+    pub time: String,
+    /// Start, RFC 3339 in UTC.
+    pub started_at: String,
+    /// Labels of the run.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// What the target declares.
+    pub declares: Declares,
+    /// Planted bugs that were switched on.
+    pub plants: Vec<String>,
+    /// Updates a second that the scenario asks for.
+    pub updates_per_s: f64,
+    /// City seconds in one second of the run.
+    pub time_scale: f64,
+    /// SHA-256 of `plan.toml`.
+    pub plan_sha256: String,
+}
+
+/// The parts of a run, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The backend comes up.
+    Start,
+    /// Robots sign on.
+    Fill,
+    /// The demand runs; time zero of a plan.
+    Load,
+    /// No new requests.
+    Drain,
+    /// Every fault is put back.
+    Heal,
+    /// Open jobs reach an end.
+    Settle,
+    /// Audits.
+    ReadBack,
+    /// Robots sign off, the backend stops.
+    Stop,
+}
+
+/// A fault was injected, measured, healed or seen to have recovered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultEvent {
+    /// The number of the fault in the run, from 0.
+    pub fault: u32,
+    /// Its kind, a word of the registry.
+    pub kind: String,
+    /// Whom it hit: nodes, or links written `from -> to`.
+    pub victims: Vec<NodeName>,
+    /// What happened.
+    pub change: FaultChange,
+    /// When it was due.
+    #[serde(rename = "planned_ns")]
+    pub planned: Time,
+    /// When it was done.
+    #[serde(rename = "at_ns")]
+    pub at: Time,
+    /// What was measured, for people.
+    pub effect: String,
+}
+
+/// What happened to a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultChange {
+    /// It is in force.
+    Injected,
+    /// Its effect was seen.
+    Bit,
+    /// Its effect was looked for, and not seen.
+    Missed,
+    /// It was put back, and a probe says so.
+    Healed,
+    /// It was put back and the probe could not confirm it.
+    HealUnverified,
+    /// It could not be injected at all.
+    Failed,
+}

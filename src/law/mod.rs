@@ -1,0 +1,96 @@
+//! The laws of the city. A law judges only what a robot (or a declared probe) can observe; it never
+//! imports the backend, and sees neither clock nor network: records in, judgement out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::time::Time;
+use crate::{
+    base::id::Id,
+    history::{
+        declares::Declares,
+        op::{Op, OpKind},
+        record::{FaultEvent, Phase},
+    },
+};
+
+/// What is said of a law at the end (or at any moment) of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Enough opportunities, and none violated.
+    Pass,
+    /// Nothing explains what was observed.
+    Broken,
+    /// It should have been observable and was not, or too little was seen.
+    Unknown,
+    /// The target lacks the ops it needs.
+    NotApplicable,
+}
+
+/// One proven breach, with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The chain of ops in plain words, with times.
+    pub what: String,
+    /// The job it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Id>,
+    /// The ops that prove it (numbers as strings).
+    pub ops: Vec<String>,
+    /// When it was certain, for charts.
+    #[serde(rename = "at_ns")]
+    pub at: Time,
+}
+
+/// What a law says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Facts that it looked at.
+    pub observed: u64,
+    /// Chances that a wrong backend would have had to be caught.
+    pub opportunities: u64,
+    /// Breaches in all.
+    pub violations_total: u64,
+    /// The first of them.
+    pub violations: Vec<Violation>,
+    /// Why unknown, why not applicable, for people.
+    pub note: String,
+}
+
+/// What a law may look at.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// An op ended.
+    Op(&'a Op),
+    /// A fault changed.
+    Fault(&'a FaultEvent),
+    /// The run went on to another part.
+    Phase(Phase, Time),
+}
+
+/// One law at work: a fold over what is seen.
+pub trait Law {
+    /// Takes one record (ops come in the order in which they were *done*).
+    fn see(&mut self, seen: Seen<'_>);
+
+    /// What it says now; `complete` when the history has ended with read-back.
+    fn judge(&self, complete: bool) -> Judgement;
+}
+
+/// An entry of the registry.
+pub struct LawEntry {
+    /// Its name, as in the documents.
+    pub name: &'static str,
+    /// Broken when …
+    pub means: &'static str,
+    /// Ops without which it is not applicable.
+    pub needs: &'static [OpKind],
+    /// Ops that it wants to see (a filter for speed; empty: all but pings).
+    pub watches: &'static [OpKind],
+    /// What it cannot see.
+    pub blind_spot: &'static str,
+    /// Starts it.
+    pub start: fn(&Declares) -> Box<dyn Law>,
+}

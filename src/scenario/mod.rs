@@ -1,0 +1,291 @@
+//! The scenario: city, load, plan, laws and gates of a run. File to validated value.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{dist::Spread, span::Span};
+
+/// A scenario file, as people write it. Every key has a default but `city`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is for, in a sentence.
+    #[serde(default)]
+    pub about: String,
+    /// The city's file, from the folder of the project (or absolute).
+    pub city: String,
+    /// The fault plan's file, or `none`.
+    #[serde(default = "none")]
+    pub chaos: String,
+    /// The target's file, or `embedded`.
+    #[serde(default = "embedded")]
+    pub target: String,
+    /// How long each part takes.
+    #[serde(default)]
+    pub time: Timing,
+    /// Rates.
+    #[serde(default)]
+    pub load: Load,
+    /// Habits of the robots.
+    #[serde(default)]
+    pub robots: Robots,
+    /// The embedded backend's settings.
+    #[serde(default)]
+    pub backend: BackendSettings,
+    /// Laws.
+    #[serde(default)]
+    pub laws: Laws,
+    /// Thresholds, `driver.ping response p(99) < 50ms`.
+    #[serde(default)]
+    pub gates: Vec<String>,
+    /// What a run must have seen to prove anything.
+    #[serde(default)]
+    pub adequacy: Adequacy,
+}
+
+fn none() -> String {
+    "none".into()
+}
+fn embedded() -> String {
+    "embedded".into()
+}
+
+/// How long each part of a run takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// The city's local time when the demand starts, `2026-06-19T21:30`.
+    pub start: String,
+    /// Ramp of the sign-on.
+    pub fill: Span,
+    /// How long the demand runs.
+    pub duration: Span,
+    /// The longest that open jobs may take to end after it.
+    pub settle: Span,
+    /// City seconds in one second of the run.
+    pub time_scale: f64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            start: "2026-06-19T21:30".into(),
+            fill: Span::secs(20),
+            duration: Span::secs(90),
+            settle: Span::secs(45),
+            time_scale: 1.0,
+        }
+    }
+}
+
+/// Wall-clock rates at the API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Drivers on shift.
+    pub drivers: u32,
+    /// Location updates a second of all drivers together; with `drivers` it gives the cadence.
+    pub updates_per_second: f64,
+    /// Requests an hour.
+    pub jobs_per_hour: f64,
+    /// Passengers that are signed on before the demand starts.
+    pub passengers: u32,
+    /// How requests arrive.
+    pub arrivals: Arrivals,
+    /// The most ops a second of any kind; planned ops wait (and lag) beyond it.
+    pub ceiling_per_second: Option<u32>,
+}
+
+/// How requests arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Evenly spaced.
+    Constant,
+    /// A Poisson process at the same rate.
+    Poisson,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            drivers: 1_000,
+            updates_per_second: 133.0,
+            jobs_per_hour: 1_500.0,
+            passengers: 100,
+            arrivals: Arrivals::Poisson,
+            ceiling_per_second: None,
+        }
+    }
+}
+
+/// Habits of the robots. Shares are probabilities in 0 to 1; spans marked *city* are shortened by
+/// `time_scale`, the others never are. All defaults are illustrative unless a source is named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Robots {
+    /// Share of clumsy robots: double tap on accept and request, late retry of an old request.
+    pub clumsy: f64,
+    /// How long a driver looks at an offer before the answer (seconds, not scaled).
+    pub answer_s: Spread,
+    /// Share of offers that are declined.
+    pub declines: f64,
+    /// Share of offers that a driver lets pass without an answer.
+    pub ignores: f64,
+    /// Share of accepted jobs that the driver gives back on the way to the pickup.
+    pub driver_cancels: f64,
+    /// Share of passengers who give up before a match, after a while of `patience_s`.
+    pub cancels_before_match: f64,
+    /// Share of passengers who cancel after the match.
+    pub cancels_after_match: f64,
+    /// Share of passengers who are not at the kerb.
+    pub no_shows: f64,
+    /// How long an impatient passenger waits before giving up (seconds, not scaled: below the
+    /// search's life, or it never shows).
+    pub patience_s: Spread,
+    /// How long a matched passenger who cancels waits before it does (city seconds).
+    pub regret_s: Spread,
+    /// At the kerb (city seconds).
+    pub pickup_dwell_s: Spread,
+    /// At the destination (city seconds).
+    pub dropoff_dwell_s: Spread,
+    /// How long a driver waits for a no-show (city seconds; operators say 5 min).
+    pub no_show_wait_s: f64,
+    /// Shift length (city seconds).
+    pub shift_s: Spread,
+    /// Between two looks of a passenger at its job (seconds, not scaled).
+    pub poll_s: f64,
+    /// Between two looks of a driver at its live job (seconds, not scaled).
+    pub driver_poll_s: f64,
+    /// Share of passengers who look at near drivers and a quote before the request.
+    pub browses: f64,
+    /// Share of idle drivers parked, and cruising; the rest drives towards demand.
+    /// (Millard-Ball 2022: 14 % parked, 23 % cruising, 63 % repositioning.)
+    pub parked: f64,
+    /// See `parked`.
+    pub cruising: f64,
+    /// Attempts of one op at most; pings are never tried again.
+    pub attempts_max: u32,
+    /// How long an attempt may take.
+    pub attempt_timeout: Span,
+    /// First wait before another attempt; doubled each time, with jitter.
+    pub backoff: Span,
+}
+
+impl Default for Robots {
+    fn default() -> Self {
+        Self {
+            clumsy: 0.02,
+            answer_s: Spread::Uniform(0.3, 4.0),
+            declines: 0.08,
+            ignores: 0.04,
+            driver_cancels: 0.02,
+            cancels_before_match: 0.04,
+            cancels_after_match: 0.05,
+            no_shows: 0.02,
+            patience_s: Spread::Uniform(1.0, 12.0),
+            regret_s: Spread::Uniform(5.0, 120.0),
+            pickup_dwell_s: Spread::Uniform(20.0, 90.0),
+            dropoff_dwell_s: Spread::Uniform(10.0, 40.0),
+            no_show_wait_s: 300.0,
+            shift_s: Spread::Uniform(8.0 * 3_600.0, 12.0 * 3_600.0),
+            poll_s: 2.0,
+            driver_poll_s: 5.0,
+            browses: 0.5,
+            parked: 0.14,
+            cruising: 0.23,
+            attempts_max: 6,
+            attempt_timeout: Span::secs(2),
+            backoff: Span::millis(200),
+        }
+    }
+}
+
+/// Settings of the embedded backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendSettings {
+    /// `embedded` or `rabbitmq`.
+    pub bus: String,
+    /// API nodes in each AZ.
+    pub api_per_az: u32,
+    /// Orchestration nodes in each AZ.
+    pub orchestration_per_az: u32,
+    /// Core nodes in each AZ.
+    pub core_per_az: u32,
+    /// The AZ of the storage node.
+    pub storage_az: String,
+    /// First port to use; free ports are taken where it is left out.
+    pub base_port: Option<u16>,
+    /// Life of an offer (never scaled).
+    pub offer_ttl: Span,
+    /// Life of a search (never scaled).
+    pub search_ttl: Span,
+    /// Offers of one job that may be open at once.
+    pub offers_at_once: u32,
+    /// Life of a token.
+    pub token_ttl: Span,
+    /// How old a position may be and still be used.
+    pub ping_ttl: Span,
+    /// How far from the pickup a driver may be, in metres.
+    pub reach_m: f64,
+    /// How long a node may take to become healthy.
+    pub healthy_within: Span,
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        Self {
+            bus: "embedded".into(),
+            api_per_az: 1,
+            orchestration_per_az: 1,
+            core_per_az: 1,
+            storage_az: "b".into(),
+            base_port: None,
+            offer_ttl: Span::secs(10),
+            search_ttl: Span::secs(40),
+            offers_at_once: 2,
+            token_ttl: Span::secs(120),
+            ping_ttl: Span::secs(30),
+            reach_m: 3_000.0,
+            healthy_within: Span::secs(20),
+        }
+    }
+}
+
+/// Which laws are judged, and which must have been seen to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Laws {
+    /// Laws whose `unknown` makes the run inconclusive; left out: every law that is applicable.
+    pub require: Option<Vec<String>>,
+    /// Laws that are not judged.
+    pub skip: Vec<String>,
+}
+
+/// What a run must have seen to prove anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adequacy {
+    /// Jobs completed.
+    pub completed_jobs: u64,
+    /// Accepts that raced for one job (one of them was refused).
+    pub raced_accepts: u64,
+    /// Jobs of which two offers were open at once.
+    pub doubled_offers: u64,
+    /// Retries and double taps that the backend recognised as the same.
+    pub deduplicated: u64,
+    /// Longest p99 of the lag.
+    pub lag_p99: Span,
+}
+
+impl Default for Adequacy {
+    fn default() -> Self {
+        Self {
+            completed_jobs: 1,
+            raced_accepts: 0,
+            doubled_offers: 0,
+            deduplicated: 0,
+            lag_p99: Span::millis(50),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The seam between our code and the machine: what a node may ask of the world it runs in.
+//!
+//! A node is handed an [`Env`] and nothing else: time, timers, tasks, random streams, framed links,
+//! HTTP, and a store come from here, so that the same services run on tokio with real sockets and
+//! disks ([`real`]), or in a deterministic world without either. Everything above the seam
+//! (correlation, deadlines, retries, discovery) is shared code. All futures are local: one thread a
+//! node.
+
+pub mod link;
+pub mod real;
+pub mod store;
+
+use std::{future::Future, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    future::{LocalBoxFuture, select},
+    pin_mut,
+};
+use http::{Request, Response};
+
+use crate::base::{
+    name::NodeName,
+    rng::Rng,
+    time::{Time, Wall},
+};
+use link::{DialError, Link, Listener};
+use store::{Store, StoreError};
+
+/// Answers HTTP requests of a node: whole bodies in, whole bodies out.
+pub type HttpHandler = Rc<dyn Fn(Request<Bytes>) -> LocalBoxFuture<'static, Response<Bytes>>>;
+
+/// What went wrong with an HTTP exchange, told apart by what the server can have seen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HttpError {
+    /// No connection was made, so the server certainly saw nothing.
+    #[error("not connected: {0}")]
+    NotConnected(String),
+    /// The request may have been seen: the connection broke after it was (partly) sent.
+    #[error("broken: {0}")]
+    Broken(String),
+}
+
+/// What a world gives to one node. Implemented once for each world; used through [`Env`] only.
+pub trait World {
+    /// Monotonic time since the origin of the run.
+    fn now(&self) -> Time;
+    /// The node's wall clock.
+    fn wall(&self) -> Wall;
+    /// Ends at `at`, or at once when that has passed.
+    fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()>;
+    /// Runs a task on this node until it ends or the node dies.
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>);
+    /// Opens a link to the node of that name.
+    fn dial(&self, to: &NodeName) -> LocalBoxFuture<'static, Result<Link, DialError>>;
+    /// Accepts links to this node's own name. Once a node.
+    fn listen(&self) -> LocalBoxFuture<'static, Result<Listener, DialError>>;
+    /// Serves HTTP at this node's own name. Once a node.
+    fn serve_http(&self, handler: HttpHandler) -> LocalBoxFuture<'static, Result<(), DialError>>;
+    /// One HTTP exchange with the node of that name. Has no deadline of its own.
+    fn http(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>>;
+    /// Opens (or creates) a store on this node's disk.
+    fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>>;
+}
+
+/// The environment of one node: a cheap handle, cloned freely.
+#[derive(Clone)]
+pub struct Env {
+    name: NodeName,
+    rng: Rng,
+    world: Rc<dyn World>,
+}
+
+/// A deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timed out")]
+pub struct TimedOut;
+
+impl Env {
+    /// The environment of the node called `name`; `rng` is the root stream of the *run*.
+    pub fn new(name: NodeName, rng: &Rng, world: Rc<dyn World>) -> Self {
+        let rng = rng.fork(name.as_str());
+        Self { name, rng, world }
+    }
+
+    /// The node's own name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Monotonic time since the origin of the run.
+    pub fn now(&self) -> Time {
+        self.world.now()
+    }
+
+    /// The node's wall clock; what tokens and ids are made from.
+    pub fn wall(&self) -> Wall {
+        self.world.wall()
+    }
+
+    /// The random stream called `name` of this node.
+    pub fn rng(&self, name: &str) -> Rng {
+        self.rng.fork(name)
+    }
+
+    /// Ends after `span`.
+    pub fn sleep(&self, span: Duration) -> LocalBoxFuture<'static, ()> {
+        self.world.sleep_until(self.now() + span)
+    }
+
+    /// Ends at `at`, or at once when that has passed.
+    pub fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
+        self.world.sleep_until(at)
+    }
+
+    /// The outcome of `work`, or [`TimedOut`] when it takes longer than `span`.
+    pub async fn timeout<T>(
+        &self,
+        span: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, TimedOut> {
+        let alarm = self.sleep(span);
+        pin_mut!(work);
+        // Biased on purpose: an answer that is there counts even at the deadline.
+        match select(work, alarm).await {
+            futures_util::future::Either::Left((done, _)) => Ok(done),
+            futures_util::future::Either::Right(_) => Err(TimedOut),
+        }
+    }
+
+    /// Runs a task on this node until it ends or the node dies.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.world.spawn(Box::pin(task));
+    }
+
+    /// Opens a link to the node of that name.
+    pub async fn dial(&self, to: &NodeName) -> Result<Link, DialError> {
+        self.world.dial(to).await
+    }
+
+    /// Accepts links to this node.
+    pub async fn listen(&self) -> Result<Listener, DialError> {
+        self.world.listen().await
+    }
+
+    /// Serves HTTP at this node.
+    pub async fn serve_http(&self, handler: HttpHandler) -> Result<(), DialError> {
+        self.world.serve_http(handler).await
+    }
+
+    /// One HTTP exchange with the node of that name, without a deadline of its own.
+    pub async fn http(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, HttpError> {
+        self.world.http(to, request).await
+    }
+
+    /// Opens (or creates) the store called `name` on this node's disk.
+    pub async fn store(&self, name: &str) -> Result<Store, StoreError> {
+        self.world.store(name).await
+    }
+}

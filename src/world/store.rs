@@ -1,0 +1,77 @@
+//! A small transactional store on the disk of a node: keys are text, rows carry versions, and a
+//! commit resolves after the sync. Both worlds put redb below it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+/// A row as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: String,
+    /// The number of the commit that wrote it: grows with every commit of the store.
+    pub version: u64,
+    /// What was written.
+    pub value: Bytes,
+}
+
+/// What a commit expects of a key before it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// No row is there.
+    Absent,
+    /// The row has this version.
+    Version(u64),
+}
+
+/// Writes that are made together, or not at all, if everything expected holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// What must hold.
+    pub expects: Vec<(String, Expect)>,
+    /// Key and value; `None` deletes.
+    pub writes: Vec<(String, Option<Bytes>)>,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// Written; every row of it carries this version.
+    Done(u64),
+    /// Nothing was written: this key was not as expected.
+    Conflict(String),
+}
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// After the sync: what was acknowledged survives a crash.
+    Synced,
+    /// Before it; a sync follows later. Only a planted bug asks for this.
+    Early,
+}
+
+/// The store failed; nothing is known of the commit.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("store {store}: {why}")]
+pub struct StoreError {
+    /// Its name.
+    pub store: String,
+    /// What the disk or the database said.
+    pub why: String,
+}
+
+/// A store as a world implements it.
+pub trait Disk {
+    /// Commits one transaction; resolves after the sync (group commit joins many in one).
+    fn commit(&self, txn: Txn, ack: Ack) -> LocalBoxFuture<'static, Result<Committed, StoreError>>;
+    /// The row at `key`, of what is committed.
+    fn get(&self, key: &str) -> Result<Option<Row>, StoreError>;
+    /// Up to `limit` rows with `from` <= key < `to`, in key order.
+    fn scan(&self, from: &str, to: &str, limit: usize) -> Result<Vec<Row>, StoreError>;
+}
+
+/// A handle to an open store.
+pub type Store = Rc<dyn Disk>;
