@@ -380,11 +380,7 @@ mod tests {
         ];
         for (set, key) in cases {
             let error = scenario("city = 'c.toml'", &[set]).unwrap_err();
-            assert!(
-                error.starts_with(&format!("s.toml: `{key}`: "))
-                    || error.contains(&format!(": `{key}`: ")),
-                "{set}: {error}"
-            );
+            assert!(error.contains(&format!(": `{key}`: ")), "{set}: {error}");
         }
     }
 
@@ -395,8 +391,7 @@ mod tests {
         let error = Scenario::from_source(&source).unwrap().check_city(&source, &city).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "s.toml:2: `backend.storage_az`: Bay has no availability zone `x`: \
-             did you mean `a`? must be one of a"
+            "s.toml:2: `backend.storage_az`: Bay has no availability zone `x`: must be one of a"
         );
     }
 }
