@@ -2,6 +2,8 @@
 //! stands beside it. `ROBOT_CITY_UPDATE=1 cargo test --test files` writes the errors anew: read
 //! the difference before you commit it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
