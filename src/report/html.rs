@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, Value, context, value::Serde};
 
 use super::{
     console::span,
@@ -34,7 +34,7 @@ pub fn render(summary: &Summary, figures: &Figures) -> Result<String, minijinja:
     let charts: Vec<_> = charts.into_iter().map(|(title, svg)| context! { title, svg }).collect();
     environment
         .get_template("report.html")?
-        .render(context! { s => Value::from_serialize(summary), charts })
+        .render(context! { s => Value::from(Serde(summary)), charts })
 }
 
 /// A line of a chart: its CSS class and its points (seconds, value).
