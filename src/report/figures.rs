@@ -1,6 +1,6 @@
 //! The figures of a run: a fold over its history, the same live and from disk.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
 
 use hdrhistogram::Histogram;
 
@@ -10,7 +10,7 @@ use crate::{
     history::{
         answer::JobState,
         op::{Op, OpKind, Outcome},
-        record::{FaultChange, FaultEvent, Header, Phase, Record},
+        record::{Ending, FaultChange, FaultEvent, Header, Phase, Record},
     },
 };
 
@@ -105,29 +105,18 @@ pub struct Figures {
     pub faults: BTreeMap<u32, FaultFigures>,
     /// The newest state of each job that was seen.
     pub jobs: BTreeMap<Id, JobState>,
+    /// Jobs whose request was acknowledged.
+    asked_jobs: BTreeSet<Id>,
+    /// Jobs that an audit listed.
+    audited_jobs: BTreeSet<Id>,
     /// The largest numbers of robots seen, drivers and passengers.
     pub robots: [u32; 2],
-    /// How the run ended: time, CPU seconds, MB, signal, what was left behind.
+    /// How the run ended.
     pub end: Option<Ending>,
-    /// Attempts that the target's retries needed, and pings outside faults that were not ok are
-    /// derived from these: planned moments of pings that did not end ok.
+    /// Planned moments of pings that did not end ok, and pings by second: what was ok outside the
+    /// windows of faults is known only once those have ended.
     not_ok_pings: Vec<Time>,
     pings_at: Vec<u32>,
-}
-
-/// The last record.
-#[derive(Debug, Clone, Default)]
-pub struct Ending {
-    /// When.
-    pub at: Time,
-    /// CPU seconds of the process with the robots.
-    pub cpu_s: f64,
-    /// Its largest resident size in MB.
-    pub rss_mb: f64,
-    /// The signal that ended it.
-    pub signal: Option<String>,
-    /// What could not be put back.
-    pub left_behind: Vec<String>,
 }
 
 /// Moments of failed pings that are kept for "outside the fault windows"; more than that many
@@ -145,15 +134,7 @@ impl Figures {
             Record::Op(op) => self.see_op(op),
             Record::Fault(event) => self.see_fault(event),
             Record::Skipped { count, .. } => self.updates.skipped += count,
-            Record::End { at, generator_cpu_s, generator_rss_mb, signal, left_behind } => {
-                self.end = Some(Ending {
-                    at: *at,
-                    cpu_s: *generator_cpu_s,
-                    rss_mb: *generator_rss_mb,
-                    signal: signal.clone(),
-                    left_behind: left_behind.clone(),
-                });
-            }
+            Record::End(ending) => self.end = Some(ending.clone()),
         }
     }
 
@@ -202,6 +183,12 @@ impl Figures {
         if op.outcome != Outcome::Ok {
             return;
         }
+        if op.kind() == OpKind::PassengerRequestJob {
+            self.asked_jobs.extend(op.answer.job.iter().map(|job| job.id.clone()));
+        }
+        if kind_is_audit(op.kind()) {
+            self.audited_jobs.extend(op.answer.jobs.iter().map(|job| job.id.clone()));
+        }
         for view in op.answer.job.iter().map(|job| &**job).chain(&op.answer.jobs) {
             let state = self.jobs.entry(view.id.clone()).or_insert(view.state);
             // Late answers do not reopen what has ended; an audit is the last word.
@@ -233,6 +220,14 @@ impl Figures {
         if !event.effect.is_empty() {
             fault.effect.push(event.effect.clone());
         }
+    }
+
+    /// Share of the acknowledged jobs that the read-back showed; `None` without a read-back.
+    pub fn read_back(&self) -> Option<f64> {
+        self.op(OpKind::AuditJobs)?;
+        let asked = self.asked_jobs.len();
+        let shown = self.asked_jobs.intersection(&self.audited_jobs).count();
+        Some(if asked == 0 { 1.0 } else { shown as f64 / asked as f64 })
     }
 
     /// When a part began.

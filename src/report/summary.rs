@@ -105,10 +105,16 @@ pub struct LoadSummary {
     pub jobs: JobsSummary,
     /// sent − planned of every op of the load.
     pub lag_us: LagSummary,
-    /// CPU seconds of the process with the robots.
+    /// How long the demand ran, in seconds.
+    pub seconds: f64,
+    /// CPU seconds of the process with the robots, in that time.
     pub generator_cpu_s: f64,
     /// Its largest resident size.
     pub generator_rss_mb: f64,
+    /// CPU seconds of all nodes of the embedded backend, in that time.
+    pub backend_cpu_s: Option<f64>,
+    /// CPU seconds of the fault proxy, in that time.
+    pub proxy_cpu_s: Option<f64>,
 }
 
 /// Robots.
@@ -356,8 +362,11 @@ impl LoadSummary {
                 p99: lag.value_at_quantile(0.99),
                 max: lag.max(),
             }),
+            seconds: figures.load_s(),
             generator_cpu_s: end.cpu_s,
             generator_rss_mb: end.rss_mb,
+            backend_cpu_s: end.backend_cpu_s,
+            proxy_cpu_s: end.proxy_cpu_s,
         }
     }
 }
