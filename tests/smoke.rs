@@ -15,8 +15,7 @@ fn robot_city(args: &[&str], out: &Path) -> Output {
 }
 
 fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr)
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn summary(out: &Path) -> serde_json::Value {
@@ -71,12 +70,22 @@ fn a_short_run_with_a_kill_passes_and_is_judged_the_same_again() {
 fn a_planted_bug_is_found_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let args = ["run", "scenarios/smoke.toml", "--chaos", "none", "--seed", "7", "--plant", "double-dispatch"];
+    let args = [
+        "run",
+        "scenarios/smoke.toml",
+        "--chaos",
+        "none",
+        "--seed",
+        "7",
+        "--plant",
+        "double-dispatch",
+    ];
     let run = robot_city(&args, out);
     assert_eq!(run.status.code(), Some(1), "{}", text(&run));
     assert!(text(&run).contains("PLANTED BUGS ARE ON: double-dispatch"));
     let told = summary(out);
-    let law = told["laws"].as_array().unwrap().iter().find(|law| law["law"] == "one-driver-per-job");
+    let law =
+        told["laws"].as_array().unwrap().iter().find(|law| law["law"] == "one-driver-per-job");
     let law = law.unwrap();
     assert_eq!(law["verdict"], "broken", "{law}");
     assert!(!law["violations"][0]["ops"].as_array().unwrap().is_empty());
@@ -136,7 +145,10 @@ fn wrong_input_is_named_and_exits_64() {
     let cases: &[(&[&str], &str)] = &[
         (&["run", "scenarios/nowhere.toml"], "scenarios/nowhere.toml"),
         (&["run", "scenarios/smoke.toml", "--set", "load.drivres=5"], "did you mean `drivers`"),
-        (&["run", "scenarios/smoke.toml", "--set", "load.updates_per_second=0"], "updates_per_second"),
+        (
+            &["run", "scenarios/smoke.toml", "--set", "load.updates_per_second=0"],
+            "updates_per_second",
+        ),
         (&["run", "scenarios/smoke.toml", "--plant", "double-dispach"], "double-dispatch"),
         (&["run", "scenarios/smoke.toml", "--chaos", "chaos/nowhere.toml"], "chaos/nowhere.toml"),
         (&["list", "lawz"], "laws"),

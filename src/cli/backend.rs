@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::run::{self, plan::{RunPlan, Wishes}};
+use crate::run::{
+    self,
+    plan::{RunPlan, Wishes},
+};
 
 /// Options of `backend`.
 #[derive(Debug, ClapArgs)]

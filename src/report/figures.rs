@@ -1,6 +1,9 @@
 //! The figures of a run: a fold over its history, the same live and from disk.
 
-use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 

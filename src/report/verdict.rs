@@ -330,3 +330,128 @@ impl Exit {
         self as u8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{id::RobotId, time::Time},
+        history::{
+            answer::Answer,
+            op::{Ask, Attempt, Op},
+            record::{Ending, Record},
+        },
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Ten seconds of load with one ping a second, all with the same outcome.
+    fn figures(outcome: Outcome) -> Figures {
+        let mut figures = Figures::default();
+        figures.see(&Record::Phase { phase: Phase::Load, at: Time::ZERO });
+        for second in 0..10 {
+            let (at, done) = (Time(second * SECOND), Time(second * SECOND + 1_000_000));
+            let attempt =
+                Attempt { sent: at, done, outcome, node: None, status: None, error: None };
+            figures.see(&Record::Op(std::rc::Rc::new(Op {
+                id: second,
+                robot: RobotId::driver(0),
+                ask: Ask::new(OpKind::DriverPing),
+                planned: at,
+                sent: at,
+                done,
+                outcome,
+                attempts: vec![attempt],
+                answer: Answer::default(),
+            })));
+        }
+        figures.see(&Record::Phase { phase: Phase::Drain, at: Time(10 * SECOND) });
+        figures.see(&Record::End(Ending::default()));
+        figures
+    }
+
+    fn law(verdict: Verdict) -> LawSummary {
+        LawSummary {
+            law: "charged-once".into(),
+            verdict,
+            observed: 1,
+            opportunities: 1,
+            violations_total: u64::from(verdict == Verdict::Broken),
+            violations: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    fn judged(figures: &Figures, verdict: Verdict, asked: &Adequacy, gates: &[&str]) -> Summary {
+        let gates: Vec<String> = gates.iter().map(ToString::to_string).collect();
+        Evidence {
+            figures,
+            laws: vec![law(verdict)],
+            races: Races::default(),
+            asked: &Laws::default(),
+            adequacy: asked,
+            gates: &parse_gates(&gates).unwrap(),
+            read_back: Some(1.0),
+            faults_planned: 0,
+            complete: true,
+        }
+        .summary()
+    }
+
+    fn nothing_asked() -> Adequacy {
+        Adequacy { completed_jobs: 0, ..Adequacy::default() }
+    }
+
+    #[test]
+    fn all_seen_to_hold_is_a_pass() {
+        let summary = judged(&figures(Outcome::Ok), Verdict::Pass, &nothing_asked(), &[]);
+        assert_eq!(summary.verdict, RunVerdict::Pass, "{:?}", summary.reasons);
+        assert_eq!(Exit::of(&summary, None), Exit::Pass);
+        assert_eq!(summary.load.updates.count, 10);
+    }
+
+    #[test]
+    fn a_broken_law_stands_whatever_else_is_wrong() {
+        let asked = Adequacy { completed_jobs: 5, ..Adequacy::default() };
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let summary = judged(&figures(Outcome::Info), Verdict::Broken, &asked, &gates);
+        assert_eq!(summary.verdict, RunVerdict::Broken);
+        assert_eq!(Exit::of(&summary, Some("INT")), Exit::Broken);
+    }
+
+    #[test]
+    fn a_missed_gate_and_an_unknown_law_are_told_apart() {
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let missed = judged(&figures(Outcome::Fail), Verdict::Pass, &nothing_asked(), &gates);
+        assert_eq!(Exit::of(&missed, None), Exit::GateMissed);
+        let unknown = judged(&figures(Outcome::Ok), Verdict::Unknown, &nothing_asked(), &gates);
+        assert_eq!(Exit::of(&unknown, None), Exit::Inconclusive);
+        assert_eq!(Exit::of(&unknown, Some("INT")), Exit::Interrupted);
+    }
+
+    #[test]
+    fn too_little_seen_is_inconclusive_and_named() {
+        let asked = Adequacy { completed_jobs: 5, ..Adequacy::default() };
+        let summary = judged(&figures(Outcome::Ok), Verdict::Pass, &asked, &[]);
+        assert_eq!(summary.verdict, RunVerdict::Inconclusive);
+        assert!(summary.reasons[0].contains("jobs completed"), "{:?}", summary.reasons);
+    }
+
+    #[test]
+    fn a_gate_under_a_failing_generator_is_unknown() {
+        let mut figures = figures(Outcome::Fail);
+        let why = "too much in flight".to_owned();
+        figures.see(&Record::Skipped { at: Time(SECOND), count: 5, why });
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let summary = judged(&figures, Verdict::Pass, &nothing_asked(), &gates);
+        assert_eq!(summary.gates[0].verdict, GateVerdict::Unknown);
+        assert_eq!(summary.verdict, RunVerdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_is_left_behind_comes_first() {
+        let mut summary = judged(&figures(Outcome::Ok), Verdict::Broken, &nothing_asked(), &[]);
+        summary.left_behind.push("latency on a link".into());
+        assert_eq!(Exit::of(&summary, None), Exit::LeftBehind);
+    }
+}

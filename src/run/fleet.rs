@@ -322,8 +322,7 @@ impl Fleet {
     }
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
-        let alive =
-            self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
+        let alive = self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
         let begun = self.operator.now();
         if !alive {
             self.start_process(node).await.map_err(|why| failed(node, &why.to_string()))?;

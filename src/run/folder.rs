@@ -100,9 +100,11 @@ mod tests {
         }
         let latest = Folder::open(&root.path().join("latest")).unwrap();
         assert_eq!(latest.read("summary.json").unwrap(), "two");
-        assert!(fs::read_dir(root.path()).unwrap().all(|f| {
-            !f.unwrap().file_name().to_string_lossy().ends_with(".tmp")
-        }));
+        assert!(
+            fs::read_dir(root.path())
+                .unwrap()
+                .all(|f| { !f.unwrap().file_name().to_string_lossy().ends_with(".tmp") })
+        );
     }
 
     #[test]

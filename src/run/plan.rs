@@ -98,7 +98,10 @@ impl RunPlan {
         let scenario = &self.scenario;
         let one_of = |key: &str, word: &str, known: &[&str]| match known.contains(&word) {
             true => Ok(()),
-            false => Err(wrong(key, format!("no `{word}`: {}", must_be_one_of(word, known.iter().copied())))),
+            false => Err(wrong(
+                key,
+                format!("no `{word}`: {}", must_be_one_of(word, known.iter().copied())),
+            )),
         };
         let targets: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         one_of("target", &scenario.target, &targets)?;
@@ -151,7 +154,8 @@ impl RunPlan {
     pub fn load(path: &Path) -> Result<Self, FileError> {
         let plan: Self = crate::base::file::load(path)?;
         if plan.schema != SCHEMA {
-            let what = format!("this tool reads plans of schema {SCHEMA}, this one is {}", plan.schema);
+            let what =
+                format!("this tool reads plans of schema {SCHEMA}, this one is {}", plan.schema);
             return Err(FileError::whole(path, what));
         }
         Ok(plan)
@@ -189,10 +193,10 @@ impl Wishes {
 /// Every link of a target: between its nodes, and from the robots to each API node.
 pub fn links(nodes: &[NodeName]) -> Vec<LinkName> {
     let inner = Layout::links(nodes).into_iter().map(|(from, to)| LinkName { from, to });
-    let robots = nodes.iter().filter(|node| node.role() == "api").map(|node| LinkName {
-        from: NodeName::from(ROBOTS),
-        to: node.clone(),
-    });
+    let robots = nodes
+        .iter()
+        .filter(|node| node.role() == "api")
+        .map(|node| LinkName { from: NodeName::from(ROBOTS), to: node.clone() });
     inner.chain(robots).collect()
 }
 
