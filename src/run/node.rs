@@ -1,0 +1,50 @@
+//! The hidden processes of a run: a node of the embedded backend, and the fault proxy. Both end when
+//! the run does, whatever way it ends.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backend::{self, boot::NodeConfig},
+    base::rng::Rng,
+    world::{
+        Env,
+        real::{Boot, RealWorld, process, run_local},
+    },
+};
+
+/// The first line on a node's standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeOrder {
+    /// The process that started it, and with which it ends.
+    pub parent: u32,
+    /// Where it lives.
+    pub boot: Boot,
+    /// What it is.
+    pub config: NodeConfig,
+}
+
+/// Serves one node until its parent ends.
+#[expect(clippy::disallowed_methods, reason = "the origin of a node's time is the process's start")]
+pub fn serve() -> anyhow::Result<()> {
+    let origin = Instant::now();
+    let order: NodeOrder = serde_json::from_str(&process::first_line()?)?;
+    process::die_with_parent(order.parent)?;
+    process::end_with_stdin()?;
+    run_local(async move {
+        let name = order.config.name.clone();
+        let world = RealWorld::new(name.clone(), order.boot, origin);
+        let env = Env::new(name, &Rng::from_seed(&order.config.seed), world);
+        backend::node::run(env, order.config).await
+    })??;
+    Ok(())
+}
+
+/// Serves the fault proxy until its standard input ends.
+pub fn proxy() -> anyhow::Result<()> {
+    let parent = process::first_line()?.parse()?;
+    process::die_with_parent(parent)?;
+    run_local(crate::chaos::proxy::serve_stdio())??;
+    Ok(())
+}
