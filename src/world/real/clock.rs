@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::base::time::{Time, Wall, nanos};
 
 /// Farther away than anything waits for; keeps tokio's arithmetic from overflowing.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const FAR: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// The clocks of one process.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_origin_travels_between_processes() {
-        let origin = Instant::now() - Duration::from_secs(1);
+        let origin = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         let there = origin_from_machine(origin_to_machine(origin));
         let apart = there.max(origin) - there.min(origin);
         // Two readings of the clock lie between the two; a wrong unit would be off by far more.

@@ -92,6 +92,14 @@ impl FileDisk {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Not left to the closing of the file: a child that is being started this moment holds a
+        // copy of it, and with it the lock.
+        let _ = self.file.unlock();
+    }
+}
+
 impl Shared {
     /// The state is whole between any two statements that could panic, so poison means nothing.
     fn state(&self) -> MutexGuard<'_, State> {

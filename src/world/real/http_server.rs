@@ -20,7 +20,7 @@ pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long a request's head may take, from the end of the exchange before: it bounds both slow
 /// senders and idle connections. Longer than clients keep theirs, so that they let go first.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(60);
+pub const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// How long accepting rests after the system refused a socket (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -202,7 +202,7 @@ mod tests {
     };
 
     /// So long that no test waits for it.
-    const NEVER: Duration = Duration::from_secs(3_600);
+    const NEVER: Duration = Duration::from_hours(1);
 
     fn open(path: &Path) -> (FileDisk, RealStore) {
         open_with(path, NEVER)
