@@ -10,4 +10,9 @@ pub mod platform;
 #[allow(missing_docs, clippy::pedantic)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/robotcity.rs"));
+
+    /// What the platform itself says.
+    pub mod platform {
+        include!(concat!(env!("OUT_DIR"), "/robotcity.platform.rs"));
+    }
 }
