@@ -3,8 +3,14 @@
 //! Tiers: `api` (HTTP, JSON) may call `orchestration` and `core`; `orchestration` may call `core`;
 //! `core` owns data in `storage` and never calls another service. Imports `base` and `world` only.
 
+pub mod api;
 pub mod boot;
+pub mod core;
+pub mod layout;
+pub mod node;
+pub mod orchestration;
 pub mod platform;
+pub mod storage;
 
 /// Messages between the services, from `proto/`.
 #[allow(missing_docs, clippy::pedantic)]

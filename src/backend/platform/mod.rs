@@ -2,7 +2,11 @@
 
 pub mod calls;
 pub mod directory;
+pub mod discovery;
 pub mod envelope;
+pub mod ids;
 pub mod peer;
+pub mod quick;
 pub mod rpc;
 pub mod server;
+pub mod token;

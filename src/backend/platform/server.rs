@@ -1,13 +1,7 @@
 //! The serving side of RPC: endpoints by path, links that others opened, a limit on what is in
 //! flight. Knows no retries: what a client makes of a status is the client's matter.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeSet, HashMap},
-    future::Future,
-    hash::{BuildHasherDefault, Hasher},
-    rc::Rc,
-};
+use std::{cell::Cell, collections::BTreeSet, future::Future, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::{
@@ -19,6 +13,7 @@ use prost::Message;
 use super::{
     directory::service_of,
     envelope::{Envelope, Head, Kind, Status, seal},
+    quick::QuickMap,
     rpc::{Code, RpcError},
 };
 use crate::world::{
@@ -41,7 +36,7 @@ enum Endpoint {
 #[derive(Default)]
 pub struct Router {
     // Looked up only, never walked: the order of a hash map must not reach behaviour.
-    endpoints: HashMap<&'static str, Endpoint, BuildHasherDefault<Fnv>>,
+    endpoints: QuickMap<&'static str, Endpoint>,
     services: BTreeSet<&'static str>,
 }
 
@@ -92,26 +87,6 @@ impl Router {
     /// The services that have an endpoint here, like `core/job`, in order.
     pub fn services(&self) -> Vec<String> {
         self.services.iter().map(|&service| service.to_owned()).collect()
-    }
-}
-
-/// FNV-1a: paths are short and come from our own nodes.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
