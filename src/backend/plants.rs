@@ -24,8 +24,7 @@ pub const CHARGE_TWICE: &str = "charge-twice";
 pub const OFFER_FAR: &str = "offer-far";
 /// The driver of a cancelled job stays busy.
 pub const BUSY_LEAK: &str = "busy-leak";
-/// Storage acknowledges before the sync.
-pub const ACK_BEFORE_WRITE: &str = "ack-before-write";
+pub use super::storage::ACK_BEFORE_WRITE;
 
 /// Every planted bug of the reference backend.
 pub const ALL: &[Plant] = &[

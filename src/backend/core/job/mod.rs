@@ -35,7 +35,7 @@ pub struct Jobs {
     table: Rc<dyn Table>,
     rules: Rules,
     now_ms: Box<dyn Fn() -> u64>,
-    new_id: Box<dyn Fn() -> Result<u64, RpcError>>,
+    new_id: Box<dyn Fn() -> u64>,
 }
 
 /// What a move led to.
@@ -65,7 +65,7 @@ impl Jobs {
         table: Rc<dyn Table>,
         rules: Rules,
         now_ms: Box<dyn Fn() -> u64>,
-        new_id: Box<dyn Fn() -> Result<u64, RpcError>>,
+        new_id: Box<dyn Fn() -> u64>,
     ) -> Self {
         Self { table, rules, now_ms, new_id }
     }
@@ -75,7 +75,7 @@ impl Jobs {
         if ask.key.is_empty() || ask.key.len() > 128 {
             return Err(refuse(Code::Invalid, "the idempotency key must have 1 to 128 characters"));
         }
-        let id = (self.new_id)()?;
+        let id = (self.new_id)();
         let (answer, _) = change(&self.table, || self.plan_create(id, ask)).await?;
         Ok(answer)
     }

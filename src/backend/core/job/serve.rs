@@ -9,7 +9,7 @@ use super::{
     shift::Wish,
 };
 use crate::backend::{
-    core::{Router, RpcError, ids, table, tariff::Road},
+    core::{Router, RpcError, serve, table, tariff::Road},
     node::Node,
     plants,
     wire::{
@@ -19,14 +19,14 @@ use crate::backend::{
 };
 
 /// Serves `core/job` on this node.
-pub fn mount(node: &Rc<Node>, router: &mut Router) {
+pub fn mount(node: &Node, router: &mut Router) {
     let jobs = Rc::new(service(node));
     mount_moves(&jobs, router);
     mount_shifts(&jobs, router);
     mount_reads(&jobs, router);
 }
 
-fn service(node: &Rc<Node>) -> Jobs {
+fn service(node: &Node) -> Jobs {
     let settings = &node.config.settings;
     let on = |plant| plants::is_on(&node.config.plants, plant);
     let rules = Rules {
@@ -38,23 +38,13 @@ fn service(node: &Rc<Node>) -> Jobs {
         late_accept: on(plants::LATE_ACCEPT),
         busy_leak: on(plants::BUSY_LEAK),
     };
-    let clock = node.env.clone();
-    Jobs::new(table(node), rules, Box::new(move || clock.wall().0), ids(node))
+    let (clock, ids) = (node.env.clone(), node.clone());
+    let new_id = Box::new(move || ids.next_id());
+    Jobs::new(table(node), rules, Box::new(move || clock.wall().0), new_id)
 }
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// One endpoint whose handler borrows the service.
-macro_rules! serve {
-    ($router:ident, $jobs:ident, $path:literal, $ask:ty, |$j:ident, $a:ident| $body:expr) => {
-        let jobs = Rc::clone($jobs);
-        $router.on($path, move |$a: $ask| {
-            let $j = Rc::clone(&jobs);
-            async move { $body }
-        });
-    };
 }
 
 fn mount_moves(jobs: &Rc<Jobs>, router: &mut Router) {
@@ -100,7 +90,7 @@ fn moving(
 }
 
 async fn offer(jobs: &Jobs, ask: &MoveAsk) -> Result<OfferAnswer, RpcError> {
-    let id = (jobs.new_id)()?;
+    let id = (jobs.new_id)();
     let done = jobs.make(ask.job, Move::Offer { driver: ask.actor, offer: id }).await?;
     let standing = done.standings.into_iter().find(|standing| standing.driver == ask.actor);
     Ok(OfferAnswer { job: Some(done.board.job), offer: done.moved.offer, standing })

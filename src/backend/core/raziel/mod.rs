@@ -36,16 +36,22 @@ const SNAPSHOT: Policy = Policy {
 };
 
 /// Serves `core/raziel` on this node.
-pub fn mount(node: &Rc<Node>, router: &mut Router) {
+pub fn mount(node: &Node, router: &mut Router) {
     let settings = &node.config.settings;
     let grid = Rc::new(RefCell::new(Grid::new(middle(&settings.city.boundary), settings.ping_ttl)));
     mount_reads(node, &grid, router);
     mount_writes(node, &grid, router);
-    node.env.spawn(tell(Rc::clone(node), Rc::clone(&grid)));
-    node.env.spawn(fetch(Rc::clone(node), grid));
+    node.env.spawn(tell(node.clone(), Rc::clone(&grid)));
+    // A node that comes back waits a moment for what the others know; a new backend knows nothing.
+    let hold = (node.config.incarnation > 0).then(|| node.hold());
+    let filling = fetch(node.clone(), grid);
+    node.env.spawn(async move {
+        filling.await;
+        drop(hold);
+    });
 }
 
-fn mount_reads(node: &Rc<Node>, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
+fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
     let reach_m = node.config.settings.reach_m;
     let far = plants::is_on(&node.config.plants, plants::OFFER_FAR);
@@ -73,7 +79,7 @@ fn mount_reads(node: &Rc<Node>, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     });
 }
 
-fn mount_writes(node: &Rc<Node>, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
+fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
     router.on_sync("/core/raziel/ping", move |ask: PingAsk| {
         let at = Place { lat_e6: ask.lat_e6, lon_e6: ask.lon_e6 };
@@ -102,7 +108,7 @@ fn learn(grid: &RefCell<Grid>, moved: &[Moved], env: &Env) {
 }
 
 /// Tells the other indexes what drivers sent here, until the node dies.
-async fn tell(node: Rc<Node>, grid: Rc<RefCell<Grid>>) {
+async fn tell(node: Node, grid: Rc<RefCell<Grid>>) {
     loop {
         node.env.sleep(TELL_EVERY).await;
         let moved = grid.borrow_mut().take_moved(node.env.now());
@@ -114,7 +120,7 @@ async fn tell(node: Rc<Node>, grid: Rc<RefCell<Grid>>) {
 }
 
 /// Fills a new index from the first other one that answers.
-async fn fetch(node: Rc<Node>, grid: Rc<RefCell<Grid>>) {
+async fn fetch(node: Node, grid: Rc<RefCell<Grid>>) {
     let own = &node.config.name;
     let others = node.config.nodes.iter().filter(|name| name.role() == "core" && *name != own);
     for other in others {
@@ -125,7 +131,7 @@ async fn fetch(node: Rc<Node>, grid: Rc<RefCell<Grid>>) {
 }
 
 async fn fetch_from(
-    node: &Rc<Node>,
+    node: &Node,
     grid: &RefCell<Grid>,
     other: &NodeName,
 ) -> Result<(), RpcError> {
