@@ -9,6 +9,7 @@ pub mod core;
 pub mod layout;
 pub mod node;
 pub mod orchestration;
+pub mod plants;
 pub mod platform;
 pub mod storage;
 
