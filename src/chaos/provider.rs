@@ -4,7 +4,7 @@
 //! and may then make any other call. An implementation leaves nothing half done that a later
 //! [`Provider::start`] or [`Provider::impair`] with an empty list does not put right.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,23 @@ pub struct LinkName {
 impl fmt::Display for LinkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.from, self.to)
+    }
+}
+
+/// A text that is not a link.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a link: write it like a/api-1 -> b/storage-1")]
+pub struct NotALink(String);
+
+impl FromStr for LinkName {
+    type Err = NotALink;
+    fn from_str(text: &str) -> Result<Self, NotALink> {
+        match text.split_once("->").map(|(from, to)| (from.trim(), to.trim())) {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+                Ok(Self { from: from.into(), to: to.into() })
+            }
+            _ => Err(NotALink(text.to_owned())),
+        }
     }
 }
 
