@@ -44,7 +44,7 @@ enum Command {
     Node,
     /// The fault proxy of a run (started by `run`).
     #[command(hide = true)]
-    Proxy,
+    Proxy(proxy::Args),
 }
 
 /// Parses, calls, and tells the exit code.
@@ -74,7 +74,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Backend(args) => backend::main(args),
         Command::List(args) => list::main(&args),
         Command::Node => node::main(),
-        Command::Proxy => proxy::main(),
+        Command::Proxy(args) => proxy::main(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("robot-city: {error:#}");

@@ -29,7 +29,7 @@ use crate::{
     city::City,
     world::{
         Env,
-        real::{Boot, RealWorld, ports::free_ports, process},
+        real::{Boot, RealWorld, free_ports, process},
     },
 };
 
@@ -50,7 +50,7 @@ pub struct Fleet {
     proxied: RefCell<BTreeMap<LinkName, String>>,
     members: RefCell<BTreeMap<NodeName, Member>>,
     proxy: RefCell<Option<process::Child>>,
-    controller: RefCell<Option<Rc<Controller>>>,
+    controller: RefCell<Option<Controller>>,
     operator: Env,
     rpc: Rpc,
 }
@@ -201,20 +201,20 @@ impl Fleet {
         if links.is_empty() {
             return Ok(());
         }
-        let order = order(&self.folder, "proxy", "proxy", std::process::id().to_string())?;
-        let mut child = process::Child::start(&order).await.map_err(system("the fault proxy"))?;
-        let streams = child.take_streams().ok_or(FleetError::Proxy("it has no streams".into()))?;
-        let controller = Controller::new(streams.0, streams.1);
+        let words = ["proxy", &self.plan.seed, &std::process::id().to_string()];
+        let order = order(&self.folder, &words, "nodes/proxy", String::new())?;
+        let (child, replies, commands) =
+            process::Child::start_talking(&order).map_err(system("the fault proxy"))?;
         *self.proxy.borrow_mut() = Some(child);
+        let (controller, talk) = Controller::new(replies, commands);
+        self.operator.spawn(talk);
+        let failed = |why: &dyn std::fmt::Display| FleetError::Proxy(why.to_string());
         for link in links {
-            let upstream = self.address_of(&link);
-            let listen = controller
-                .add(&link, &upstream)
-                .await
-                .map_err(|why| FleetError::Proxy(why.to_string()))?;
+            let upstream = self.address_of(&link).parse().map_err(|why| failed(&why))?;
+            let listen = controller.add(&link, upstream).await.map_err(|why| failed(&why))?;
             self.proxied.borrow_mut().insert(link, listen.to_string());
         }
-        *self.controller.borrow_mut() = Some(Rc::new(controller));
+        *self.controller.borrow_mut() = Some(controller);
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Fleet {
         let words = serde_json::to_string(&words)
             .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;
         let log = format!("nodes/{}", node.as_str().replace('/', "-"));
-        let order = order(&self.folder, "node", &log, words)?;
+        let order = order(&self.folder, &["node"], &log, words)?;
         let child = process::Child::start(&order).await.map_err(system(node.as_str()))?;
         let mut members = self.members.borrow_mut();
         let member = members.entry(node.clone()).or_default();
@@ -447,13 +447,13 @@ fn addresses(
 
 fn order(
     folder: &Folder,
-    word: &str,
+    words: &[&str],
     log: &str,
     first_line: String,
 ) -> Result<process::Order, FleetError> {
     Ok(process::Order {
         program: process::own_program().map_err(system("this program's own path"))?,
-        args: vec![word.into()],
+        args: words.iter().map(Into::into).collect(),
         env: Vec::new(),
         first_line,
         log: folder.file(&format!("{log}.log")),

@@ -41,10 +41,8 @@ pub fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves the fault proxy until its standard input ends.
-pub fn proxy() -> anyhow::Result<()> {
-    let parent = process::first_line()?.parse()?;
+/// Serves the fault proxy of the run `parent` until its standard input ends.
+pub fn proxy(seed: &str, parent: u32) -> anyhow::Result<()> {
     process::die_with_parent(parent)?;
-    run_local(crate::chaos::proxy::serve_stdio())??;
-    Ok(())
+    Ok(crate::chaos::proxy::child(seed)?)
 }

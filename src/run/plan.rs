@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    backend::{layout::Layout, plants::PLANTS},
+    backend::{layout::Layout, plants},
     base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
     chaos::{
         plan::Plan as FaultPlan,
@@ -115,7 +115,7 @@ impl RunPlan {
         for name in &scenario.laws.skip {
             one_of("laws.skip", name, &laws)?;
         }
-        let bugs: Vec<_> = PLANTS.iter().map(|bug| bug.name).collect();
+        let bugs: Vec<_> = plants::ALL.iter().map(|bug| bug.name).collect();
         for name in &self.plants {
             one_of("--plant", name, &bugs)?;
         }
