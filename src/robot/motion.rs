@@ -3,7 +3,7 @@
 
 use crate::{
     base::{place::Place, rng::Rng, time::Time},
-    city::way::Way,
+    city::Way,
 };
 
 use super::Surroundings;

@@ -53,7 +53,6 @@ pub struct Passenger {
     turn: u32,
     wishes: u32,
     leaving: bool,
-    draining: bool,
     wish: Option<Box<Wish>>,
     fumble: Option<Fumble>,
 }
@@ -108,7 +107,6 @@ impl Passenger {
             turn: 1,
             wishes: 0,
             leaving: false,
-            draining: false,
             wish: None,
             fumble: None,
         }
@@ -310,7 +308,6 @@ impl Passenger {
     }
 
     fn drain(&mut self, cue: &mut Cue<'_>) {
-        self.draining = true;
         if matches!(self.state, State::Browsing) {
             self.be_idle(cue);
         }
