@@ -138,7 +138,7 @@ impl Source {
 
     fn line_of(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        self.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.text.bytes().take(end).filter(|byte| *byte == b'\n').count() + 1
     }
 
     /// The sets, each value padded so that its offset lies beyond the text and beyond the sets
@@ -173,14 +173,13 @@ impl Source {
                 let empty = Spanned::new(set.span.clone(), DeValue::Table(DeTable::new()));
                 table.insert(set.key(key), empty);
             }
-            match table.get_mut(key.as_str()).map(Spanned::get_mut) {
-                Some(DeValue::Table(inner)) => table = inner,
-                _ => {
-                    let key = set.keys[..=depth].join(".");
-                    let what = format!("is not a table, so `{}` cannot be set", set.keys.join("."));
-                    return Err(self.error(&key, what));
-                }
-            }
+            let Some(DeValue::Table(inner)) = table.get_mut(key.as_str()).map(Spanned::get_mut)
+            else {
+                let key = set.keys[..=depth].join(".");
+                let what = format!("is not a table, so `{}` cannot be set", set.keys.join("."));
+                return Err(self.error(&key, what));
+            };
+            table = inner;
         }
         // The old key keeps its place and span in the map, so it goes first.
         table.remove(last.as_str());

@@ -116,7 +116,7 @@ fn weights_of(zones: &[Zone], source: Source, kind: Kind) -> &ByHour {
 
 impl City {
     /// A journey that somebody wishes to make in that local hour: from, to. Both are inside the
-    /// boundary.
+    /// boundary, and in a zone.
     ///
     /// The start is drawn by demand. A length on the road is drawn from the distribution of the
     /// trips; of some destinations drawn by attraction, the one wins whose way is nearest to it by
@@ -157,13 +157,7 @@ impl City {
     /// A place within `radius_m` of `near` and inside the boundary; `near` itself when luck (or
     /// the boundary) allows no other.
     pub fn draw_near(&self, near: Place, radius_m: f64, rng: &mut Rng) -> Place {
-        for _ in 0..TRIES_MAX {
-            let place = around(near, radius_m * libm::sqrt(rng.unit()), rng);
-            if self.contains(place) {
-                return place;
-            }
-        }
-        near
+        draw_in_circle(near, radius_m, rng, |place| self.contains(place))
     }
 
     fn draw_place(&self, kind: Kind, hour: usize, rng: &mut Rng) -> Place {
@@ -172,7 +166,8 @@ impl City {
         let Some(spot) = source.spot.map(|spot| &zone.hot_spots[spot]) else {
             return self.draw_on_ground(zone, rng);
         };
-        self.draw_near(spot.at, spot.radius_m, rng)
+        let inside = |place| zone.contains(place) && self.contains(place);
+        draw_in_circle(spot.at, spot.radius_m, rng, inside)
     }
 
     fn draw_on_ground(&self, zone: &Zone, rng: &mut Rng) -> Place {
@@ -203,6 +198,19 @@ impl City {
         let far = inner.max_by(|a, b| from.metres_to(*a).total_cmp(&from.metres_to(*b)));
         far.unwrap_or(from)
     }
+}
+
+/// A place in the circle for which `inside` holds; the middle when luck allows no other.
+fn draw_in_circle(
+    middle: Place,
+    radius_m: f64,
+    rng: &mut Rng,
+    inside: impl Fn(Place) -> bool,
+) -> Place {
+    (0..TRIES_MAX)
+        .map(|_| around(middle, radius_m * libm::sqrt(rng.unit()), rng))
+        .find(|place| inside(*place))
+        .unwrap_or(middle)
 }
 
 fn around(middle: Place, metres: f64, rng: &mut Rng) -> Place {

@@ -20,7 +20,7 @@ pub(super) struct CityFile {
     pub time_zone: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// GeoJSON file with the boundary and the zones, from the folder of the TOML file.
+    /// `GeoJSON` file with the boundary and the zones, from the folder of the TOML file.
     pub map: String,
     pub tariff: Tariff,
     pub roads: Roads,

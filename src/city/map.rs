@@ -1,4 +1,4 @@
-//! The map beside a city's file: the boundary and the zones as GeoJSON polygons, as any map
+//! The map beside a city's file: the boundary and the zones as `GeoJSON` polygons, as any map
 //! program draws them.
 
 use std::{collections::BTreeMap, path::Path};
@@ -46,7 +46,7 @@ impl At<'_> {
 }
 
 impl Map {
-    /// Parses GeoJSON: one feature with `"kind": "boundary"`, and one with `"kind": "zone"` and a
+    /// Parses `GeoJSON`: one feature with `"kind": "boundary"`, and one with `"kind": "zone"` and a
     /// `"name"` for each zone.
     pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
         let features: FeatureCollection =

@@ -147,3 +147,54 @@ fn a_way_goes_around_the_bay() {
         assert!(on_land, "{at:?} is in the bay");
     }
 }
+
+#[test]
+fn draws_of_the_checked_in_cities_are_plausible() {
+    for (name, hour, low_m, high_m) in
+        [("dublin.toml", 22, 5_000.0, 8_000.0), ("kerguelen.toml", 12, 1_400.0, 3_500.0)]
+    {
+        let city = checked_in(name);
+        assert_draws_are_inside(&city);
+        let mean = mean_trip_m(&city, hour);
+        assert!((low_m..high_m).contains(&mean), "{name}: {mean} m");
+    }
+}
+
+#[test]
+fn dublin_is_where_it_is() {
+    let city = checked_in("dublin.toml");
+    let zone = |lat, lon| {
+        city.zone_of(Place::from_degrees(lat, lon)).map_or("none", |zone| zone.name.as_str())
+    };
+    assert_eq!(zone(53.3456, -6.2640), "Temple Bar");
+    assert_eq!(zone(53.4275, -6.2440), "Airport");
+    assert_eq!(zone(53.2865, -6.3735), "Tallaght");
+    assert_eq!(zone(53.3880, -6.0670), "Howth");
+    assert!(!city.contains(Place::from_degrees(53.3300, -6.1500)), "Dublin Bay is no street");
+    // From Howth to Dún Laoghaire one drives around the bay: 16 km by sea, over 25 by land.
+    let howth = Place::from_degrees(53.3880, -6.0670);
+    let way = city.way(howth, Place::from_degrees(53.2935, -6.1360));
+    assert!((25_000.0..40_000.0).contains(&way.metres), "{} m", way.metres);
+    for step in 0..=500 {
+        let at = way.at(way.metres * f64::from(step) / 500.0);
+        let near = [(0.0, 0.0), (30.0, 0.0), (-30.0, 0.0), (0.0, 30.0), (0.0, -30.0)];
+        assert!(near.iter().any(|(e, n)| city.contains(at.offset(*e, *n))), "{at:?} is at sea");
+    }
+}
+
+#[test]
+fn closing_time_is_at_the_pubs_and_the_first_flights_go_early() {
+    let (city, mut rng) = (checked_in("dublin.toml"), Rng::from_seed("closing"));
+    let mut share = |hour: usize, start: bool, zone: &str| {
+        let n = 4_000;
+        let count = (0..n).filter(|_| {
+            let (from, to) = city.draw_trip(hour, &mut rng);
+            let at = city.zone_of(if start { from } else { to });
+            at.is_some_and(|of| of.name == zone)
+        });
+        count.count() as f64 / f64::from(n)
+    };
+    assert!(share(1, true, "Temple Bar") > 3.0 * share(8, true, "Temple Bar"));
+    assert!(share(5, false, "Airport") > 2.0 * share(20, false, "Airport"));
+    assert!(share(22, true, "Airport") > 0.03);
+}
