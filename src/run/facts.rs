@@ -7,9 +7,8 @@ use crate::{
     scenario::Scenario,
 };
 
-/// Settings of every node that starts `elapsed_city_s` city seconds after the scenario's start.
-/// A node counts time from its own start, so that is where its local clock begins.
-pub fn settings(scenario: &Scenario, city: &City, elapsed_city_s: f64) -> Settings {
+/// Settings that all nodes share; `zero` is when the demand starts.
+pub fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
     let backend = &scenario.backend;
     Settings {
         offer_ttl: backend.offer_ttl.0,
@@ -23,17 +22,22 @@ pub fn settings(scenario: &Scenario, city: &City, elapsed_city_s: f64) -> Settin
             zones: city
                 .zones()
                 .iter()
-                .map(|zone| (zone.name.clone(), zone.ring().to_vec()))
+                .map(|zone| (zone.name.clone(), zone.ring.clone()))
                 .collect(),
             boundary: city.boundary().to_vec(),
             detour: city.detour,
             speed_kmh: city.speed_kmh.to_vec(),
             tariff: tariff(city),
-            clock_start_s: scenario.time.start_s() + elapsed_city_s,
-            clock_origin: Time::ZERO,
+            clock_start_s: start_s(scenario),
+            clock_origin: zero,
             time_scale: scenario.time.time_scale,
         },
     }
+}
+
+/// Seconds since local midnight when the demand starts. A scenario is validated before it is used.
+pub fn start_s(scenario: &Scenario) -> f64 {
+    scenario.time.start_s().unwrap_or_default()
 }
 
 fn tariff(city: &City) -> Tariff {

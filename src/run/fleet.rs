@@ -21,7 +21,7 @@ use crate::{
         platform::rpc::{Policy, Rpc},
         wire::platform::{Health as HealthAnswer, HealthAsk},
     },
-    base::{name::NodeName, rng::Rng},
+    base::{name::NodeName, rng::Rng, time::Time},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
@@ -29,7 +29,7 @@ use crate::{
     city::City,
     world::{
         Env,
-        real::{Boot, RealWorld, free_ports, process},
+        real::{Boot, RealWorld, clock::origin_to_machine, ports::free_ports, process},
     },
 };
 
@@ -196,6 +196,11 @@ impl Fleet {
             .map(|(name, address)| (name, address.http.as_str()))
     }
 
+    /// About when the demand starts: local time need not be exact to the second.
+    fn zero(&self) -> Time {
+        Time::ZERO + self.plan.scenario.time.fill.0
+    }
+
     async fn start_proxy(&self) -> Result<(), FleetError> {
         let links = self.plan.faults.links_touched();
         if links.is_empty() {
@@ -243,9 +248,9 @@ impl Fleet {
 
     async fn start_process(&self, node: &NodeName) -> Result<(), FleetError> {
         let starts = self.members.borrow().get(node).map_or(0, |member| member.starts);
-        let elapsed = self.operator.now().as_secs_f64() * self.plan.scenario.time.time_scale;
         let words = NodeOrder {
             parent: std::process::id(),
+            origin: origin_to_machine(self.origin),
             boot: self.boot_of(node),
             config: NodeConfig {
                 name: node.clone(),
@@ -253,7 +258,7 @@ impl Fleet {
                 incarnation: starts,
                 seed: self.plan.seed.clone(),
                 nodes: self.nodes.clone(),
-                settings: facts::settings(&self.plan.scenario, &self.city, elapsed),
+                settings: facts::settings(&self.plan.scenario, &self.city, self.zero()),
                 plants: self.plan.plants.clone(),
             },
         };

@@ -1,8 +1,6 @@
 //! The hidden processes of a run: a node of the embedded backend, and the fault proxy. Both end when
 //! the run does, whatever way it ends.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +8,7 @@ use crate::{
     base::rng::Rng,
     world::{
         Env,
-        real::{Boot, RealWorld, process, run_local},
+        real::{Boot, RealWorld, clock::origin_from_machine, process, run_local},
     },
 };
 
@@ -19,6 +17,8 @@ use crate::{
 pub struct NodeOrder {
     /// The process that started it, and with which it ends.
     pub parent: u32,
+    /// The origin of the run, so that all its processes count time alike.
+    pub origin: u64,
     /// Where it lives.
     pub boot: Boot,
     /// What it is.
@@ -26,15 +26,13 @@ pub struct NodeOrder {
 }
 
 /// Serves one node until its parent ends.
-#[expect(clippy::disallowed_methods, reason = "the origin of a node's time is the process's start")]
 pub fn serve() -> anyhow::Result<()> {
-    let origin = Instant::now();
     let order: NodeOrder = serde_json::from_str(&process::first_line()?)?;
     process::die_with_parent(order.parent)?;
     process::end_with_stdin()?;
     run_local(async move {
         let name = order.config.name.clone();
-        let world = RealWorld::new(name.clone(), order.boot, origin);
+        let world = RealWorld::new(name.clone(), order.boot, origin_from_machine(order.origin));
         let env = Env::new(name, &Rng::from_seed(&order.config.seed), world);
         backend::node::run(env, order.config).await
     })??;

@@ -17,6 +17,7 @@ use super::{
     RunError, Ui,
     again::Judged,
     costs::Costs,
+    facts,
     fleet::Fleet,
     folder::Folder,
     outputs,
@@ -74,9 +75,9 @@ pub fn backend_up(plan: RunPlan, out: &Path) -> anyhow::Result<Exit> {
     let folder = Folder::create(out, "backend", &run_id(&plan))?;
     let city = Rc::new(plan.city(&folder.file("city"))?);
     run_local(async move {
-        let mut signals = Signals::take()?;
+        let signals = Signals::take()?;
         let fleet = Fleet::new(&plan, &city, &folder, origin)?;
-        let started = select(Box::pin(fleet.start()), Box::pin(signals.next())).await;
+        let started = select(Box::pin(fleet.start()), Box::pin(signals.wait_for(1))).await;
         if let Either::Left((outcome, _)) = started {
             if let Err(why) = outcome {
                 fleet.stop().await;
@@ -86,7 +87,7 @@ pub fn backend_up(plan: RunPlan, out: &Path) -> anyhow::Result<Exit> {
                 println!("{node}  http://{address}");
             }
             println!("logs and data in {}; Ctrl-C ends it", folder.path().display());
-            signals.next().await;
+            signals.wait_for(1).await;
         }
         fleet.stop().await;
         Ok(Exit::Pass)
@@ -106,13 +107,13 @@ struct Show {
     folder: Folder,
     ui: Ui,
     city: Rc<City>,
-    signals: Signals,
     fleet: Rc<Fleet>,
     recorder: Rc<Recorder>,
     robots: Env,
     engine: Option<Rc<Engine>>,
     conductor: Option<Rc<Conductor>>,
     target: Rc<Embedded>,
+    signals: Signals,
     phase: Rc<Cell<Phase>>,
     /// Costs when the demand started, and when it stopped.
     marks: Cell<(Option<Costs>, Option<Costs>)>,
@@ -127,7 +128,6 @@ impl Show {
         ui: Ui,
         origin: Instant,
     ) -> anyhow::Result<Self> {
-        let signals = Signals::take()?;
         let fleet = Rc::new(Fleet::new(&plan, &city, &folder, origin)?);
         let target = embedded_target(&plan, &fleet.operator(), &city);
         let declares = crate::engine::target::Target::declares(&target).clone();
@@ -136,11 +136,11 @@ impl Show {
         Ok(Self {
             robots: fleet.operator(),
             target: Rc::new(target),
+            signals: Signals::take()?,
             plan,
             folder,
             ui,
             city,
-            signals,
             fleet,
             recorder,
             engine: None,
@@ -153,19 +153,17 @@ impl Show {
     /// Everything, in order.
     async fn go(&mut self) -> anyhow::Result<Exit> {
         self.enter(Phase::Start);
-        let fleet = Rc::clone(&self.fleet);
-        match select(Box::pin(fleet.start()), Box::pin(self.signals.next())).await {
-            Either::Left((Ok(()), _)) => {}
-            Either::Left((Err(why), _)) => return self.unfit(&why.to_string()).await,
-            Either::Right((signal, _)) => return self.wind_up(Some(signal), false).await,
+        let started = match select(Box::pin(self.fleet.start()), Box::pin(self.signals.wait_for(1))).await {
+            Either::Left((started, _)) => started.map(|()| None),
+            Either::Right((signal, _)) => Ok(Some(signal)),
+        };
+        match started {
+            Ok(None) => self.populate(),
+            Ok(signal) => return self.wind_up(signal, false).await,
+            Err(why) => return self.unfit(&why.to_string()).await,
         }
-        self.populate();
-        let phases = self.phases();
-        let watch = self.watch();
         let outcome = {
-            // The signals are taken out so that the phases can borrow the rest.
-            let mut signals = Signals::take()?;
-            let stop = async move { signals.next().await };
+            let (phases, watch, stop) = (self.phases(), self.watch(), self.signals.wait_for(1));
             pin_mut!(phases, watch, stop);
             match select(select(phases, watch), stop).await {
                 Either::Left((Either::Left((done, _)), _)) => done.map(|()| None),
@@ -193,7 +191,7 @@ impl Show {
             city: Rc::clone(&self.city),
             clock: CityClock {
                 origin: self.robots.now() + fill,
-                start_s: scenario.time.start_s(),
+                start_s: facts::start_s(scenario),
                 scale: scenario.time.time_scale,
             },
             habits: Rc::new(scenario.robots.clone()),
@@ -300,8 +298,7 @@ impl Show {
         }
         let left_behind = {
             let put_back = self.put_back(signal.is_some());
-            let mut signals = Signals::take()?;
-            let again = async move { signals.next().await };
+            let again = self.signals.wait_for(2);
             pin_mut!(put_back, again);
             match select(put_back, again).await {
                 Either::Left((left, _)) => left,
