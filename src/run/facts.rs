@@ -22,22 +22,17 @@ pub fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
             zones: city
                 .zones()
                 .iter()
-                .map(|zone| (zone.name.clone(), zone.ring.clone()))
+                .map(|zone| (zone.name.clone(), zone.ring().to_vec()))
                 .collect(),
             boundary: city.boundary().to_vec(),
             detour: city.detour,
             speed_kmh: city.speed_kmh.to_vec(),
             tariff: tariff(city),
-            clock_start_s: start_s(scenario),
+            clock_start_s: scenario.time.start_s(),
             clock_origin: zero,
             time_scale: scenario.time.time_scale,
         },
     }
-}
-
-/// Seconds since local midnight when the demand starts. A scenario is validated before it is used.
-pub fn start_s(scenario: &Scenario) -> f64 {
-    scenario.time.start_s().unwrap_or_default()
 }
 
 fn tariff(city: &City) -> Tariff {

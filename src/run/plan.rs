@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     backend::{layout::Layout, plants},
-    base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
+    base::{file::{FileError, Source}, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
     chaos::{
         plan::Plan as FaultPlan,
         provider::{LinkName, ROBOTS},
@@ -15,7 +15,7 @@ use crate::{
     },
     city::City,
     law::LAWS,
-    report::verdict::parse_gates,
+    report::gate::Gate,
     scenario::Scenario,
     target::TARGETS,
 };
@@ -70,7 +70,8 @@ impl RunPlan {
     /// Resolves a scenario's file and the wishes of the command line: everything that can be known
     /// to be wrong before a run is found here.
     pub fn resolve(path: &Path, wishes: &Wishes) -> Result<Self, FileError> {
-        let scenario = Scenario::load(path, &wishes.all_sets())?;
+        let source = Source::read(path)?.with_sets(&wishes.all_sets());
+        let scenario = Scenario::from_source(&source)?;
         let seed = wishes.seed.clone().unwrap_or_else(drawn_seed);
         let city = City::load(Path::new(&scenario.city))?;
         let mut plan = Self {
@@ -84,42 +85,44 @@ impl RunPlan {
             faults: Resolved::default(),
             city: city_files(&city),
         };
-        plan.check(path, &city)?;
+        plan.check(&source, &city)?;
         plan.faults = plan.resolve_faults(&city)?;
         Ok(plan)
     }
 
     /// What neither the scenario nor the city can check alone.
-    fn check(&self, path: &Path, city: &City) -> Result<(), FileError> {
-        let wrong = |key: &str, what: String| {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            FileError::at(path, &text, key, what)
-        };
+    fn check(&self, source: &Source, city: &City) -> Result<(), FileError> {
         let scenario = &self.scenario;
-        let one_of = |key: &str, word: &str, known: &[&str]| match known.contains(&word) {
-            true => Ok(()),
-            false => Err(wrong(
-                key,
-                format!("no `{word}`: {}", must_be_one_of(word, known.iter().copied())),
-            )),
+        scenario.check_city(source, city)?;
+        let one_of = |key: &str, word: &str, known: &[&str]| {
+            if known.contains(&word) {
+                return Ok(());
+            }
+            let hint = must_be_one_of(word, known.iter().copied());
+            Err(source.error(key, format!("no `{word}` here: {hint}")))
         };
         let targets: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         one_of("target", &scenario.target, &targets)?;
         one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
-        let azs: Vec<_> = city.azs.iter().map(String::as_str).collect();
-        one_of("backend.storage_az", &scenario.backend.storage_az, &azs)?;
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
-        for name in scenario.laws.require.iter().flatten() {
-            one_of("laws.require", name, &laws)?;
+        for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
+            one_of(&format!("laws.require[{n}]"), name, &laws)?;
         }
-        for name in &scenario.laws.skip {
-            one_of("laws.skip", name, &laws)?;
+        for (n, name) in scenario.laws.skip.iter().enumerate() {
+            one_of(&format!("laws.skip[{n}]"), name, &laws)?;
+        }
+        for (n, gate) in scenario.gates.iter().enumerate() {
+            Gate::parse(gate)
+                .map_err(|why| source.error(&format!("gates[{n}]"), why.to_string()))?;
         }
         let bugs: Vec<_> = plants::ALL.iter().map(|bug| bug.name).collect();
         for name in &self.plants {
-            one_of("--plant", name, &bugs)?;
+            if !bugs.contains(&name.as_str()) {
+                let hint = must_be_one_of(name, bugs.iter().copied());
+                let option = Path::new("--plant");
+                return Err(FileError::whole(option, format!("no bug `{name}`: {hint}")));
+            }
         }
-        parse_gates(&scenario.gates).map_err(|error| wrong("gates", error.to_string()))?;
         Ok(())
     }
 

@@ -21,7 +21,7 @@ impl Progress {
         broken: &[&str],
     ) -> String {
         let (sent, ok) = self.rates(&now);
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let faults: Vec<String> = faults.iter().map(tell).collect();
         let told = |parts: &[String], none: &str| match parts {
             [] => none.to_owned(),
             some => some.join(", "),
@@ -50,6 +50,13 @@ impl Progress {
         let seconds = (now.at - last.at).as_secs_f64().max(1e-9);
         let a_second = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
         (a_second(now.pings.sent, last.pings.sent), a_second(now.pings.ok, last.pings.ok))
+    }
+}
+
+fn tell(fault: &InForce) -> String {
+    match &fault.victims[..] {
+        [one] => format!("{} {one}", fault.kind),
+        many => format!("{} on {}", fault.kind, many.len()),
     }
 }
 

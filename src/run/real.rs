@@ -17,7 +17,6 @@ use super::{
     RunError, Ui,
     again::Judged,
     costs::Costs,
-    facts,
     fleet::Fleet,
     folder::Folder,
     outputs,
@@ -191,7 +190,7 @@ impl Show {
             city: Rc::clone(&self.city),
             clock: CityClock {
                 origin: self.robots.now() + fill,
-                start_s: facts::start_s(scenario),
+                start_s: scenario.time.start_s(),
                 scale: scenario.time.time_scale,
             },
             habits: Rc::new(scenario.robots.clone()),
