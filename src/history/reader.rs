@@ -81,9 +81,8 @@ impl Reader {
         let short = known.is_some_and(|s| s.complete && length != s.bytes);
         self.segment += 1;
         let next = self.folder.join(segment_name(self.segment));
-        let more = known.is_some() && self.manifest.as_ref().is_some_and(|m| {
-            m.segments.len() > self.segment
-        });
+        let more = known.is_some()
+            && self.manifest.as_ref().is_some_and(|m| m.segments.len() > self.segment);
         if !next.exists() {
             // A whole segment after this one is gone when the manifest knows of it.
             self.cut = torn || short || more;
