@@ -125,8 +125,8 @@ impl Engine {
         if matches!(sync, Sync::Later) {
             write.set_durability(Durability::None).map_err(|why| self.failed(&why))?;
         }
-        let (outcomes, wrote) = apply_to(&write, txns).map_err(|why| self.failed(&why))?;
-        let ended = if wrote {
+        let (outcomes, any_written) = apply_to(&write, txns).map_err(|why| self.failed(&why))?;
+        let ended = if any_written {
             write.commit().map_err(|why| self.failed(&why))
         } else {
             // Conflicts alone: nothing to carry to the disk.
