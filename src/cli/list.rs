@@ -35,7 +35,7 @@ enum What {
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let rows: Vec<(&str, &str)> = match args.what {
         What::Faults => chaos::fault::FAULTS.iter().map(|f| (f.name, f.means)).collect(),
-        What::Laws => law::LAWS.iter().map(|l| (l.name, l.means)).collect(),
+        What::Laws => law::registry::LAWS.iter().map(|l| (l.name, l.means)).collect(),
         What::Robots => robot::ROBOTS.iter().map(|r| (r.name, r.what)).collect(),
         What::Targets => target::TARGETS.iter().map(|t| (t.name, t.means)).collect(),
         What::Bugs => backend::plants::ALL.iter().map(|b| (b.name, b.what)).collect(),

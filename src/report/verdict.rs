@@ -16,7 +16,7 @@ use crate::{
         op::{OpKind, Outcome},
         record::{Header, Phase},
     },
-    law::Verdict,
+    law::{Verdict, races::RaceCounts},
     scenario::{Adequacy, Laws},
 };
 
@@ -34,7 +34,7 @@ pub struct Evidence<'a> {
     /// What each law says.
     pub laws: Vec<LawSummary>,
     /// How often accepts raced, offers doubled, repeats were recognised.
-    pub races: Races,
+    pub races: RaceCounts,
     /// What the scenario asks of laws.
     pub asked: &'a Laws,
     /// What the scenario asks to have been seen.
@@ -47,17 +47,6 @@ pub struct Evidence<'a> {
     pub faults_planned: usize,
     /// The history was read to its end.
     pub complete: bool,
-}
-
-/// How often things raced: without it a run proves little.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Races {
-    /// Accepts of one job by two drivers of which one was refused.
-    pub raced_accepts: u64,
-    /// Jobs shown to two drivers at once.
-    pub doubled_offers: u64,
-    /// Repeats that the backend recognised.
-    pub deduplicated: u64,
 }
 
 /// Parses the gates of a scenario.
@@ -387,7 +376,7 @@ mod tests {
         Evidence {
             figures,
             laws: vec![law(verdict)],
-            races: Races::default(),
+            races: RaceCounts::default(),
             asked: &Laws::default(),
             adequacy: asked,
             gates: &parse_gates(&gates).unwrap(),

@@ -28,7 +28,7 @@ impl Judged {
         plan: &RunPlan,
         figures: Figures,
         judge: &Judge,
-        races: Races,
+        races: &Races,
         complete: bool,
     ) -> anyhow::Result<Self> {
         let gates = verdict::parse_gates(&plan.scenario.gates)?;
@@ -37,11 +37,7 @@ impl Judged {
         let summary = Evidence {
             figures: &figures,
             laws,
-            races: verdict::Races {
-                raced_accepts: races.raced_accepts(),
-                doubled_offers: races.doubled_offers(),
-                deduplicated: races.deduplicated(),
-            },
+            races: races.counts(),
             asked: &plan.scenario.laws,
             adequacy: &plan.scenario.adequacy,
             gates: &gates,
@@ -84,5 +80,5 @@ pub fn judge(run: &Path) -> anyhow::Result<Judged> {
     let judge = judge.unwrap_or_else(|| Judge::new(&Declares::default(), &[]));
     // A history that ends before its last record is of a run that was cut off.
     let complete = reader.complete() && figures.end.is_some();
-    Judged::new(&plan, figures, &judge, races, complete)
+    Judged::new(&plan, figures, &judge, &races, complete)
 }

@@ -14,7 +14,7 @@ use crate::{
         resolved::Resolved,
     },
     city::City,
-    law::LAWS,
+    law::registry::LAWS,
     report::gate::Gate,
     scenario::Scenario,
     target::TARGETS,

@@ -15,7 +15,6 @@ use futures_util::{
 
 use super::{
     RunError, Ui,
-    again::Judged,
     costs::Costs,
     fleet::Fleet,
     folder::Folder,
@@ -352,7 +351,7 @@ impl Show {
         // Nobody else records any more: the engine and the conductor are let go of.
         self.engine = None;
         self.conductor = None;
-        let judged: Judged = Recorder::take(&self.recorder).finish(&self.plan, complete)?;
+        let judged = self.recorder.finish(&self.plan, complete)?;
         outputs::write(&self.folder, &judged.summary, &judged.figures)?;
         self.folder.make_latest()?;
         print!("{}", console::render(&judged.summary));

@@ -9,8 +9,9 @@ use super::{again::Judged, plan::RunPlan};
 use crate::{
     history::{
         declares::Declares,
+        manifest::HistoryError,
         record::Record,
-        writer::{HistoryError, Writer},
+        writer::Writer,
     },
     law::{judge::Judge, races::Races},
     report::figures::Figures,
@@ -79,18 +80,16 @@ impl Recorder {
         verdicts.iter().filter(|(_, j)| broken(j)).map(|(law, _)| law.name).collect()
     }
 
-    /// Ends the history and judges the run.
-    pub fn finish(self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
-        let mut watchers = self.inner.into_inner();
-        if let Some(writer) = watchers.writer.take()
-            && let Err(error) = writer.finish()
-        {
+    /// Ends the history and judges the run. Nothing is recorded after that.
+    pub fn finish(&self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
+        let mut watchers = self.inner.borrow_mut();
+        if let Some(Err(error)) = watchers.writer.take().map(Writer::finish) {
             watchers.error.get_or_insert(error);
         }
-        let cut = watchers.error.map(|error| error.to_string());
+        let cut = watchers.error.as_ref().map(ToString::to_string);
         let complete = complete && cut.is_none();
-        let mut judged =
-            Judged::new(plan, watchers.figures, &watchers.judge, watchers.races, complete)?;
+        let figures = std::mem::take(&mut watchers.figures);
+        let mut judged = Judged::new(plan, figures, &watchers.judge, &watchers.races, complete)?;
         judged.summary.reasons.extend(cut);
         Ok(judged)
     }
