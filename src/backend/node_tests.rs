@@ -1,7 +1,7 @@
 //! Whole backends of ten nodes in the virtual world: discovery, health and storage as a service
 //! sees them.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -19,9 +19,10 @@ use super::{
     wire::platform as wire,
 };
 use crate::{
-    base::{name::NodeName, time::Time},
+    base::{name::NodeName, rng::Rng, time::Time},
     world::{
         Env,
+        real::{Boot, RealWorld, free_ports, run_local},
         store::{Committed, Expect, Txn},
         virtual_::Sim,
     },
@@ -63,6 +64,22 @@ fn settings() -> Settings {
     }
 }
 
+fn config(name: &NodeName, all: &[NodeName], incarnation: u32, plants: &[String]) -> NodeConfig {
+    NodeConfig {
+        machine: Layout::machine(all, name),
+        incarnation,
+        seed: "42".to_owned(),
+        nodes: all.to_vec(),
+        settings: settings(),
+        plants: plants.to_vec(),
+        name: name.clone(),
+    }
+}
+
+fn three_azs() -> Vec<NodeName> {
+    Layout::of(&["a", "b", "c"].map(str::to_owned), 1, 1, 1, "b")
+}
+
 /// A backend of ten nodes, and an observer who knows what a service knows.
 struct Backend {
     sim: Sim,
@@ -77,7 +94,7 @@ struct Backend {
 impl Backend {
     fn start(seed: &str, plants: &[&str]) -> Self {
         let sim = Sim::new(seed);
-        let nodes = Layout::of(&["a", "b", "c"].map(str::to_owned), 1, 1, 1, "b");
+        let nodes = three_azs();
         let observer = sim.node(&"a/core-9".into());
         let directory = Directory::new(observer.name(), &mut observer.rng("directory"));
         let rpc = Rpc::new(&observer, &directory);
@@ -99,15 +116,7 @@ impl Backend {
 
     fn boot(&self, name: &str, incarnation: u32) {
         let name = NodeName::from(name);
-        let config = NodeConfig {
-            machine: Layout::machine(&self.nodes, &name),
-            incarnation,
-            seed: "42".to_owned(),
-            nodes: self.nodes.clone(),
-            settings: settings(),
-            plants: self.plants.clone(),
-            name: name.clone(),
-        };
+        let config = config(&name, &self.nodes, incarnation, &self.plants);
         let env = self.sim.node(&name);
         env.spawn(node::serve(env.clone(), config));
     }
@@ -290,4 +299,66 @@ fn the_same_seed_is_the_same_history() {
         (backend.sim.trace_hash(), Rc::new(backend.sim.events()))
     };
     assert_eq!(hash(), hash());
+}
+
+/// The worlds of ten real nodes on loopback, and that of an observer among them.
+fn real_envs(nodes: &[NodeName], data: &Path) -> Vec<Env> {
+    let ports = free_ports(2 * nodes.len() + 2).unwrap();
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let observer = NodeName::from("a/core-9");
+    let all: Vec<NodeName> = nodes.iter().cloned().chain([observer]).collect();
+    let pairs = || all.iter().cloned().zip(ports.chunks(2));
+    let dial: BTreeMap<_, _> = pairs().map(|(name, ports)| (name, at(ports[0]))).collect();
+    let dial_http: BTreeMap<_, _> = pairs().map(|(name, ports)| (name, at(ports[1]))).collect();
+    #[expect(clippy::disallowed_methods, reason = "the origin of a run in the real world")]
+    let origin = std::time::Instant::now();
+    let env = |(name, ports): (NodeName, &[u16])| {
+        let boot = Boot {
+            listen: Some(at(ports[0])),
+            http: Some(at(ports[1])),
+            dial: dial.clone(),
+            dial_http: dial_http.clone(),
+            data: data.join(name.as_str()),
+            skip_sync: false,
+        };
+        Env::new(name.clone(), &Rng::from_seed("42"), RealWorld::new(name, boot, origin))
+    };
+    pairs().map(env).collect()
+}
+
+#[test]
+fn the_same_nodes_serve_in_the_real_world() {
+    let (nodes, data) = (three_azs(), tempfile::tempdir().unwrap());
+    let value = run_local(async {
+        let envs = real_envs(&nodes, data.path());
+        for env in &envs[..nodes.len()] {
+            env.spawn(node::serve(env.clone(), config(env.name(), &nodes, 0, &[])));
+        }
+        let observer = &envs[nodes.len()];
+        let operator = node::client(observer.clone(), nodes.clone());
+        for name in &nodes {
+            let ready = async {
+                let ask = wire::HealthAsk {};
+                while !operator
+                    .call_at::<_, wire::Health>(name, HEALTH, &ask, ASK)
+                    .await
+                    .is_ok_and(|health| health.ready)
+                {
+                    observer.sleep(Duration::from_millis(5)).await;
+                }
+            };
+            observer.timeout(Duration::from_secs(30), ready).await.expect("it becomes ready");
+        }
+        let directory = Directory::new(observer.name(), &mut observer.rng("directory"));
+        directory.replace([Instance {
+            name: "b/storage-1".into(),
+            incarnation: 0,
+            services: vec!["storage/kv".to_owned()],
+        }]);
+        let kv = Kv::new(&Rpc::new(observer, &directory));
+        let writes = vec![("row".to_owned(), Some(Bytes::from_static(b"kept")))];
+        kv.commit(Txn { expects: vec![("row".to_owned(), Expect::Absent)], writes }).await.unwrap();
+        kv.get("row").await.unwrap().unwrap().value
+    });
+    assert_eq!(value.unwrap(), "kept");
 }

@@ -263,3 +263,42 @@ fn believed(said: &BTreeMap<NodeName, Said>, known: &Directory) -> Vec<Instance>
     fresh.iter().flat_map(|said| &said.instances).for_each(&mut add);
     union.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(incarnation: u32, brief: bool) -> wire::Heartbeat {
+        let services = if brief { Vec::new() } else { vec![format!("core/v{incarnation}")] };
+        let name = "c/core-1".to_owned();
+        let instance = Some(wire::Instance { name, incarnation, services });
+        wire::Heartbeat { instance, known_version: 0, brief }
+    }
+
+    #[test]
+    fn a_brief_word_keeps_a_known_life_and_a_stranger_must_tell_more() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let at = |seconds: f64| Time::from_secs_f64(seconds);
+        assert!(replica.beat(beat(1, true), at(0.0)).unwrap().tell_more);
+        let known = replica.beat(beat(1, false), at(0.0)).unwrap();
+        assert!(!known.complete, "it has listened for no time yet");
+        let again = replica.beat(beat(1, true), at(1.5)).unwrap();
+        assert_eq!((again.tell_more, again.version), (false, known.version));
+        assert!(replica.beat(beat(1, true), at(3.0)).unwrap().complete, "kept by the word at 1.5");
+        assert!(replica.beat(beat(2, true), at(3.0)).unwrap().tell_more, "another life");
+        assert!(replica.beat(beat(1, true), at(5.0)).unwrap().tell_more, "forgotten by then");
+    }
+
+    #[test]
+    fn a_word_from_an_earlier_life_changes_nothing() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let newest = replica.beat(beat(2, false), Time::ZERO).unwrap();
+        let after = replica.beat(beat(1, false), Time::ZERO).unwrap();
+        assert_eq!(after.instances, newest.instances);
+        assert_ne!(
+            Replica::new(Time::ZERO, 1).beat(beat(2, false), Time::ZERO).unwrap().version,
+            newest.version,
+            "a replica's next life has other versions"
+        );
+    }
+}
