@@ -75,7 +75,7 @@ impl Timeline {
         let index = self.place(planned);
         let bucket = &mut self.buckets[index];
         bucket.outcomes[outcome as usize] += 1;
-        bucket.response_us.saturating_record(micros(response));
+        record_us(&mut bucket.response_us, response);
     }
 
     fn place(&mut self, planned: Time) -> usize {
