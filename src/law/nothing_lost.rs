@@ -359,11 +359,12 @@ mod tests {
         tale.read_back(100.0, vec![end.clone()], Vec::new());
         let judgement = tale.judge(LAW);
         assert_eq!((judgement.verdict, judgement.opportunities), (Verdict::Pass, 6));
-        // The cancel undone, and the first driver back: two losses.
+        // The passenger's cancel undone, and the first driver back at the wheel on his way: what he
+        // had given back, and that he had arrived, are lost as well.
         end.state = Accepted;
         end.assignment = 1;
         tale.read_back(101.0, vec![end], Vec::new());
-        assert_eq!(tale.judge(LAW).violations_total, 2);
+        assert_eq!(tale.judge(LAW).violations_total, 3);
     }
 
     #[test]
@@ -381,7 +382,7 @@ mod tests {
         ask(&mut tale, p(1), (12.0, 12.1));
         let judgement = tale.judge(LAW);
         assert_eq!(judgement.verdict, Verdict::Broken);
-        assert!(lost(&judgement)[0].ends_with("(refused, op 6): there is no such job"));
+        assert!(lost(&judgement)[0].ends_with("(refused, op 7): there is no such job"));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl OffersInReach {
             return;
         }
         self.tally.opportunities += 1;
+        let driver = &self.drivers[number];
         let mut nearest_m = f64::INFINITY;
         for position in driver.candidates(op.sent.saturating_sub(self.horizon)) {
             let metres = position.place.metres_to(offer.pickup);
@@ -267,7 +268,7 @@ mod tests {
             "driver/00001 was offered job J1 at 17.600 s (op 2); the nearest position that it can \
              have had was 9000 m from the pickup, beyond the reach of 5000 m"
         );
-        tale.declares.drift_m_per_s = 500.0;
+        tale.declares.drift_m_per_s = 600.0;
         assert_eq!(tale.judge(LAW).verdict, Verdict::Pass, "its position may have drifted");
     }
 
