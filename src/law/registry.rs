@@ -1,8 +1,9 @@
 //! The list of the laws. One more law is one more file and one more line here.
 
 use super::{
-    LawEntry, charged_once, every_job_ends, idempotent_requests, legal_transitions, nothing_lost,
-    offers_in_reach, one_driver_per_job, one_job_per_driver, unique_ids,
+    LawEntry, answers_match, charged_once, every_job_ends, idempotent_requests, legal_transitions,
+    never_goes_back, no_server_error, nothing_lost, offers_in_reach, one_driver_per_job,
+    one_job_per_driver, unique_ids,
 };
 
 /// Every law, in the order in which people read them.
@@ -16,6 +17,9 @@ pub static LAWS: &[LawEntry] = &[
     idempotent_requests::ENTRY,
     unique_ids::ENTRY,
     offers_in_reach::ENTRY,
+    never_goes_back::ENTRY,
+    answers_match::ENTRY,
+    no_server_error::ENTRY,
 ];
 
 /// The law of that name.
