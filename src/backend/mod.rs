@@ -8,6 +8,8 @@ pub mod boot;
 pub mod core;
 pub mod layout;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 pub mod orchestration;
 pub mod plants;
 pub mod platform;

@@ -221,6 +221,7 @@ fn health_answer(health: &wire::Health) -> Response<Bytes> {
 }
 
 /// An operator's way in: can call any of `nodes` by name, and does not register itself.
+#[expect(clippy::needless_pass_by_value, reason = "whoever makes a client gives its Env away")]
 pub fn client(env: Env, nodes: Vec<NodeName>) -> Rpc {
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
     let services = vec!["platform/health".to_owned()];

@@ -134,6 +134,8 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn instance(name: &str, incarnation: u32) -> Instance {
@@ -159,7 +161,7 @@ mod tests {
         let pick = |tried: &[NodeName]| directory.pick("core/job", tried, Time::ZERO);
         assert_eq!(pick(&[]).unwrap(), own);
         assert_eq!(pick(&[]).unwrap(), own);
-        let (one, two) = (pick(&[own.clone()]).unwrap(), pick(&[own.clone()]).unwrap());
+        let (one, two) = (pick(from_ref(&own)).unwrap(), pick(from_ref(&own)).unwrap());
         assert_ne!(one, two, "the others share the load");
         assert_eq!(pick(&[own, one, two]), None);
         assert_eq!(directory.pick("core/unheard", &[], Time::ZERO), None);

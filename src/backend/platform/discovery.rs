@@ -62,7 +62,13 @@ impl Replica {
         let mut heard = self.0.borrow_mut();
         heard.sweep(now);
         let told = beat.instance.ok_or_else(|| refuse(Code::Invalid, "no instance"))?;
-        heard.note(of_wire(told), now)?;
+        if beat.brief {
+            if !heard.again(&told, now) {
+                return Ok(wire::Directory { tell_more: true, ..wire::Directory::default() });
+            }
+        } else {
+            heard.note(of_wire(told), now)?;
+        }
         let same = beat.known_version == heard.version;
         let listed = heard.instances.values().filter(|_| !same);
         Ok(wire::Directory {
@@ -70,6 +76,7 @@ impl Replica {
             same,
             instances: listed.map(|(instance, _)| to_wire(instance)).collect(),
             complete: now.since(heard.since) >= REMOVE_AFTER,
+            tell_more: false,
         })
     }
 }
@@ -79,6 +86,19 @@ impl Heard {
         let before = self.instances.len();
         self.instances.retain(|_, (_, at)| now.since(*at) < REMOVE_AFTER);
         self.version += u64::from(self.instances.len() != before);
+    }
+
+    /// Notes a word from an instance that is known; false when it is not.
+    fn again(&mut self, told: &wire::Instance, now: Time) -> bool {
+        match self.instances.get_mut(&NodeName::from(told.name.as_str())) {
+            Some((known, at)) if known.incarnation == told.incarnation => {
+                *at = now;
+                true
+            }
+            // An earlier life has nothing to add.
+            Some((known, _)) => known.incarnation > told.incarnation,
+            None => false,
+        }
     }
 
     fn note(&mut self, instance: Instance, now: Time) -> Result<(), RpcError> {
@@ -121,6 +141,8 @@ fn of_wire(told: wire::Instance) -> Instance {
 struct Said {
     version: u64,
     at: Time,
+    /// It was said lately, when that was looked at last.
+    fresh: bool,
     complete: bool,
     instances: Vec<Instance>,
 }
@@ -171,46 +193,63 @@ impl Registrar {
         // The first beat goes at once; after it the beats of many instances spread out.
         let mut spread = env.rng("discovery").fork(replica.as_str());
         let mut next = env.now() + BEAT_EVERY.mul_f64(spread.between(0.5, 1.0));
+        let full = to_wire(&self.0.own);
+        let brief = wire::Instance { services: Vec::new(), ..full.clone() };
+        let mut beats = [(full, false), (brief, true)].map(|(instance, brief)| wire::Heartbeat {
+            instance: Some(instance),
+            known_version: 0,
+            brief,
+        });
+        let mut introduced = false;
         loop {
-            let beat = self.beat_for(replica);
+            let beat = &mut beats[usize::from(introduced)];
+            beat.known_version = self.0.said.borrow().get(replica).map_or(0, |said| said.version);
             let answer = match here {
-                Some(here) => here.beat(beat, env.now()),
-                None => self.0.rpc.call_at(replica, BEAT, &beat, BEAT_POLICY).await,
+                Some(here) => here.beat(beat.clone(), env.now()),
+                None => self.0.rpc.call_at(replica, BEAT, beat, BEAT_POLICY).await,
             };
+            let forgotten = answer.as_ref().is_ok_and(|answer| answer.tell_more);
+            if introduced && forgotten {
+                introduced = false;
+                continue;
+            }
+            introduced = answer.is_ok();
             self.note(replica, answer.ok());
             env.sleep_until(next).await;
             next = env.now() + BEAT_EVERY;
         }
     }
 
-    fn beat_for(&self, replica: &NodeName) -> wire::Heartbeat {
-        let known_version = self.0.said.borrow().get(replica).map_or(0, |said| said.version);
-        wire::Heartbeat { instance: Some(to_wire(&self.0.own)), known_version }
-    }
-
     fn note(&self, replica: &NodeName, answer: Option<wire::Directory>) {
         let now = self.0.env.now();
         let mut said = self.0.said.borrow_mut();
+        let mut changed = false;
         if let Some(answer) = answer {
             self.0.registered.set(true);
             let last = said.entry(replica.clone()).or_default();
+            changed = !answer.same || last.complete != answer.complete;
             (last.at, last.complete) = (now, answer.complete);
             if !answer.same {
                 last.version = answer.version;
                 last.instances = answer.instances.into_iter().map(of_wire).collect();
             }
         }
-        let after = believed(&said, &self.0.directory, now);
-        if after != self.0.directory.instances() {
-            self.0.directory.replace(after);
+        for said in said.values_mut() {
+            let fresh = now.since(said.at) < REMOVE_AFTER;
+            changed |= said.fresh != fresh;
+            said.fresh = fresh;
+        }
+        // Nearly always nothing has.
+        if changed {
+            self.0.directory.replace(believed(&said, &self.0.directory));
         }
     }
 }
 
 /// The union of what the replicas said lately, the newest life of each instance. As long as nobody
 /// who can have heard of everybody has spoken, what was known before stays.
-fn believed(said: &BTreeMap<NodeName, Said>, known: &Directory, now: Time) -> Vec<Instance> {
-    let fresh: Vec<&Said> = said.values().filter(|s| now.since(s.at) < REMOVE_AFTER).collect();
+fn believed(said: &BTreeMap<NodeName, Said>, known: &Directory) -> Vec<Instance> {
+    let fresh: Vec<&Said> = said.values().filter(|said| said.fresh).collect();
     let mut union: BTreeMap<NodeName, Instance> = BTreeMap::new();
     let mut add = |instance: &Instance| {
         let newest = union.entry(instance.name.clone()).or_insert_with(|| instance.clone());
@@ -223,4 +262,43 @@ fn believed(said: &BTreeMap<NodeName, Said>, known: &Directory, now: Time) -> Ve
     }
     fresh.iter().flat_map(|said| &said.instances).for_each(&mut add);
     union.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(incarnation: u32, brief: bool) -> wire::Heartbeat {
+        let services = if brief { Vec::new() } else { vec![format!("core/v{incarnation}")] };
+        let name = "c/core-1".to_owned();
+        let instance = Some(wire::Instance { name, incarnation, services });
+        wire::Heartbeat { instance, known_version: 0, brief }
+    }
+
+    #[test]
+    fn a_brief_word_keeps_a_known_life_and_a_stranger_must_tell_more() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let at = |seconds: f64| Time::from_secs_f64(seconds);
+        assert!(replica.beat(beat(1, true), at(0.0)).unwrap().tell_more);
+        let known = replica.beat(beat(1, false), at(0.0)).unwrap();
+        assert!(!known.complete, "it has listened for no time yet");
+        let again = replica.beat(beat(1, true), at(1.5)).unwrap();
+        assert_eq!((again.tell_more, again.version), (false, known.version));
+        assert!(replica.beat(beat(1, true), at(3.0)).unwrap().complete, "kept by the word at 1.5");
+        assert!(replica.beat(beat(2, true), at(3.0)).unwrap().tell_more, "another life");
+        assert!(replica.beat(beat(1, true), at(5.0)).unwrap().tell_more, "forgotten by then");
+    }
+
+    #[test]
+    fn a_word_from_an_earlier_life_changes_nothing() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let newest = replica.beat(beat(2, false), Time::ZERO).unwrap();
+        let after = replica.beat(beat(1, false), Time::ZERO).unwrap();
+        assert_eq!(after.instances, newest.instances);
+        assert_ne!(
+            Replica::new(Time::ZERO, 1).beat(beat(2, false), Time::ZERO).unwrap().version,
+            newest.version,
+            "a replica's next life has other versions"
+        );
+    }
 }

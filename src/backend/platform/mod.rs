@@ -8,5 +8,7 @@ pub mod ids;
 pub mod peer;
 pub mod quick;
 pub mod rpc;
+#[cfg(test)]
+mod rpc_tests;
 pub mod server;
 pub mod token;

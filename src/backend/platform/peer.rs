@@ -16,7 +16,7 @@ use super::{
     envelope::{Envelope, Kind},
 };
 use crate::{
-    base::name::NodeName,
+    base::{name::NodeName, time::Time},
     world::{Env, link::Link, link::Outgoing},
 };
 
@@ -46,13 +46,16 @@ enum State {
 impl Peer {
     /// The peer `name`, not yet dialled.
     pub fn new(env: Env, name: NodeName, directory: Directory) -> Rc<Self> {
+        let calls = Calls::default();
+        let (sweeper, clock) = (calls.clone(), env.clone());
+        env.spawn(async move { sweeper.sweep(&clock).await });
         Rc::new(Self {
             env,
             name,
             directory,
             state: RefCell::new(State::Idle(String::new())),
             dialled: Notify::new(),
-            calls: Calls::default(),
+            calls,
             news_waiting: Cell::new(0),
         })
     }
@@ -82,9 +85,9 @@ impl Peer {
         }
     }
 
-    /// A place in the table of calls, or none when it is full.
-    pub fn enter(&self) -> Option<Waiting> {
-        self.calls.enter()
+    /// A place in the table of calls for one that is late at `until`; none when it is full.
+    pub fn enter(&self, until: Time) -> Option<Waiting> {
+        self.calls.enter(until)
     }
 
     /// Sends one way as soon as the link is open; false when it was dropped.

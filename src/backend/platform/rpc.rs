@@ -267,7 +267,7 @@ impl Rpc {
                 Err(_) => return Err(Failed::Certain(format!("{node}: no link in time"))),
             },
         };
-        let Some(waiting) = peer.enter() else {
+        let Some(waiting) = peer.enter(until) else {
             return Err(Failed::Certain(format!("{node}: too many calls wait")));
         };
         let left = until.since(env.now());
@@ -286,10 +286,10 @@ impl Rpc {
         link.send(frame).map_err(|why| Failed::Certain(format!("{node}: {why}")))?;
         // Nobody but the peer holds the link open.
         drop(link);
-        match env.timeout(left, waiting).await {
-            Ok(Ended::Reply(reply)) => answer(reply),
-            Ok(Ended::Broken) => Err(Failed::Unknown("the link broke")),
-            Err(_) => Err(Failed::Unknown("nothing came in time")),
+        match waiting.await {
+            Ended::Reply(reply) => answer(reply),
+            Ended::Broken => Err(Failed::Unknown("the link broke")),
+            Ended::Late => Err(Failed::Unknown("nothing came in time")),
         }
     }
 

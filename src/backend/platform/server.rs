@@ -146,7 +146,12 @@ impl Server {
         Self::with_limit(env, router, ready, IN_FLIGHT_MAX)
     }
 
-    fn with_limit(env: &Env, router: Router, ready: &Rc<Cell<bool>>, in_flight_max: usize) -> Self {
+    pub(super) fn with_limit(
+        env: &Env,
+        router: Router,
+        ready: &Rc<Cell<bool>>,
+        in_flight_max: usize,
+    ) -> Self {
         Self(Rc::new(Inner {
             env: env.clone(),
             router,

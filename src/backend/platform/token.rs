@@ -144,12 +144,11 @@ impl Verifier {
 
     fn look_closer(&self, token: &str) -> Result<Claims, TokenError> {
         let mut remembered = self.remembered.borrow_mut();
-        let claims = match remembered.old.remove(token) {
-            Some(claims) => claims,
-            None => {
-                remembered.checks += 1;
-                self.check(token)?
-            }
+        let claims = if let Some(claims) = remembered.old.remove(token) {
+            claims
+        } else {
+            remembered.checks += 1;
+            self.check(token)?
         };
         if remembered.young.len() >= REMEMBERED {
             remembered.old = std::mem::take(&mut remembered.young);

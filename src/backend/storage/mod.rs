@@ -55,14 +55,14 @@ fn get(store: &Store, ask: &wire::GetAsk) -> Result<wire::Rows, RpcError> {
     }
     let mut rows = Vec::with_capacity(ask.keys.len());
     for key in &ask.keys {
-        rows.extend(store.get(key).map_err(failed)?.map(row_to_wire));
+        rows.extend(store.get(key).map_err(|error| failed(&error))?.map(row_to_wire));
     }
     Ok(wire::Rows { rows, more: false })
 }
 
 fn scan(store: &Store, ask: &wire::ScanAsk) -> Result<wire::Rows, RpcError> {
     let limit = (ask.limit as usize).min(ROWS_MAX);
-    let found = store.scan(&ask.from, &ask.to, limit).map_err(failed)?;
+    let found = store.scan(&ask.from, &ask.to, limit).map_err(|error| failed(&error))?;
     let full = found.len() == limit;
     let (mut rows, mut bytes, mut cut) = (Vec::with_capacity(found.len()), 0, false);
     for row in found {
@@ -76,7 +76,7 @@ fn scan(store: &Store, ask: &wire::ScanAsk) -> Result<wire::Rows, RpcError> {
     Ok(wire::Rows { rows, more: full || cut })
 }
 
-fn failed(error: StoreError) -> RpcError {
+fn failed(error: &StoreError) -> RpcError {
     refuse(Code::Internal, error.to_string())
 }
 

@@ -1,0 +1,274 @@
+//! HTTP exchanges of the virtual world: the objects themselves travel, with the delays and faults of
+//! the network. Nothing is parsed or printed here.
+//!
+//! A connection is opened by the first exchange of a route (one round trip more) and used by all
+//! later ones, in any order, until the server dies or the route is reset. A caller that goes away
+//! takes nothing back: a request that was sent is handled.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::{Request, Response};
+
+use super::{
+    core::Core,
+    network::{BACK, Parcel, THERE, way_of},
+    node::Life,
+    pool::Key,
+    tasks::Work,
+};
+use crate::{base::name::NodeName, world::HttpError};
+
+type Outcome = Result<Response<Bytes>, HttpError>;
+
+/// Where an exchange is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The connection is asked for.
+    Knocking,
+    /// The connection was granted.
+    Granted,
+    /// The request is under way.
+    Asking,
+    /// A task of the server makes the response.
+    Serving,
+    /// The outcome is under way.
+    Answering,
+    /// The outcome is there.
+    Done,
+}
+
+pub(super) struct Exchange {
+    route: u32,
+    server: u32,
+    incarnation: u32,
+    stage: Stage,
+    /// The caller is gone.
+    abandoned: bool,
+    waker: Option<Waker>,
+    request: Option<Request<Bytes>>,
+    outcome: Option<Outcome>,
+}
+
+fn broken(why: &str) -> Outcome {
+    Err(HttpError::Broken(why.into()))
+}
+
+fn not_connected(why: &str) -> Outcome {
+    Err(HttpError::NotConnected(why.into()))
+}
+
+impl Core {
+    /// Begins an exchange; the request is sent now.
+    pub(super) fn http(
+        self: &Rc<Self>,
+        life: &Rc<Life>,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Outcome> {
+        if !life.is_alive() {
+            return Box::pin(std::future::ready(not_connected("the caller died")));
+        }
+        let Some(route) = self.route_to(life, to) else {
+            let why = format!("no node is called {to}");
+            return Box::pin(std::future::ready(Err(HttpError::NotConnected(why))));
+        };
+        let (server, warm) = {
+            let mut network = self.network.borrow_mut();
+            let route = network.get_mut(route);
+            (route.dialled, route.warm)
+        };
+        let exchange = Exchange {
+            route,
+            server,
+            incarnation: warm.unwrap_or(0),
+            stage: if warm.is_some() { Stage::Asking } else { Stage::Knocking },
+            abandoned: false,
+            waker: None,
+            request: Some(request),
+            outcome: None,
+        };
+        let key = self.exchanges.borrow_mut().insert(exchange);
+        self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        Box::pin(Exchanging { core: Rc::clone(self), key })
+    }
+
+    /// An exchange reaches an end of its route.
+    pub(super) fn step_exchange(self: &Rc<Self>, key: Key) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key) else { return };
+        let route = exchange.route;
+        match exchange.stage {
+            Stage::Knocking | Stage::Granted | Stage::Answering if exchange.abandoned => {
+                let gone = exchanges.remove(key);
+                drop(exchanges);
+                drop(gone);
+            }
+            Stage::Knocking => {
+                self.knock_http(exchange);
+                self.carry(way_of(route, BACK), Parcel::Exchange(key));
+            }
+            Stage::Granted => {
+                self.network.borrow_mut().get_mut(route).warm = Some(exchange.incarnation);
+                exchange.stage = Stage::Asking;
+                self.carry(way_of(route, THERE), Parcel::Exchange(key));
+            }
+            Stage::Asking => {
+                let (server, incarnation) = (exchange.server, exchange.incarnation);
+                let handler = self.nodes.borrow().handler_of(server, incarnation);
+                if let (Some(handler), Some(request)) = (handler, exchange.request.take()) {
+                    exchange.stage = Stage::Serving;
+                    drop(exchanges);
+                    let answer = handler(request);
+                    self.spawn(server, Work::Answer(answer, key));
+                } else {
+                    exchange.stage = Stage::Answering;
+                    exchange.outcome = Some(broken("connection reset by peer"));
+                    self.carry(way_of(route, BACK), Parcel::Exchange(key));
+                }
+            }
+            Stage::Answering => {
+                exchange.stage = Stage::Done;
+                if matches!(exchange.outcome, Some(Err(_))) {
+                    self.cool(route, exchange.incarnation);
+                }
+                if let Some(waker) = exchange.waker.take() {
+                    drop(exchanges);
+                    waker.wake();
+                }
+            }
+            Stage::Serving | Stage::Done => {}
+        }
+    }
+
+    /// The server's side of opening a connection.
+    fn knock_http(&self, exchange: &mut Exchange) {
+        exchange.stage = Stage::Answering;
+        if self.network.borrow_mut().get_mut(exchange.route).is_reset() {
+            exchange.outcome = Some(broken("connection reset"));
+            return;
+        }
+        match self.nodes.borrow().serving(exchange.server) {
+            None => exchange.outcome = Some(not_connected("connection refused")),
+            Some(incarnation) => {
+                exchange.incarnation = incarnation;
+                exchange.stage = Stage::Granted;
+            }
+        }
+    }
+
+    /// A task of the server has made the response.
+    pub(super) fn respond(&self, key: Key, response: Response<Bytes>) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key) else { return };
+        if exchange.stage != Stage::Serving {
+            return;
+        }
+        if exchange.abandoned {
+            let gone = exchanges.remove(key);
+            drop(exchanges);
+            drop(gone);
+            return;
+        }
+        exchange.outcome = Some(Ok(response));
+        exchange.stage = Stage::Answering;
+        self.carry(way_of(exchange.route, BACK), Parcel::Exchange(key));
+    }
+
+    /// The server of some exchanges died: what it worked on breaks, once its peers learn of it.
+    pub(super) fn sever_exchanges(self: &Rc<Self>, node: u32, incarnation: u32) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        for key in exchanges.keys_where(|one| one.server == node && one.stage == Stage::Serving) {
+            let Some(exchange) = exchanges.get_mut(key) else { continue };
+            exchange.outcome = Some(broken("the server died"));
+            exchange.stage = Stage::Answering;
+            self.carry(way_of(exchange.route, BACK), Parcel::Exchange(key));
+        }
+        drop(exchanges);
+        self.network.borrow_mut().cool_from(node);
+        let warm = self.network.borrow().warm_to(node);
+        for route in warm {
+            let close = move |core: &Rc<Self>| core.cool(route, incarnation);
+            self.carry(way_of(route, BACK), Parcel::Call(Box::new(close)));
+        }
+    }
+
+    /// The dialler learns that its connection to that incarnation is closed.
+    fn cool(&self, route: u32, incarnation: u32) {
+        let mut network = self.network.borrow_mut();
+        let warm = &mut network.get_mut(route).warm;
+        *warm = warm.filter(|&open| open != incarnation);
+    }
+
+    /// Cuts every exchange of a route at once.
+    pub(super) fn reset_exchanges(&self, route: u32) {
+        self.network.borrow_mut().get_mut(route).warm = None;
+        let mut wake = Vec::new();
+        let mut exchanges = self.exchanges.borrow_mut();
+        for key in exchanges.keys_where(|one| one.route == route && one.stage != Stage::Done) {
+            let Some(exchange) = exchanges.get_mut(key) else { continue };
+            if exchange.abandoned {
+                exchanges.remove(key);
+                continue;
+            }
+            let sent = !matches!(exchange.stage, Stage::Knocking | Stage::Granted);
+            let why = "connection reset";
+            exchange.outcome = Some(if sent { broken(why) } else { not_connected(why) });
+            exchange.stage = Stage::Done;
+            wake.extend(exchange.waker.take());
+        }
+        drop(exchanges);
+        wake.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The caller's side.
+struct Exchanging {
+    core: Rc<Core>,
+    key: Key,
+}
+
+impl Future for Exchanging {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let mut exchanges = self.core.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(self.key) else {
+            return Poll::Ready(broken("the world has ended"));
+        };
+        if exchange.stage == Stage::Done {
+            let done = exchanges.remove(self.key);
+            drop(exchanges);
+            self.key = Key::NOBODY;
+            let outcome = done.and_then(|exchange| exchange.outcome);
+            return Poll::Ready(outcome.unwrap_or_else(|| broken("no outcome")));
+        }
+        if exchange.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
+            let old = exchange.waker.replace(context.waker().clone());
+            drop(exchanges);
+            drop(old);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        if self.key == Key::NOBODY {
+            return;
+        }
+        let mut exchanges = self.core.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(self.key) else { return };
+        exchange.abandoned = true;
+        let waker = exchange.waker.take();
+        let done = if exchange.stage == Stage::Done { exchanges.remove(self.key) } else { None };
+        drop(exchanges);
+        drop((waker, done));
+    }
+}

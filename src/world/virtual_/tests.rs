@@ -1,0 +1,754 @@
+//! What the virtual world promises to everything above it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::*;
+use crate::world::{
+    HttpError, HttpHandler, TimedOut,
+    link::{DialError, FRAMES_MAX, Link, SendError},
+    store::{Ack, Committed, Expect, Store, Txn},
+};
+
+const A: &str = "a/core-1";
+const B: &str = "b/core-1";
+
+fn name(text: &str) -> NodeName {
+    NodeName::from(text)
+}
+
+/// A network without jitter: 1 ms within an AZ, 10 ms between, 100 ms from outside.
+fn plain(seed: &str) -> Sim {
+    let fixed = |ms: u64| Span::micros(ms * 1_000, ms * 1_000);
+    let network = NetworkSettings {
+        local: fixed(1),
+        within_az: fixed(1),
+        between_az: fixed(10),
+        outside: fixed(100),
+        jitter_percent: 0,
+    };
+    Sim::with_settings(seed, Settings { network, ..Settings::default() })
+}
+
+fn ms(time: Time) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// A node that sends every frame back, `prefix` before it.
+fn echo(sim: &Sim, node: &str) -> Env {
+    let env = sim.node(&name(node));
+    let here = env.clone();
+    env.spawn(async move {
+        let mut listener = here.listen().await.unwrap();
+        while let Some(mut link) = listener.recv().await {
+            here.spawn(async move {
+                while let Some(frame) = link.incoming.recv().await {
+                    let _ = link.outgoing.send(frame);
+                }
+            });
+        }
+    });
+    env
+}
+
+/// A node that answers `GET /` after `work`.
+fn serve(sim: &Sim, node: &str, work: Duration) -> Env {
+    let env = sim.node(&name(node));
+    let here = env.clone();
+    let handler: HttpHandler = Rc::new(move |request: Request<Bytes>| {
+        let here = here.clone();
+        Box::pin(async move {
+            here.sleep(work).await;
+            Response::new(request.into_body())
+        })
+    });
+    let there = env.clone();
+    env.spawn(async move { there.serve_http(handler).await.unwrap() });
+    env
+}
+
+fn ask(body: &'static str) -> Request<Bytes> {
+    Request::new(Bytes::from_static(body.as_bytes()))
+}
+
+async fn round(link: &mut Link, text: &'static str) -> Option<Bytes> {
+    link.outgoing.send(Bytes::from_static(text.as_bytes())).unwrap();
+    link.incoming.recv().await
+}
+
+#[test]
+fn ping_pong_takes_exactly_what_the_network_takes() {
+    let sim = plain("42");
+    echo(&sim, A);
+    let b = sim.node(&name(B));
+    let times = sim.run(async {
+        let mut link = b.dial(&name(A)).await.unwrap();
+        let dialled = sim.now();
+        let frame = round(&mut link, "ping").await.unwrap();
+        (dialled, sim.now(), frame)
+    });
+    let (dialled, answered, frame) = times.unwrap();
+    assert_eq!((ms(dialled), ms(answered), &frame[..]), (20.0, 40.0, &b"ping"[..]));
+    // Within the AZ it is nearer.
+    let near = sim.node(&name("a/api-1"));
+    let start = sim.now();
+    sim.run(async { near.dial(&name(A)).await.map(drop) }).unwrap().unwrap();
+    assert_eq!(sim.now() - start, Duration::from_millis(2));
+}
+
+#[test]
+fn frames_keep_their_order_under_jitter() {
+    let sim = Sim::new("jitter");
+    echo(&sim, A);
+    let b = sim.node(&name(B));
+    let fault = LinkFault::slow(Duration::from_millis(100), Duration::from_millis(80));
+    assert!(sim.impair(&name(B), &name(A), fault));
+    let (numbers, gaps) = sim
+        .run(async {
+            let mut link = b.dial(&name(A)).await.unwrap();
+            for number in 0..500_u32 {
+                link.outgoing.send(Bytes::copy_from_slice(&number.to_be_bytes())).unwrap();
+                b.sleep(Duration::from_micros(700)).await;
+            }
+            let (mut numbers, mut gaps) = (Vec::new(), 0);
+            let mut last = sim.now();
+            while numbers.len() < 500 {
+                let frame = link.incoming.recv().await.unwrap();
+                numbers.push(u32::from_be_bytes(frame[..].try_into().unwrap()));
+                gaps += u32::from(sim.now() > last);
+                last = sim.now();
+            }
+            (numbers, gaps)
+        })
+        .unwrap();
+    assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    assert!(gaps > 5, "jitter spreads the arrivals: {gaps}");
+}
+
+/// Sends when it is dropped: nothing may come of it when its node is killed.
+struct Loud(Rc<dyn crate::world::link::Outgoing>, Env, Rc<Cell<u32>>);
+
+impl Drop for Loud {
+    fn drop(&mut self) {
+        self.2.set(self.2.get() + 1);
+        assert_eq!(self.0.send(Bytes::from_static(b"last words")), Err(SendError::Closed));
+        let (env, dropped) = (self.1.clone(), Rc::clone(&self.2));
+        self.1.spawn(async move {
+            dropped.set(100);
+            env.sleep(Duration::ZERO).await;
+        });
+    }
+}
+
+#[test]
+fn a_killed_node_says_nothing_more_and_its_peers_see_the_end() {
+    let sim = plain("kill");
+    let (a, b) = (sim.node(&name(A)), sim.node(&name(B)));
+    let dropped = Rc::new(Cell::new(0));
+    let (env, count) = (a.clone(), Rc::clone(&dropped));
+    a.spawn(async move {
+        let mut listener = env.listen().await.unwrap();
+        let link = listener.recv().await.unwrap();
+        let _loud = Loud(link.outgoing.clone(), env.clone(), count);
+        link.outgoing.send(Bytes::from_static(b"hello")).unwrap();
+        env.sleep(Duration::from_secs(5)).await;
+        link.outgoing.send(Bytes::from_static(b"never")).unwrap();
+    });
+    let (seen, ended) = sim
+        .run(async {
+            let mut link = b.dial(&name(A)).await.unwrap();
+            // The greeting is under way when its sender dies: it still arrives.
+            assert!(sim.kill(&name(A)));
+            assert!(!sim.kill(&name(A)), "dead already");
+            assert_eq!(link.outgoing.send(Bytes::new()), Ok(()), "nobody has told us yet");
+            let mut seen = Vec::new();
+            while let Some(frame) = link.incoming.recv().await {
+                seen.push(frame);
+            }
+            let ended = sim.now();
+            assert_eq!(link.outgoing.send(Bytes::new()), Err(SendError::Closed));
+            (seen, ended)
+        })
+        .unwrap();
+    assert_eq!((seen, ms(ended)), (vec![Bytes::from_static(b"hello")], 30.0));
+    assert_eq!(dropped.get(), 1, "dropped once, and what it spawned never ran");
+    sim.run_until(Time::from_secs_f64(60.0)).unwrap();
+    assert_eq!(sim.core().links.borrow().len(), 0);
+}
+
+#[test]
+fn a_task_may_kill_its_own_node() {
+    let sim = plain("suicide");
+    let a = sim.node(&name(A));
+    let (here, after) = (sim.clone(), Rc::new(Cell::new(false)));
+    let (env, reached) = (a.clone(), Rc::clone(&after));
+    a.spawn(async move {
+        here.kill(&name(A));
+        env.sleep(Duration::from_millis(1)).await;
+        reached.set(true);
+    });
+    sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+    assert!(!after.get() && !sim.is_alive(&name(A)));
+    assert_eq!(sim.core().agenda.borrow().len(), 0);
+}
+
+#[test]
+fn dials_are_refused_after_a_round_trip() {
+    let sim = plain("dials");
+    let (a, b) = (sim.node(&name(A)), sim.node(&name(B)));
+    let refused = |from: &Env, to: &str| {
+        let start = sim.now();
+        let outcome = sim.run(from.dial(&name(to))).unwrap();
+        assert!(matches!(outcome, Err(DialError::Unreachable { .. })));
+        ms(Time::ZERO + (sim.now() - start))
+    };
+    assert_eq!(refused(&b, A), 20.0, "nobody listens");
+    let listener = sim.run(a.listen()).unwrap().unwrap();
+    assert!(sim.run(a.listen()).unwrap().is_err(), "once a node");
+    assert!(sim.run(b.dial(&name(A))).unwrap().is_ok());
+    drop(listener);
+    assert_eq!(refused(&b, A), 20.0, "nobody listens any more");
+    sim.kill(&name(A));
+    assert_eq!(refused(&b, A), 20.0, "dead");
+    let unknown = sim.run(b.dial(&name("x/core-9"))).unwrap();
+    assert!(matches!(unknown, Err(DialError::UnknownName(_))));
+    let again = sim.revive(&name(A));
+    let _listener = sim.run(again.listen()).unwrap().unwrap();
+    assert!(sim.run(b.dial(&name(A))).unwrap().is_ok());
+}
+
+#[test]
+fn a_link_that_is_full_refuses() {
+    let sim = plain("full");
+    let (a, b) = (sim.node(&name(A)), sim.node(&name(B)));
+    let mut listener = sim.run(a.listen()).unwrap().unwrap();
+    let link = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let mut far = sim.run(async { listener.recv().await }).unwrap().unwrap();
+    let fill = || {
+        let taken = (0..FRAMES_MAX * 2).take_while(|_| link.outgoing.send(Bytes::new()).is_ok());
+        taken.count()
+    };
+    assert_eq!(fill(), FRAMES_MAX, "under way");
+    assert_eq!(link.outgoing.send(Bytes::new()), Err(SendError::Full));
+    sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+    assert_eq!(fill(), 0, "all arrived, nobody reads");
+    for _ in 0..10 {
+        sim.run(far.incoming.recv()).unwrap().unwrap();
+    }
+    assert_eq!(fill(), 10);
+}
+
+#[test]
+fn closing_a_link_lets_its_frames_arrive_and_ends_both_ways() {
+    let sim = plain("close");
+    let (a, b) = (sim.node(&name(A)), sim.node(&name(B)));
+    let mut listener = sim.run(a.listen()).unwrap().unwrap();
+    let Link { outgoing, mut incoming } = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let mut far = sim.run(async { listener.recv().await }).unwrap().unwrap();
+    outgoing.send(Bytes::from_static(b"1")).unwrap();
+    outgoing.send(Bytes::from_static(b"2")).unwrap();
+    drop(outgoing);
+    let seen = sim
+        .run(async {
+            let mut seen = 0;
+            while far.incoming.recv().await.is_some() {
+                seen += 1;
+            }
+            seen
+        })
+        .unwrap();
+    assert_eq!(seen, 2);
+    assert_eq!(far.outgoing.send(Bytes::new()), Err(SendError::Closed));
+    assert_eq!(sim.run(incoming.recv()).unwrap(), None);
+    drop((a, b));
+    assert_eq!(sim.core().links.borrow().len(), 0);
+}
+
+#[test]
+fn a_black_hole_stalls_and_keeps_the_order() {
+    let sim = plain("hole");
+    echo(&sim, A);
+    let b = sim.node(&name(B));
+    let mut link = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    sim.impair_way(&name(B), &name(A), Direction::There, LinkFault::BLACK_HOLE);
+    let cut = sim.now();
+    for text in ["1", "2", "3"] {
+        link.outgoing.send(Bytes::from_static(text.as_bytes())).unwrap();
+    }
+    let waited = sim.run(b.timeout(Duration::from_secs(3), link.incoming.recv())).unwrap();
+    assert_eq!(waited, Err(TimedOut));
+    assert_eq!(sim.now() - cut, Duration::from_secs(3));
+    let hung = sim.run(b.timeout(Duration::from_secs(1), b.dial(&name(A)))).unwrap();
+    assert!(hung.is_err(), "new connections hang");
+    sim.impair_way(&name(B), &name(A), Direction::There, LinkFault::NONE);
+    link.outgoing.send(Bytes::from_static(b"4")).unwrap();
+    let healed = sim.now();
+    for text in ["1", "2", "3", "4"] {
+        assert_eq!(sim.run(link.incoming.recv()).unwrap().unwrap(), text.as_bytes());
+    }
+    assert_eq!(sim.now() - healed, Duration::from_millis(20));
+    // The other way round nothing was wrong.
+    let back = sim.run(sim.round_trip(&name(A), &name(B))).unwrap();
+    assert_eq!(back, Some(Duration::from_millis(20)));
+}
+
+#[test]
+fn a_reset_cuts_what_is_open_and_what_opens() {
+    let sim = plain("reset");
+    echo(&sim, A);
+    serve(&sim, A, Duration::from_secs(1));
+    let b = sim.node(&name(B));
+    let mut link = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let (here, ways) = (sim.clone(), (name(B), name(A)));
+    b.spawn(async move {
+        here.sleep(Duration::from_millis(500)).await;
+        here.impair(&ways.0, &ways.1, LinkFault::RESET);
+    });
+    let outcome = sim.run(b.http(&name(A), ask("x"))).unwrap();
+    assert!(matches!(outcome, Err(HttpError::Broken(_))));
+    assert_eq!(sim.run(link.incoming.recv()).unwrap(), None);
+    assert_eq!(link.outgoing.send(Bytes::new()), Err(SendError::Closed));
+    let mut dead = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    assert_eq!(sim.run(dead.incoming.recv()).unwrap(), None);
+    let outcome = sim.run(b.http(&name(A), ask("x"))).unwrap();
+    assert!(matches!(outcome, Err(HttpError::Broken(_))));
+    sim.impair(&name(B), &name(A), LinkFault::NONE);
+    assert!(sim.run(b.http(&name(A), ask("x"))).unwrap().is_ok());
+    sim.run_until(Time::from_secs_f64(30.0)).unwrap();
+    assert_eq!((sim.core().exchanges.borrow().len(), sim.core().links.borrow().len()), (0, 0));
+}
+
+#[test]
+fn http_takes_a_round_trip_and_one_more_to_connect() {
+    let sim = plain("http");
+    serve(&sim, A, Duration::from_millis(5));
+    let b = sim.node(&name(B));
+    let timed = |body: &'static str| {
+        let start = sim.now();
+        let answer = sim.run(b.http(&name(A), ask(body))).unwrap().unwrap();
+        assert_eq!(answer.body(), body.as_bytes());
+        sim.now() - start
+    };
+    assert_eq!(timed("first"), Duration::from_millis(45));
+    assert_eq!(timed("second"), Duration::from_millis(25));
+    sim.impair(&name(B), &name(A), LinkFault::slow(Duration::from_millis(100), Duration::ZERO));
+    assert_eq!(timed("slow"), Duration::from_millis(225));
+    assert_eq!(sim.core().exchanges.borrow().slots(), 1);
+}
+
+#[test]
+fn http_tells_what_the_server_can_have_seen() {
+    let sim = plain("http faults");
+    let b = sim.node(&name(B));
+    let a = sim.node(&name(A));
+    let go = |body| sim.run(b.http(&name(A), ask(body))).unwrap();
+    assert!(matches!(go("nobody serves"), Err(HttpError::NotConnected(_))));
+    let unknown = sim.run(b.http(&name("c/none-1"), ask(""))).unwrap();
+    assert!(matches!(unknown, Err(HttpError::NotConnected(_))));
+    serve(&sim, A, Duration::from_secs(1));
+    assert!(go("fine").is_ok());
+    assert!(sim.run(a.serve_http(Rc::new(|_| unreachable!()))).unwrap().is_err(), "once a node");
+
+    // It dies in the middle of the work.
+    let (here, start) = (sim.clone(), sim.now());
+    b.spawn(async move {
+        here.sleep(Duration::from_millis(300)).await;
+        here.kill(&name(A));
+    });
+    assert!(matches!(go("in the middle"), Err(HttpError::Broken(_))));
+    assert_eq!(sim.now() - start, Duration::from_millis(310));
+    assert!(matches!(go("dead"), Err(HttpError::NotConnected(_))));
+
+    // It dies while the request is on an open connection to it.
+    serve(&sim, A, Duration::ZERO);
+    assert!(go("fine again").is_ok());
+    sim.kill(&name(A));
+    assert!(matches!(go("too late"), Err(HttpError::Broken(_))));
+    assert_eq!(sim.core().exchanges.borrow().len(), 0);
+}
+
+#[test]
+fn a_request_is_handled_though_its_caller_gave_up() {
+    let sim = plain("gave up");
+    let handled = Rc::new(Cell::new(0));
+    let a = sim.node(&name(A));
+    let count = Rc::clone(&handled);
+    let handler: HttpHandler = Rc::new(move |_| {
+        count.set(count.get() + 1);
+        Box::pin(std::future::ready(Response::new(Bytes::new())))
+    });
+    sim.run(a.serve_http(handler)).unwrap().unwrap();
+    let b = sim.node(&name(B));
+    sim.run(b.http(&name(A), ask(""))).unwrap().unwrap();
+    let late = sim.run(b.timeout(Duration::from_millis(1), b.http(&name(A), ask("")))).unwrap();
+    assert!(late.is_err());
+    assert_eq!(handled.get(), 1);
+    sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+    assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (2, 0));
+    // Held by a black hole, and handled when that ends.
+    sim.partition(&name(A), &name(B));
+    let late = sim.run(b.timeout(Duration::from_secs(5), b.http(&name(A), ask("")))).unwrap();
+    assert_eq!((late.is_err(), handled.get()), (true, 2));
+    sim.impair(&name(B), &name(A), LinkFault::NONE);
+    sim.run_until(Time::from_secs_f64(60.0)).unwrap();
+    assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (3, 0));
+}
+
+#[test]
+fn time_outs_and_answers_at_the_deadline() {
+    let sim = plain("timeouts");
+    let a = sim.node(&name(A));
+    let start = sim.now();
+    let late = sim.run(a.timeout(Duration::from_secs(1), std::future::pending::<()>())).unwrap();
+    assert_eq!((late, sim.now() - start), (Err(TimedOut), Duration::from_secs(1)));
+    let work = a.sleep(Duration::from_secs(1));
+    assert_eq!(sim.run(a.timeout(Duration::from_secs(1), work)).unwrap(), Ok(()));
+    let work = async {
+        a.sleep(Duration::from_millis(10)).await;
+        7
+    };
+    assert_eq!(sim.run(a.timeout(Duration::from_secs(100), work)).unwrap(), Ok(7));
+    assert_eq!(sim.core().agenda.borrow().len(), 0, "the alarm is taken back");
+    let idle = sim.run(std::future::pending::<()>());
+    assert_eq!(idle, Err(Stuck::Idle(sim.now())));
+}
+
+#[test]
+fn tasks_run_in_the_order_of_their_waking() {
+    let sim = plain("order");
+    let a = sim.node(&name(A));
+    let log = Rc::new(RefCell::new(Vec::new()));
+    for number in 0..100_u64 {
+        let (env, log) = (a.clone(), Rc::clone(&log));
+        a.spawn(async move {
+            log.borrow_mut().push(number);
+            env.sleep_until(Time(1_000 + number / 10)).await;
+            log.borrow_mut().push(1_000 + number);
+        });
+    }
+    sim.run_until(Time(1_000_000)).unwrap();
+    let expected: Vec<u64> = (0..100).chain(1_000..1_100).collect();
+    assert_eq!(*log.borrow(), expected);
+}
+
+#[test]
+fn a_storm_of_tasks_leaves_nothing_behind() {
+    let sim = plain("storm");
+    let a = sim.node(&name(A));
+    let ended = Rc::new(Cell::new(0_u32));
+    for _ in 0..20 {
+        for _ in 0..5_000 {
+            let (env, ended) = (a.clone(), Rc::clone(&ended));
+            a.spawn(async move {
+                env.sleep(Duration::from_micros(3)).await;
+                ended.set(ended.get() + 1);
+            });
+        }
+        sim.run_until(sim.now() + Duration::from_secs(1)).unwrap();
+    }
+    assert_eq!((ended.get(), sim.core().tasks.borrow().slots()), (100_000, 5_000));
+}
+
+#[test]
+fn a_stale_waker_wakes_nobody_else() {
+    let sim = plain("stale");
+    let a = sim.node(&name(A));
+    let kept: Rc<RefCell<Option<Waker>>> = Rc::default();
+    let keep = Rc::clone(&kept);
+    a.spawn(std::future::poll_fn(move |context| {
+        *keep.borrow_mut() = Some(context.waker().clone());
+        std::task::Poll::Ready(())
+    }));
+    sim.run_until(Time(1)).unwrap();
+    let polls = Rc::new(Cell::new(0));
+    let count = Rc::clone(&polls);
+    a.spawn(std::future::poll_fn(move |_| {
+        count.set(count.get() + 1);
+        std::task::Poll::<()>::Pending
+    }));
+    sim.run_until(Time(2)).unwrap();
+    kept.borrow().as_ref().unwrap().wake_by_ref();
+    sim.run_until(Time(3)).unwrap();
+    assert_eq!((polls.get(), sim.core().tasks.borrow().slots()), (1, 1));
+}
+
+#[test]
+fn a_node_that_comes_back_has_a_new_life_and_its_old_clock() {
+    let sim = plain("back");
+    let a = sim.node(&name(A));
+    let first = a.rng("ids").u64();
+    assert_eq!(a.wall().0, Settings::default().epoch_ms);
+    assert!(sim.set_skew_ms(&name(A), -1_500));
+    sim.run_until(Time::from_secs_f64(2.0)).unwrap();
+    sim.kill(&name(A));
+    let again = sim.revive(&name(A));
+    assert_ne!(again.rng("ids").u64(), first);
+    assert_eq!(again.wall().0, Settings::default().epoch_ms + 500);
+    assert_eq!(sim.node(&name(A)).rng("ids").u64(), again.rng("ids").u64(), "the same life");
+    // The old handle is of no more use.
+    assert!(sim.run(a.listen()).unwrap().is_err());
+    assert!(sim.run(a.store("jobs")).unwrap().is_err());
+    assert!(sim.run(a.http(&name(A), ask(""))).unwrap().is_err());
+    assert!(sim.run(a.dial(&name(A))).unwrap().is_err());
+    assert_eq!(sim.names(), [name(A)]);
+}
+
+fn put(key: &str, value: &str) -> Txn {
+    let writes = vec![(key.into(), Some(Bytes::copy_from_slice(value.as_bytes())))];
+    Txn { expects: vec![], writes }
+}
+
+fn value(store: &Store, key: &str) -> Option<Bytes> {
+    store.get(key).unwrap().map(|row| row.value)
+}
+
+#[test]
+fn a_commit_takes_a_sync_and_readers_wait_for_it() {
+    let sim = Sim::new("commit");
+    let a = sim.node(&name(A));
+    let store = sim.run(a.store("jobs")).unwrap().unwrap();
+    let start = sim.now();
+    let commit = store.commit(put("k", "1"), Ack::Synced);
+    assert_eq!(value(&store, "k"), None);
+    assert_eq!(sim.run(commit).unwrap().unwrap(), Committed::Done(1));
+    let took = sim.now() - start;
+    assert!((200..=900).contains(&took.as_micros()), "{took:?}");
+    assert_eq!(value(&store, "k").unwrap(), "1");
+    let same = sim.run(a.store("jobs")).unwrap().unwrap();
+    assert_eq!(value(&same, "k").unwrap(), "1");
+    let other = sim.run(a.store("charges")).unwrap().unwrap();
+    assert_eq!(value(&other, "k"), None);
+}
+
+#[test]
+fn commits_that_come_during_a_sync_share_the_next() {
+    let sim = Sim::new("group");
+    let a = sim.node(&name(A));
+    let store = sim.run(a.store("jobs")).unwrap().unwrap();
+    let ends = Rc::new(RefCell::new(Vec::new()));
+    for number in 0..10 {
+        let mut txn = put(&format!("k{number}"), "x");
+        txn.expects.push(("k9".into(), Expect::Absent));
+        let (commit, env, ends) = (store.commit(txn, Ack::Synced), a.clone(), Rc::clone(&ends));
+        a.spawn(async move {
+            let outcome = commit.await.unwrap();
+            ends.borrow_mut().push((env.now(), outcome));
+        });
+    }
+    sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+    let ends = ends.borrow();
+    assert!(ends[0].0 < ends[1].0);
+    assert!(ends[1..].iter().all(|end| end.0 == ends[1].0));
+    let versions: Vec<_> = ends.iter().map(|end| end.1.clone()).collect();
+    assert_eq!(versions, (1..=10).map(Committed::Done).collect::<Vec<_>>());
+}
+
+/// Commits one after the other until the node is killed at `kill_us`; tells how many were
+/// acknowledged, and how many are there when the node is back.
+fn crash(seed: u32, kill_us: u64, ack: Ack) -> (u32, u32, Sim) {
+    let sim = Sim::new(&seed.to_string());
+    let a = sim.node(&name(A));
+    let store = sim.run(a.store("jobs")).unwrap().unwrap();
+    let acknowledged = Rc::new(Cell::new(0));
+    let (count, disk) = (Rc::clone(&acknowledged), Rc::clone(&store));
+    a.spawn(async move {
+        for number in 0..200_u32 {
+            let value = "v".repeat(1 + number as usize * 97 % 3_000);
+            let outcome = disk.commit(put(&format!("k/{number:05}"), &value), ack).await;
+            assert_eq!(outcome.unwrap(), Committed::Done(u64::from(number) + 1));
+            count.set(number + 1);
+        }
+    });
+    sim.run_until(sim.now() + Duration::from_micros(kill_us)).unwrap();
+    assert!(sim.kill(&name(A)));
+    assert!(store.get("k/00000").is_err(), "a dead node reads nothing");
+    let again = sim.revive(&name(A));
+    let store = sim.run(again.store("jobs")).unwrap().unwrap();
+    let rows = store.scan("k/", "k0", 1_000).unwrap();
+    for (number, row) in rows.iter().enumerate() {
+        assert_eq!(row.key, format!("k/{number:05}"), "no hole");
+        assert_eq!(row.value.len(), 1 + number * 97 % 3_000, "nothing torn");
+    }
+    assert!(sim.run(store.commit(put("k/after", "1"), Ack::Synced)).unwrap().is_ok());
+    (acknowledged.get(), rows.len() as u32, sim)
+}
+
+#[test]
+fn what_was_acknowledged_survives_and_what_was_torn_is_recovered() {
+    let (mut lost, mut kept) = (0, 0);
+    for seed in 0..40 {
+        let (acknowledged, there, _) = crash(seed, 3_000 + u64::from(seed) * 531, Ack::Synced);
+        assert!(acknowledged > 2, "{acknowledged}");
+        match there - acknowledged {
+            0 => lost += 1,
+            1 => kept += 1,
+            more => panic!("{more} commits nobody made"),
+        }
+    }
+    // Both fates of the commit under way are met.
+    assert!(lost > 5 && kept > 2, "{lost} lost, {kept} kept");
+}
+
+#[test]
+fn what_was_acknowledged_early_can_be_lost() {
+    let mut lost = 0;
+    for seed in 0..10 {
+        // All 200 are acknowledged at once; the window is 250 ms.
+        let (acknowledged, there, _) = crash(seed, 200_000, Ack::Early);
+        assert_eq!(acknowledged, 200);
+        lost += u32::from(there < 200);
+        let (_, there, _) = crash(seed, 260_000, Ack::Early);
+        assert_eq!(there, 200, "synced after the window");
+    }
+    assert!(lost > 4, "{lost}");
+}
+
+#[test]
+fn a_store_that_skips_the_sync_is_found_out() {
+    // The same crash as above, over an engine that never syncs.
+    let (medium, rng) = (disk::Medium::default(), &mut crate::base::rng::Rng::from_seed("1"));
+    let open =
+        |medium: &disk::Medium| crate::world::store::engine::Engine::open(medium.open()).unwrap();
+    let engine = open(&medium);
+    engine.apply(&[put("synced", "1")]).unwrap();
+    engine.apply_unsynced(&[put("skipped", "1")]).unwrap();
+    medium.crash(rng);
+    drop(engine);
+    let engine = open(&medium);
+    assert!(engine.get("synced").unwrap().is_some());
+    assert!(engine.get("skipped").unwrap().is_none());
+}
+
+/// A small city of nodes that ping one another, are slowed and killed and come back.
+fn busy(seed: &str) -> (u64, u64, String) {
+    let sim = Sim::new(seed);
+    let log = Rc::new(RefCell::new(String::new()));
+    for node in ["a/core-1", "b/core-1", "c/core-1"] {
+        echo(&sim, node);
+        serve(&sim, node, Duration::from_micros(50));
+    }
+    let robots = sim.node(&name("robots"));
+    for number in 0..30 {
+        let (env, log) = (robots.clone(), Rc::clone(&log));
+        robots.spawn(async move {
+            let mut rng = env.rng(&format!("robot/{number}"));
+            let to = name(["a/core-1", "b/core-1", "c/core-1"][rng.below(3)]);
+            for _ in 0..50 {
+                env.sleep(Duration::from_nanos(rng.u64() >> 38)).await;
+                let outcome =
+                    env.timeout(Duration::from_millis(80), env.http(&to, ask("ping"))).await;
+                let line =
+                    format!("{} {number} {}\n", env.now().0, outcome.is_ok_and(|r| r.is_ok()));
+                log.borrow_mut().push_str(&line);
+            }
+        });
+    }
+    sim.run(async {
+        sim.sleep(Duration::from_millis(200)).await;
+        let fault = LinkFault::slow(Duration::from_millis(30), Duration::from_millis(20));
+        sim.impair(&name("robots"), &name("b/core-1"), fault);
+        sim.kill(&name("a/core-1"));
+        sim.sleep(Duration::from_millis(300)).await;
+        serve(&sim, "a/core-1", Duration::from_micros(50));
+        sim.partition(&name("robots"), &name("c/core-1"));
+        let store = sim.node(&name("b/core-1")).store("x").await.unwrap();
+        store.commit(put("k", "v"), Ack::Synced).await.unwrap();
+        sim.sleep(Duration::from_millis(300)).await;
+    })
+    .unwrap();
+    sim.run_until(Time::from_secs_f64(20.0)).unwrap();
+    let log = log.borrow().clone();
+    (sim.trace_hash(), sim.events(), log)
+}
+
+#[test]
+fn one_seed_one_history() {
+    let (first, again, other) = (busy("42"), busy("42"), busy("43"));
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+    assert_ne!(first.2, other.2);
+    let oks = first.2.matches("true").count();
+    assert!(oks > 500 && oks < 1_500, "faults bit and healed: {oks}");
+}
+
+#[test]
+fn a_crash_is_the_same_twice() {
+    for seed in 0..5 {
+        let (one, two) = (crash(seed, 7_777, Ack::Synced), crash(seed, 7_777, Ack::Synced));
+        assert_eq!((one.0, one.1, one.2.trace_hash()), (two.0, two.1, two.2.trace_hash()));
+    }
+}
+
+#[test]
+fn memory_is_flat_over_a_million_timers() {
+    let sim = plain("flat");
+    let a = sim.node(&name(A));
+    for number in 0..100_u64 {
+        let env = a.clone();
+        a.spawn(async move {
+            for round in 0..10_000_u64 {
+                let work = env.sleep(Duration::from_nanos(1 + (round * 7 + number) % 5_000));
+                env.timeout(Duration::from_secs(10), work).await.unwrap();
+            }
+        });
+    }
+    sim.run_until(Time::from_secs_f64(9.0)).unwrap();
+    assert_eq!(sim.core().agenda.borrow().len(), 0);
+    assert_eq!(sim.core().agenda.borrow().slots(), 200);
+}
+
+#[test]
+fn a_world_that_is_closed_leaves_nothing() {
+    let sim = plain("close");
+    let alive = Rc::new(());
+    let a = echo(&sim, A);
+    let (held, env, here) = (Rc::clone(&alive), a.clone(), sim.clone());
+    a.spawn(async move {
+        let _link = env.dial(&name(A)).await;
+        let _store = env.store("x").await;
+        let _held = (held, here);
+        std::future::pending::<()>().await;
+    });
+    let handler_holds = Rc::clone(&alive);
+    let b = sim.node(&name(B));
+    let env = b.clone();
+    b.spawn(async move {
+        let handler: HttpHandler = Rc::new(move |_| {
+            let held = Rc::clone(&handler_holds);
+            Box::pin(async move {
+                let _held = held;
+                std::future::pending().await
+            })
+        });
+        env.serve_http(handler).await.unwrap();
+    });
+    let env = a.clone();
+    a.spawn(async move { drop(env.http(&name(B), ask("")).await) });
+    sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+    assert!(Rc::strong_count(&alive) > 2);
+    let core = Rc::downgrade(sim.core());
+    sim.close();
+    assert_eq!(Rc::strong_count(&alive), 1);
+    drop((a, b, sim));
+    assert!(core.upgrade().is_none(), "no cycle keeps the world");
+}
+
+#[test]
+fn time_that_stands_still_is_noticed() {
+    let sim = plain("spin");
+    let a = sim.node(&name(A));
+    let nested = sim.clone();
+    let inner = sim.run(async move { nested.run_until(Time::MAX) }).unwrap();
+    assert_eq!(inner, Err(Stuck::Nested));
+    a.spawn(std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    }));
+    assert_eq!(sim.run_until(Time(1)), Err(Stuck::Spinning(Time::ZERO)));
+}
