@@ -40,6 +40,7 @@ struct ChargedOnce {
     /// Passengers pay by an op of their own.
     asked: bool,
     bound: Duration,
+    read_delay: Duration,
     paid: BTreeMap<Id, Fact>,
     dropped_off: BTreeMap<Id, Fact>,
     calm: Calm,
@@ -51,6 +52,7 @@ impl ChargedOnce {
         Self {
             asked: declares.ops.contains(&OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
+            read_delay: declares.read_delay.0,
             paid: BTreeMap::new(),
             dropped_off: BTreeMap::new(),
             calm: Calm::default(),
@@ -73,7 +75,7 @@ impl ChargedOnce {
     fn due(&self, job: &Id) -> Option<&Fact> {
         let charges = &self.read_back.charges;
         if self.asked {
-            return self.paid.get(job).filter(|paid| charges.covers(paid.done));
+            return self.paid.get(job).filter(|paid| charges.covers(paid.done + self.read_delay));
         }
         self.dropped_off.get(job).filter(|over| {
             let end = over.done + self.bound;

@@ -155,7 +155,8 @@ impl Law for EveryJobEnds {
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = Tally { observed: self.jobs.len() as u64, ..Tally::default() };
+        let mut tally = Tally::default();
+        tally.observed = self.jobs.len() as u64;
         for (id, job) in &self.jobs {
             let Some((view, read)) = self.read_back.job(id) else { continue };
             if view.state.is_terminal() {

@@ -48,7 +48,7 @@ impl Fact {
             outcome: op.outcome,
             job: job_of(op).cloned(),
             state: view.map(|view| view.state),
-            number: op.ask.assignment.or(view.map(|view| view.assignment)).unwrap_or(0),
+            number: number_of(op),
         }
     }
 
@@ -78,6 +78,14 @@ impl Fact {
         let (robot, verb, at, op) = (self.robot, verb(self.kind), self.done, self.op);
         format!("{robot} {verb}{job}{what} at {at} ({outcome}, op {op})")
     }
+}
+
+/// The assignment that an op is about. A driver's move says so itself or not at all: the job in the
+/// answer may be in another driver's hands by then.
+fn number_of(op: &Op) -> u32 {
+    let read = is_read(op.kind()) || op.kind() == OpKind::DriverAccept;
+    let told = op.answer.job.as_deref().filter(|_| read).map(|view| view.assignment);
+    told.or(op.ask.assignment).unwrap_or(0)
 }
 
 /// The job that an op is about.

@@ -248,9 +248,9 @@ impl Holds {
         // The driver's own live job is his whether or not the view names him.
         let own = op.kind() == OpKind::DriverCurrentJob;
         let accounts = &self.accounts;
-        let named = |hold: &Hold| match (&view.driver, own) {
-            (Some(driver), _) => accounts.is(hold.driver, driver) == Some(true),
-            (None, own) => own && hold.driver == op.robot,
+        let named = |hold: &Hold| {
+            let told = view.driver.as_ref().and_then(|driver| accounts.is(hold.driver, driver));
+            told.unwrap_or(own && hold.driver == op.robot)
         };
         let holds = job.holds.iter_mut().filter(|hold| hold.accept.before(op.sent));
         let newest = holds

@@ -13,10 +13,13 @@ mod graph;
 mod holds;
 mod readback;
 
+mod answers_match;
 mod charged_once;
 mod every_job_ends;
 mod idempotent_requests;
 mod legal_transitions;
+mod never_goes_back;
+mod no_server_error;
 mod nothing_lost;
 mod offers_in_reach;
 mod one_driver_per_job;
@@ -25,6 +28,8 @@ mod unique_ids;
 
 #[cfg(test)]
 pub mod testkit;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -115,8 +115,16 @@ impl NothingLost {
             if matches!(promise, Promise::Exists) {
                 self.owners.entry(job.clone()).or_insert_with(|| (op.robot, Fact::of(op)));
             }
-            self.acks.entry(job.clone()).or_default().push(Ack { fact: Fact::of(op), promise });
+            let fact = Fact { number: self.number(op), ..Fact::of(op) };
+            self.acks.entry(job.clone()).or_default().push(Ack { fact, promise });
         }
+    }
+
+    /// The assignment that a write is about; an accept may be answered with another driver's.
+    fn number(&self, op: &Op) -> u32 {
+        let driver = op.answer.job.as_deref().and_then(|view| view.driver.as_ref());
+        let others = driver.and_then(|driver| self.accounts.is(op.robot, driver)) == Some(false);
+        if others && op.kind() == OpKind::DriverAccept { 0 } else { Fact::of(op).number }
     }
 
     /// A passenger looks at its job during the run.
@@ -140,14 +148,18 @@ impl NothingLost {
         if let Promise::Charged(charge) = &ack.promise {
             return self.check_charge(job, ack, charge.as_ref());
         }
-        let Some((view, _)) = self.read_back.job(job) else {
+        let Some((view, read)) = self.read_back.job(job) else {
             let listing = &self.read_back.jobs;
-            return if listing.covers(ack.fact.done) {
+            return if listing.covers(ack.fact.done + self.read_delay) {
                 Found::Lost(format!("the whole list has {} jobs, not this", listing.by_id.len()))
             } else {
                 Found::NotRead
             };
         };
+        if read.sent <= ack.fact.done + self.read_delay {
+            // Written while it was read: not at rest.
+            return Found::NotRead;
+        }
         match &ack.promise {
             Promise::Exists | Promise::Charged(_) => Found::Kept,
             Promise::Assigned => self.check_assigned(ack, view, lists),
@@ -204,7 +216,7 @@ impl NothingLost {
             None if any() => Found::Kept,
             // Acknowledged without a charge: only of a completed job do we know that one is due.
             None if !completed => Found::NotRead,
-            _ if !charges.covers(ack.fact.done) => Found::NotRead,
+            _ if !charges.covers(ack.fact.done + self.read_delay) => Found::NotRead,
             Some(charge) => Found::Lost(format!("the whole list of charges lacks {charge}")),
             None => Found::Lost("the whole list of charges has none for it".to_owned()),
         }
@@ -359,11 +371,12 @@ mod tests {
         tale.read_back(100.0, vec![end.clone()], Vec::new());
         let judgement = tale.judge(LAW);
         assert_eq!((judgement.verdict, judgement.opportunities), (Verdict::Pass, 6));
-        // The cancel undone, and the first driver back: two losses.
+        // The passenger's cancel undone, and the first driver back at the wheel on his way: what he
+        // had given back, and that he had arrived, are lost as well.
         end.state = Accepted;
         end.assignment = 1;
         tale.read_back(101.0, vec![end], Vec::new());
-        assert_eq!(tale.judge(LAW).violations_total, 2);
+        assert_eq!(tale.judge(LAW).violations_total, 3);
     }
 
     #[test]
@@ -381,7 +394,7 @@ mod tests {
         ask(&mut tale, p(1), (12.0, 12.1));
         let judgement = tale.judge(LAW);
         assert_eq!(judgement.verdict, Verdict::Broken);
-        assert!(lost(&judgement)[0].ends_with("(refused, op 6): there is no such job"));
+        assert!(lost(&judgement)[0].ends_with("(refused, op 7): there is no such job"));
     }
 
     #[test]
@@ -396,6 +409,12 @@ mod tests {
         late.read_back(10.0, Vec::new(), Vec::new());
         late.request(p(1), (10.0, 10.3), "K1", "J1");
         assert_eq!(late.judge(LAW).verdict, Verdict::Unknown);
+        let mut busy = self::tale();
+        good_journey(&mut busy, 10.0, "J1");
+        let page = busy.op(crate::law::testkit::AUDITOR, OpKind::AuditJobs, (15.5, 15.6));
+        page.answer.jobs = vec![view("J1", JobState::PickedUp, 1, Some(d(1)))];
+        busy.phase(crate::history::record::Phase::ReadBack, 9.0);
+        assert_eq!(busy.judge(LAW).verdict, Verdict::Pass, "the drop-off came after the reading");
         // A target that never lists assignments cannot be said to have lost one.
         let mut plain = self::tale();
         good_journey(&mut plain, 10.0, "J1");

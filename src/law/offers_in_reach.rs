@@ -34,6 +34,8 @@ const SLACK: f64 = 1.01;
 const SLACK_TIME: Duration = Duration::from_secs(2);
 /// Positions of one driver that are kept; a driver who sends more in an offer's life is not judged.
 const POSITIONS_MAX: usize = 512;
+/// Positions of unknown outcome of one driver that are kept: each may arrive at any later moment.
+const VAGUE_MAX: usize = 32;
 /// Offers of one driver that are remembered as seen.
 const OFFERS_MAX: usize = 8;
 /// While a run goes on, a position under way may still explain an offer.
@@ -50,6 +52,7 @@ struct Position {
 #[derive(Default)]
 struct Driver {
     positions: VecDeque<Position>,
+    vague: Vec<Position>,
     /// More positions than are kept: the older ones are not known.
     overflowed: bool,
     seen: VecDeque<Id>,
@@ -118,10 +121,11 @@ impl OffersInReach {
             return;
         }
         self.tally.observed += 1;
-        if driver.overflowed || !driver.positions.iter().any(|position| position.acknowledged) {
+        if driver.overflowed || driver.positions.is_empty() {
             return;
         }
         self.tally.opportunities += 1;
+        let driver = &self.drivers[number];
         let mut nearest_m = f64::INFINITY;
         for position in driver.candidates(op.sent.saturating_sub(self.horizon)) {
             let metres = position.place.metres_to(offer.pickup);
@@ -153,10 +157,20 @@ impl OffersInReach {
 
 impl Driver {
     fn add(&mut self, position: Position, horizon: Duration) {
+        if !position.acknowledged {
+            self.overflowed |= self.vague.len() == VAGUE_MAX;
+            if !self.overflowed {
+                self.vague.push(position);
+            }
+            return;
+        }
         // Whatever an acknowledged position replaced longer than the horizon ago is of no use to
         // any offer that is still to be read.
         let old = position.sent.saturating_sub(horizon + OP_LIFE);
-        while self.positions.get(1).is_some_and(|next| next.acknowledged && next.done < old) {
+        while let (Some(first), Some(next)) = (self.positions.front(), self.positions.get(1))
+            && next.done < old
+            && first.done < next.sent
+        {
             self.positions.pop_front();
         }
         if self.positions.len() == POSITIONS_MAX {
@@ -171,12 +185,13 @@ impl Driver {
         let replaced = self
             .positions
             .iter()
-            .filter(|position| position.acknowledged && position.done < moment)
+            .filter(|position| position.done < moment)
             .map(|position| position.sent)
             .max()
             .unwrap_or(Time::ZERO);
         // One that was sent before its replacement was, and over by then, is gone.
-        self.positions.iter().filter(move |position| position.done >= replaced)
+        let known = self.positions.iter().filter(move |position| position.done >= replaced);
+        known.chain(&self.vague)
     }
 
     fn first_sight(&mut self, offer: &Id) -> bool {
@@ -267,7 +282,7 @@ mod tests {
             "driver/00001 was offered job J1 at 17.600 s (op 2); the nearest position that it can \
              have had was 9000 m from the pickup, beyond the reach of 5000 m"
         );
-        tale.declares.drift_m_per_s = 500.0;
+        tale.declares.drift_m_per_s = 600.0;
         assert_eq!(tale.judge(LAW).verdict, Verdict::Pass, "its position may have drifted");
     }
 
@@ -287,6 +302,9 @@ mod tests {
         assert_eq!(late.judge(LAW).verdict, Verdict::Broken);
         late.ping(d(1), (19.9, 21.0), far, None);
         assert_eq!(late.judge(LAW).verdict, Verdict::Pass);
+        unknown.ping(d(1), (90.0, 90.1), centre(), None);
+        unknown.ping(d(1), (190.0, 190.1), centre(), offer("O2", far));
+        assert_eq!(unknown.judge(LAW).verdict, Verdict::Pass, "it may arrive only now");
         // It left the place 30 s ago: its old position may have lived that long.
         let mut left = Tale::default();
         left.op(d(1), OpKind::DriverGoOnline, (10.0, 10.1)).ask.at = Some(far);
