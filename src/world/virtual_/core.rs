@@ -146,8 +146,12 @@ impl Core {
     }
 
     /// Puts in a task of a node, which must be alive.
-    pub(super) fn spawn(&self, node: u32, work: Work) {
-        self.tasks.borrow_mut().spawn(node, work);
+    pub(super) fn spawn(&self, node: u32, work: Work) -> Key {
+        self.tasks.borrow_mut().spawn(node, work)
+    }
+
+    pub(super) fn is_alive(&self, node: u32) -> bool {
+        self.nodes.borrow().life(node).is_alive()
     }
 
     /// Lets the world run until `limit_ns`, or until `poll_root` has an outcome. The clock stays at

@@ -3,7 +3,8 @@
 //!
 //! A connection is opened by the first exchange of a route (one round trip more) and used by all
 //! later ones, in any order, until the server dies or the route is reset. A caller that goes away
-//! takes nothing back: a request that was sent is handled.
+//! takes no request back that was sent, but its connection closes, and the server drops what it was
+//! doing for it when it learns of that.
 
 use std::{
     future::Future,
@@ -18,6 +19,7 @@ use http::{Request, Response};
 
 use super::{
     core::Core,
+    link::CONNECT_WITHIN,
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
     pool::Key,
@@ -51,6 +53,10 @@ pub(super) struct Exchange {
     stage: Stage,
     /// The caller is gone.
     abandoned: bool,
+    /// When the last step arrives (if nothing holds it up).
+    due_ns: u64,
+    /// The task of the server that makes the response.
+    task: Key,
     waker: Option<Waker>,
     request: Option<Request<Bytes>>,
     outcome: Option<Outcome>,
@@ -90,12 +96,23 @@ impl Core {
             incarnation: warm.unwrap_or(0),
             stage: if warm.is_some() { Stage::Asking } else { Stage::Knocking },
             abandoned: false,
+            due_ns: 0,
+            task: Key::NOBODY,
             waker: None,
             request: Some(request),
             outcome: None,
         };
-        let key = self.exchanges.borrow_mut().insert(exchange);
-        self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        let mut exchanges = self.exchanges.borrow_mut();
+        let key = exchanges.insert(exchange);
+        let due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        if let Some(exchange) = exchanges.get_mut(key) {
+            exchange.due_ns = due_ns;
+        }
+        drop(exchanges);
+        if warm.is_none() {
+            let at_ns = (self.now() + CONNECT_WITHIN).0;
+            self.later(at_ns, move |core| core.give_up_connecting(key));
+        }
         Box::pin(Exchanging { core: Rc::clone(self), key })
     }
 
@@ -117,7 +134,7 @@ impl Core {
             Stage::Granted => {
                 self.network.borrow_mut().get_mut(route).warm = Some(exchange.incarnation);
                 exchange.stage = Stage::Asking;
-                self.carry(way_of(route, THERE), Parcel::Exchange(key));
+                exchange.due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
             }
             Stage::Asking => {
                 let (server, incarnation) = (exchange.server, exchange.incarnation);
@@ -126,7 +143,7 @@ impl Core {
                     exchange.stage = Stage::Serving;
                     drop(exchanges);
                     let answer = handler(request);
-                    self.spawn(server, Work::Answer(answer, key));
+                    self.serve(server, key, answer);
                 } else {
                     exchange.stage = Stage::Answering;
                     exchange.outcome = Some(broken("connection reset by peer"));
@@ -145,6 +162,44 @@ impl Core {
             }
             Stage::Serving | Stage::Done => {}
         }
+    }
+
+    /// Lets a task of the server make the response.
+    fn serve(&self, server: u32, key: Key, answer: LocalBoxFuture<'static, Response<Bytes>>) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key).filter(|_| self.is_alive(server)) else {
+            // The handler's first words killed its own node, or cut the route.
+            drop(exchanges);
+            drop(answer);
+            return;
+        };
+        exchange.task = self.spawn(server, Work::Answer(answer, key));
+    }
+
+    /// The connection was not granted in time.
+    fn give_up_connecting(&self, key: Key) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key) else { return };
+        if exchange.abandoned || !matches!(exchange.stage, Stage::Knocking | Stage::Granted) {
+            return;
+        }
+        exchange.stage = Stage::Done;
+        exchange.outcome = Some(not_connected("no answer to the connect in time"));
+        let waker = exchange.waker.take();
+        drop(exchanges);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// The caller closed the connection of an exchange: nobody wants the response any more, so the
+    /// server drops what it was doing for it.
+    fn hang_up(&self, key: Key) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let serving = exchanges.get_mut(key).filter(|one| one.stage == Stage::Serving);
+        let Some(task) = serving.map(|exchange| exchange.task) else { return };
+        let gone = exchanges.remove(key);
+        drop(exchanges);
+        let work = self.tasks.borrow_mut().cancel(task);
+        drop((gone, work));
     }
 
     /// The server's side of opening a connection.
@@ -209,10 +264,13 @@ impl Core {
     /// Cuts every exchange of a route at once.
     pub(super) fn reset_exchanges(&self, route: u32) {
         self.network.borrow_mut().get_mut(route).warm = None;
-        let mut wake = Vec::new();
+        let (mut wake, mut served) = (Vec::new(), Vec::new());
         let mut exchanges = self.exchanges.borrow_mut();
         for key in exchanges.keys_where(|one| one.route == route && one.stage != Stage::Done) {
             let Some(exchange) = exchanges.get_mut(key) else { continue };
+            if exchange.stage == Stage::Serving {
+                served.push(exchange.task);
+            }
             if exchange.abandoned {
                 exchanges.remove(key);
                 continue;
@@ -225,6 +283,11 @@ impl Core {
         }
         drop(exchanges);
         wake.into_iter().for_each(Waker::wake);
+        // The server's end of the connection is closed as well.
+        for task in served {
+            let work = self.tasks.borrow_mut().cancel(task);
+            drop(work);
+        }
     }
 }
 
@@ -266,6 +329,12 @@ impl Drop for Exchanging {
         let mut exchanges = self.core.exchanges.borrow_mut();
         let Some(exchange) = exchanges.get_mut(self.key) else { return };
         exchange.abandoned = true;
+        if matches!(exchange.stage, Stage::Asking | Stage::Serving) {
+            // Sent behind the request, so it arrives behind it.
+            let (key, way) = (self.key, way_of(exchange.route, THERE));
+            let parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| core.hang_up(key)));
+            self.core.carry_after(exchange.due_ns, way, parcel);
+        }
         let waker = exchange.waker.take();
         let done = if exchange.stage == Stage::Done { exchanges.remove(self.key) } else { None };
         drop(exchanges);

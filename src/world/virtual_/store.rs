@@ -160,7 +160,7 @@ impl Core {
         rng: Rng,
     ) -> Result<Rc<Shelf>, StoreError> {
         let medium = self.nodes.borrow_mut().medium(life.node, name);
-        let engine = Engine::open(medium.open())?.called(name);
+        let engine = Engine::open(medium.open(self.settings.disk.skip_sync))?.called(name);
         self.note(Kind::Disk, life.node);
         let shelf = Rc::new(Shelf {
             core: Rc::clone(self),

@@ -110,7 +110,7 @@ impl Tasks {
     }
 
     /// Puts in a task of `node` and queues it.
-    pub(super) fn spawn(&mut self, node: u32, work: Work) {
+    pub(super) fn spawn(&mut self, node: u32, work: Work) -> Key {
         let slot = if let Some(slot) = self.free.pop() {
             slot
         } else {
@@ -123,6 +123,18 @@ impl Tasks {
         let place = &mut self.slots[slot as usize];
         (place.node, place.work, place.living) = (node, Some(work), true);
         place.bell.wake_by_ref();
+        Key { slot, generation: place.generation }
+    }
+
+    /// Takes one task out, to be dropped by the caller; `None` when it has ended.
+    pub(super) fn cancel(&mut self, task: Key) -> Option<Work> {
+        let place = self.slots.get_mut(task.slot as usize)?;
+        if place.generation != task.generation {
+            return None;
+        }
+        let work = place.work.take();
+        self.free_slot(task.slot);
+        work
     }
 
     /// Takes a woken task out to be polled; its node comes with it.

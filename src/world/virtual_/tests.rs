@@ -613,8 +613,9 @@ fn what_was_acknowledged_early_can_be_lost() {
 fn a_store_that_skips_the_sync_is_found_out() {
     // The same crash as above, over an engine that never syncs.
     let (medium, rng) = (disk::Medium::default(), &mut crate::base::rng::Rng::from_seed("1"));
-    let open =
-        |medium: &disk::Medium| crate::world::store::engine::Engine::open(medium.open()).unwrap();
+    let open = |medium: &disk::Medium| {
+        crate::world::store::engine::Engine::open(medium.open(false)).unwrap()
+    };
     let engine = open(&medium);
     engine.apply(&[put("synced", "1")]).unwrap();
     engine.apply_unsynced(&[put("skipped", "1")]).unwrap();
@@ -623,6 +624,86 @@ fn a_store_that_skips_the_sync_is_found_out() {
     let engine = open(&medium);
     assert!(engine.get("synced").unwrap().is_some());
     assert!(engine.get("skipped").unwrap().is_none());
+}
+
+#[test]
+fn a_disk_that_skips_its_syncs_loses_what_it_acknowledged() {
+    let mut lost = 0;
+    for seed in 0..10 {
+        let disk = DiskSettings { skip_sync: true, ..DiskSettings::default() };
+        let sim = Sim::with_settings(&seed.to_string(), Settings { disk, ..Settings::default() });
+        let a = sim.node(&name(A));
+        let store = sim.run(a.store("jobs")).unwrap().unwrap();
+        sim.run(store.commit(put("k", "v"), Ack::Synced)).unwrap().unwrap();
+        sim.kill(&name(A));
+        let again = sim.revive(&name(A));
+        // Not even the file may be whole.
+        let there = sim.run(again.store("jobs")).unwrap().map(|store| value(&store, "k"));
+        lost += u32::from(!matches!(there, Ok(Some(_))));
+    }
+    assert!(lost > 4, "{lost}");
+}
+
+#[test]
+fn a_link_is_closed_when_its_receiving_half_is_dropped() {
+    let sim = plain("half");
+    let (a, b) = (sim.node(&name(A)), sim.node(&name(B)));
+    let mut listener = sim.run(a.listen()).unwrap().unwrap();
+    let Link { outgoing, incoming } = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let mut far = sim.run(async { listener.recv().await }).unwrap().unwrap();
+    let start = sim.now();
+    outgoing.send(Bytes::from_static(b"still leaves")).unwrap();
+    drop(incoming);
+    assert_eq!(sim.run(far.incoming.recv()).unwrap().unwrap(), "still leaves");
+    assert_eq!(sim.run(far.incoming.recv()).unwrap(), None);
+    assert_eq!(sim.now() - start, Duration::from_millis(10));
+    assert_eq!(outgoing.send(Bytes::new()), Err(SendError::Closed));
+    assert_eq!(far.outgoing.send(Bytes::new()), Err(SendError::Closed));
+    sim.run_until(sim.now() + Duration::from_secs(1)).unwrap();
+    assert_eq!(sim.core().links.borrow().len(), 0);
+    // The same when the dialler's whole end goes.
+    let link = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let mut far = sim.run(async { listener.recv().await }).unwrap().unwrap();
+    drop(link);
+    assert_eq!(sim.run(far.incoming.recv()).unwrap(), None);
+}
+
+#[test]
+fn a_server_drops_what_nobody_waits_for() {
+    let sim = plain("hang up");
+    serve(&sim, A, Duration::from_secs(100));
+    let b = sim.node(&name(B));
+    let late = sim.run(b.timeout(Duration::from_secs(1), b.http(&name(A), ask("")))).unwrap();
+    assert_eq!(late.unwrap_err(), TimedOut);
+    assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (1, 3));
+    sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+    // What is left is the time-out of the connect.
+    assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (0, 1));
+    // A caller that dies hangs up too.
+    let env = b.clone();
+    b.spawn(async move { drop(env.http(&name(A), ask("")).await) });
+    sim.run_until(sim.now() + Duration::from_millis(50)).unwrap();
+    assert_eq!(sim.core().exchanges.borrow().len(), 1);
+    sim.kill(&name(B));
+    sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+    assert_eq!(sim.core().exchanges.borrow().len(), 0);
+}
+
+#[test]
+fn connects_have_a_time_out() {
+    let sim = plain("connect");
+    echo(&sim, A);
+    serve(&sim, A, Duration::ZERO);
+    let b = sim.node(&name(B));
+    sim.partition(&name(A), &name(B));
+    let start = sim.now();
+    assert!(matches!(sim.run(b.dial(&name(A))).unwrap(), Err(DialError::Unreachable { .. })));
+    let outcome = sim.run(b.http(&name(A), ask(""))).unwrap();
+    assert!(matches!(outcome, Err(HttpError::NotConnected(_))));
+    assert_eq!(sim.now() - start, Duration::from_secs(4));
+    sim.impair(&name(B), &name(A), LinkFault::NONE);
+    sim.run_until(Time::from_secs_f64(10.0)).unwrap();
+    assert_eq!((sim.core().exchanges.borrow().len(), sim.core().links.borrow().len()), (0, 0));
 }
 
 /// A small city of nodes that ping one another, are slowed and killed and come back.
