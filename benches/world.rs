@@ -79,7 +79,7 @@ fn echo(sim: &Sim, name: &str) {
         while let Some(mut link) = listener.recv().await {
             here.spawn(async move {
                 while let Some(frame) = link.incoming.recv().await {
-                    drop(link.outgoing.send(frame));
+                    let _ = link.outgoing.send(frame);
                 }
             });
         }

@@ -10,7 +10,7 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use super::{
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
     pool::Key,
-    tasks::Work,
+    tasks::{Rouse, Work},
 };
 use crate::{base::name::NodeName, world::HttpError};
 
@@ -57,7 +57,7 @@ pub(super) struct Exchange {
     due_ns: u64,
     /// The task of the server that makes the response.
     task: Key,
-    waker: Option<Waker>,
+    caller: Option<Rouse>,
     request: Option<Request<Bytes>>,
     outcome: Option<Outcome>,
 }
@@ -98,7 +98,7 @@ impl Core {
             abandoned: false,
             due_ns: 0,
             task: Key::NOBODY,
-            waker: None,
+            caller: None,
             request: Some(request),
             outcome: None,
         };
@@ -155,9 +155,9 @@ impl Core {
                 if matches!(exchange.outcome, Some(Err(_))) {
                     self.cool(route, exchange.incarnation);
                 }
-                if let Some(waker) = exchange.waker.take() {
+                if let Some(caller) = exchange.caller.take() {
                     drop(exchanges);
-                    waker.wake();
+                    self.rouse_now(caller);
                 }
             }
             Stage::Serving | Stage::Done => {}
@@ -165,7 +165,12 @@ impl Core {
     }
 
     /// Lets a task of the server make the response.
-    fn serve(&self, server: u32, key: Key, answer: LocalBoxFuture<'static, Response<Bytes>>) {
+    fn serve(
+        self: &Rc<Self>,
+        server: u32,
+        key: Key,
+        answer: LocalBoxFuture<'static, Response<Bytes>>,
+    ) {
         let mut exchanges = self.exchanges.borrow_mut();
         let Some(exchange) = exchanges.get_mut(key).filter(|_| self.is_alive(server)) else {
             // The handler's first words killed its own node, or cut the route.
@@ -173,7 +178,10 @@ impl Core {
             drop(answer);
             return;
         };
-        exchange.task = self.spawn(server, Work::Answer(answer, key));
+        let task = self.tasks.borrow_mut().insert(server, Work::Answer(answer, key));
+        exchange.task = task;
+        drop(exchanges);
+        self.poll(task);
     }
 
     /// The connection was not granted in time.
@@ -185,9 +193,9 @@ impl Core {
         }
         exchange.stage = Stage::Done;
         exchange.outcome = Some(not_connected("no answer to the connect in time"));
-        let waker = exchange.waker.take();
+        let caller = exchange.caller.take();
         drop(exchanges);
-        waker.into_iter().for_each(Waker::wake);
+        caller.into_iter().for_each(|caller| self.rouse(caller));
     }
 
     /// The caller closed the connection of an exchange: nobody wants the response any more, so the
@@ -279,10 +287,10 @@ impl Core {
             let why = "connection reset";
             exchange.outcome = Some(if sent { broken(why) } else { not_connected(why) });
             exchange.stage = Stage::Done;
-            wake.extend(exchange.waker.take());
+            wake.extend(exchange.caller.take());
         }
         drop(exchanges);
-        wake.into_iter().for_each(Waker::wake);
+        wake.into_iter().for_each(|caller| self.rouse(caller));
         // The server's end of the connection is closed as well.
         for task in served {
             let work = self.tasks.borrow_mut().cancel(task);
@@ -306,14 +314,15 @@ impl Future for Exchanging {
             return Poll::Ready(broken("the world has ended"));
         };
         if exchange.stage == Stage::Done {
-            let done = exchanges.remove(self.key);
+            let outcome = exchange.outcome.take();
+            exchanges.discard(self.key);
             drop(exchanges);
             self.key = Key::NOBODY;
-            let outcome = done.and_then(|exchange| exchange.outcome);
             return Poll::Ready(outcome.unwrap_or_else(|| broken("no outcome")));
         }
-        if exchange.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
-            let old = exchange.waker.replace(context.waker().clone());
+        let waker = context.waker();
+        if exchange.caller.as_ref().is_none_or(|known| !self.core.reaches(known, waker)) {
+            let old = exchange.caller.replace(self.core.rouse_of(waker));
             drop(exchanges);
             drop(old);
         }
@@ -335,9 +344,9 @@ impl Drop for Exchanging {
             let parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| core.hang_up(key)));
             self.core.carry_after(exchange.due_ns, way, parcel);
         }
-        let waker = exchange.waker.take();
+        let caller = exchange.caller.take();
         let done = if exchange.stage == Stage::Done { exchanges.remove(self.key) } else { None };
         drop(exchanges);
-        drop((waker, done));
+        drop((caller, done));
     }
 }

@@ -24,7 +24,7 @@ pub(super) const ROOT: Key = Key::NOBODY;
 pub(super) struct Ready(Mutex<VecDeque<Key>>);
 
 impl Ready {
-    fn push(&self, task: Key) {
+    pub(super) fn push(&self, task: Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
     }
 
@@ -32,6 +32,14 @@ impl Ready {
     pub(super) fn swap(&self, empty: &mut VecDeque<Key>) {
         std::mem::swap(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), empty);
     }
+}
+
+/// How something that happens reaches who waits for it.
+pub(super) enum Rouse {
+    /// The task itself, without a waker: nearly always.
+    Task(Key),
+    /// A waker of somebody between: a join or a stream that polls many, or the root.
+    Waker(Waker),
 }
 
 /// What a waker rings. One for each slot of the slab, used again when nobody else holds it.
@@ -109,8 +117,8 @@ impl Tasks {
         Self { slots: Vec::new(), free: Vec::new(), ready }
     }
 
-    /// Puts in a task of `node` and queues it.
-    pub(super) fn spawn(&mut self, node: u32, work: Work) -> Key {
+    /// Puts in a task of `node`, which nobody has woken yet.
+    pub(super) fn insert(&mut self, node: u32, work: Work) -> Key {
         let slot = if let Some(slot) = self.free.pop() {
             slot
         } else {
@@ -122,7 +130,6 @@ impl Tasks {
         };
         let place = &mut self.slots[slot as usize];
         (place.node, place.work, place.living) = (node, Some(work), true);
-        place.bell.wake_by_ref();
         Key { slot, generation: place.generation }
     }
 
