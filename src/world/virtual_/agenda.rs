@@ -163,7 +163,7 @@ impl<E> Agenda<E> {
 
     fn link(&mut self, slot: u32) {
         let at = self.entries[slot as usize].at;
-        let level = (63 - ((at ^ self.elapsed) | 1).leading_zeros()) / BITS;
+        let level = ((at ^ self.elapsed) | 1).ilog2() / BITS;
         let place = (level << BITS) + ((at >> (level * BITS)) as u32 & (SLOTS as u32 - 1));
         let ends = &mut self.lists[place as usize];
         let prev = ends.tail;

@@ -196,12 +196,10 @@ impl Core {
 
     /// Opens a link; both ends of it, the dialler's first.
     fn open(self: &Rc<Self>, route: u32, ends: [&Rc<Life>; 2]) -> [Link; 2] {
-        let [at_dialler, at_dialled] = [(); 2].map(|()| mpsc::channel(FRAMES_MAX));
-        let [dialler_ends, dialled_ends] = [(); 2].map(|()| oneshot::channel());
-        let pipes = [
-            Pipe::new(at_dialled.0.clone(), dialled_ends.0),
-            Pipe::new(at_dialler.0.clone(), dialler_ends.0),
-        ];
+        let [near_pipe, far_pipe] = [(); 2].map(|()| mpsc::channel(FRAMES_MAX));
+        let [near_end, far_end] = [(); 2].map(|()| oneshot::channel());
+        let pipes =
+            [Pipe::new(far_pipe.0.clone(), far_end.0), Pipe::new(near_pipe.0.clone(), near_end.0)];
         let senders = [ends[0].node, ends[1].node];
         let key = self.links.borrow_mut().insert(LinkState { route, senders, pipes });
         let end = |direction: u32, inbox, incoming, ended| {
@@ -212,8 +210,8 @@ impl Core {
             Link { outgoing, incoming }
         };
         [
-            end(THERE, at_dialler.0, at_dialler.1, dialler_ends.1),
-            end(BACK, at_dialled.0, at_dialled.1, dialled_ends.1),
+            end(THERE, near_pipe.0, near_pipe.1, near_end.1),
+            end(BACK, far_pipe.0, far_pipe.1, far_end.1),
         ]
     }
 
@@ -255,12 +253,12 @@ impl Core {
         to: &NodeName,
     ) -> Result<Link, DialError> {
         let refused = |why: &str| DialError::Unreachable { to: to.clone(), why: why.into() };
-        let (dialled, cut) = {
+        let (node, cut) = {
             let mut network = self.network.borrow_mut();
             let route = network.get_mut(route);
             (route.dialled, route.is_reset())
         };
-        let Some((life, listener)) = self.nodes.borrow().listener_of(dialled) else {
+        let Some((life, listener)) = self.nodes.borrow().listener_of(node) else {
             return Err(refused("connection refused"));
         };
         if !dialler.is_alive() {

@@ -15,7 +15,10 @@ use super::{
     node::Life,
 };
 use crate::{
-    base::{rng::Rng, time::nanos},
+    base::{
+        rng::Rng,
+        time::{Time, nanos},
+    },
     world::store::{Ack, Committed, Disk, Row, Store, StoreError, Txn, engine::Engine},
 };
 
@@ -62,8 +65,8 @@ impl Shelf {
         self.busy.set(true);
         self.syncing.swap(&self.waiting);
         let sync_ns = self.core.settings.disk.sync.draw(&mut self.rng.borrow_mut());
-        let shelf = Rc::clone(self);
-        self.core.later(self.core.now_ns() + sync_ns, move |_| shelf.finish());
+        let this = Rc::clone(self);
+        self.core.later(self.core.now_ns() + sync_ns, move |_| this.finish());
     }
 
     /// The sync is done: the group is on the disk, readers see it, and it is acknowledged.
@@ -90,9 +93,9 @@ impl Shelf {
     fn commit_early(self: &Rc<Self>, txn: Txn) -> Result<Committed, StoreError> {
         let outcomes = self.engine()?.apply_unsynced(&[txn])?;
         if !self.owes.replace(true) {
-            let shelf = Rc::clone(self);
+            let this = Rc::clone(self);
             let at = self.core.now_ns() + nanos(self.core.settings.disk.early_window);
-            self.core.later(at, move |_| shelf.pay());
+            self.core.later(at, move |_| this.pay());
         }
         outcomes.into_iter().next().ok_or_else(|| self.failed("no outcome"))
     }
@@ -144,11 +147,11 @@ impl Core {
                 return Err(StoreError { store: name, why: "the node is dead".into() });
             }
             let open = core.nodes.borrow().shelf(life.node, &name);
-            let shelf = match open {
-                Some(shelf) => shelf,
+            let open = match open {
+                Some(open) => open,
                 None => core.place_shelf(&life, &name, rng)?,
             };
-            let store: Store = Rc::new(Handle(shelf));
+            let store: Store = Rc::new(Handle(open));
             Ok(store)
         })
     }
@@ -162,7 +165,7 @@ impl Core {
         let medium = self.nodes.borrow_mut().medium(life.node, name);
         let engine = Engine::open(medium.open(self.settings.disk.skip_sync))?.called(name);
         self.note(Kind::Disk, life.node);
-        let shelf = Rc::new(Shelf {
+        let open = Rc::new(Shelf {
             core: Rc::clone(self),
             node: life.node,
             name: name.to_owned(),
@@ -174,8 +177,8 @@ impl Core {
             busy: Cell::new(false),
             owes: Cell::new(false),
         });
-        self.nodes.borrow_mut().put_shelf(life.node, name, Rc::clone(&shelf));
-        Ok(shelf)
+        self.nodes.borrow_mut().put_shelf(life.node, name, Rc::clone(&open));
+        Ok(open)
     }
 }
 
@@ -184,27 +187,27 @@ struct Handle(Rc<Shelf>);
 
 impl Disk for Handle {
     fn commit(&self, txn: Txn, ack: Ack) -> LocalBoxFuture<'static, Result<Committed, StoreError>> {
-        let shelf = &self.0;
-        if let Err(dead) = shelf.engine() {
+        let open = &self.0;
+        if let Err(dead) = open.engine() {
             return Box::pin(std::future::ready(Err(dead)));
         }
         if ack == Ack::Early {
-            return Box::pin(std::future::ready(shelf.commit_early(txn)));
+            return Box::pin(std::future::ready(open.commit_early(txn)));
         }
         let (done, outcome) = oneshot::channel();
         {
-            let mut waiting = shelf.waiting.borrow_mut();
+            let mut waiting = open.waiting.borrow_mut();
             if waiting.txns.len() >= COMMITS_MAX {
-                let why = shelf.failed("too many commits wait for the disk");
+                let why = open.failed("too many commits wait for the disk");
                 return Box::pin(std::future::ready(Err(why)));
             }
             waiting.txns.push(txn);
             waiting.done.push(done);
         }
-        if !shelf.busy.get() {
-            shelf.start();
+        if !open.busy.get() {
+            open.start();
         }
-        let dead = shelf.failed("the node died");
+        let dead = open.failed("the node died");
         Box::pin(async move { outcome.await.unwrap_or(Err(dead)) })
     }
 

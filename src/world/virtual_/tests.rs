@@ -379,11 +379,11 @@ fn a_request_is_handled_though_its_caller_gave_up() {
     let handled = Rc::new(Cell::new(0));
     let a = sim.node(&name(A));
     let count = Rc::clone(&handled);
-    let handler: HttpHandler = Rc::new(move |_| {
+    let answer: HttpHandler = Rc::new(move |_| {
         count.set(count.get() + 1);
         Box::pin(std::future::ready(Response::new(Bytes::new())))
     });
-    sim.run(a.serve_http(handler)).unwrap().unwrap();
+    sim.run(a.serve_http(answer)).unwrap().unwrap();
     let b = sim.node(&name(B));
     sim.run(b.http(&name(A), ask(""))).unwrap().unwrap();
     let late = sim.run(b.timeout(Duration::from_millis(1), b.http(&name(A), ask("")))).unwrap();
