@@ -235,8 +235,7 @@ mod tests {
             let bytes = after_crash(seed);
             assert_eq!(bytes, after_crash(seed));
             for (half, new) in [(&bytes[..4_096], 2), (&bytes[4_096..8_192], 3)] {
-                let kept = half.iter().filter(|&&byte| byte == new).count();
-                assert!(half[..kept].iter().all(|&byte| byte == new));
+                let kept = half.iter().take_while(|&&byte| byte == new).count();
                 assert!(half[kept..].iter().all(|&byte| byte == 1));
                 assert_eq!(kept as u64 % SECTOR_BYTES, 0);
                 match kept {

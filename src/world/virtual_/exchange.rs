@@ -195,7 +195,9 @@ impl Core {
         exchange.outcome = Some(not_connected("no answer to the connect in time"));
         let caller = exchange.caller.take();
         drop(exchanges);
-        caller.into_iter().for_each(|caller| self.rouse(caller));
+        if let Some(caller) = caller {
+            self.rouse(caller);
+        }
     }
 
     /// The caller closed the connection of an exchange: nobody wants the response any more, so the
@@ -290,7 +292,9 @@ impl Core {
             wake.extend(exchange.caller.take());
         }
         drop(exchanges);
-        wake.into_iter().for_each(|caller| self.rouse(caller));
+        for caller in wake {
+            self.rouse(caller);
+        }
         // The server's end of the connection is closed as well.
         for task in served {
             let work = self.tasks.borrow_mut().cancel(task);
@@ -348,5 +352,122 @@ impl Drop for Exchanging {
         let done = if exchange.stage == Stage::Done { exchanges.remove(self.key) } else { None };
         drop(exchanges);
         drop((caller, done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+    use crate::{
+        base::time::Time,
+        world::{
+            HttpHandler, TimedOut,
+            virtual_::{
+                LinkFault,
+                tests::{A, B, ask, name, plain, serve},
+            },
+        },
+    };
+
+    #[test]
+    fn http_takes_a_round_trip_and_one_more_to_connect() {
+        let sim = plain("http");
+        serve(&sim, A, Duration::from_millis(5));
+        let b = sim.node(&name(B));
+        let timed = |body: &'static str| {
+            let start = sim.now();
+            let answer = sim.run(b.http(&name(A), ask(body))).unwrap().unwrap();
+            assert_eq!(answer.body(), body.as_bytes());
+            sim.now() - start
+        };
+        assert_eq!(timed("first"), Duration::from_millis(45));
+        assert_eq!(timed("second"), Duration::from_millis(25));
+        sim.impair(&name(B), &name(A), LinkFault::slow(Duration::from_millis(100), Duration::ZERO));
+        assert_eq!(timed("slow"), Duration::from_millis(225));
+        assert_eq!(sim.core().exchanges.borrow().slots(), 1);
+    }
+
+    #[test]
+    fn http_tells_what_the_server_can_have_seen() {
+        let sim = plain("http faults");
+        let b = sim.node(&name(B));
+        let a = sim.node(&name(A));
+        let go = |body| sim.run(b.http(&name(A), ask(body))).unwrap();
+        assert!(matches!(go("nobody serves"), Err(HttpError::NotConnected(_))));
+        let unknown = sim.run(b.http(&name("c/none-1"), ask(""))).unwrap();
+        assert!(matches!(unknown, Err(HttpError::NotConnected(_))));
+        serve(&sim, A, Duration::from_secs(1));
+        assert!(go("fine").is_ok());
+        assert!(
+            sim.run(a.serve_http(Rc::new(|_| unreachable!()))).unwrap().is_err(),
+            "once a node"
+        );
+
+        // It dies in the middle of the work.
+        let (here, start) = (sim.clone(), sim.now());
+        b.spawn(async move {
+            here.sleep(Duration::from_millis(300)).await;
+            here.kill(&name(A));
+        });
+        assert!(matches!(go("in the middle"), Err(HttpError::Broken(_))));
+        assert_eq!(sim.now() - start, Duration::from_millis(310));
+        assert!(matches!(go("dead"), Err(HttpError::NotConnected(_))));
+
+        // It dies while the request is on an open connection to it.
+        serve(&sim, A, Duration::ZERO);
+        assert!(go("fine again").is_ok());
+        sim.kill(&name(A));
+        assert!(matches!(go("too late"), Err(HttpError::Broken(_))));
+        assert_eq!(sim.core().exchanges.borrow().len(), 0);
+    }
+
+    #[test]
+    fn a_request_is_handled_though_its_caller_gave_up() {
+        let sim = plain("gave up");
+        let handled = Rc::new(Cell::new(0));
+        let a = sim.node(&name(A));
+        let count = Rc::clone(&handled);
+        let answer: HttpHandler = Rc::new(move |_| {
+            count.set(count.get() + 1);
+            Box::pin(std::future::ready(Response::new(Bytes::new())))
+        });
+        sim.run(a.serve_http(answer)).unwrap().unwrap();
+        let b = sim.node(&name(B));
+        sim.run(b.http(&name(A), ask(""))).unwrap().unwrap();
+        let late = sim.run(b.timeout(Duration::from_millis(1), b.http(&name(A), ask("")))).unwrap();
+        assert!(late.is_err());
+        assert_eq!(handled.get(), 1);
+        sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+        assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (2, 0));
+        // Held by a black hole, and handled when that ends.
+        sim.partition(&name(A), &name(B));
+        let late = sim.run(b.timeout(Duration::from_secs(5), b.http(&name(A), ask("")))).unwrap();
+        assert_eq!((late.is_err(), handled.get()), (true, 2));
+        sim.impair(&name(B), &name(A), LinkFault::NONE);
+        sim.run_until(Time::from_secs_f64(60.0)).unwrap();
+        assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (3, 0));
+    }
+
+    #[test]
+    fn a_server_drops_what_nobody_waits_for() {
+        let sim = plain("hang up");
+        serve(&sim, A, Duration::from_secs(100));
+        let b = sim.node(&name(B));
+        let late = sim.run(b.timeout(Duration::from_secs(1), b.http(&name(A), ask("")))).unwrap();
+        assert_eq!(late.unwrap_err(), TimedOut);
+        assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (1, 3));
+        sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+        // What is left is the time-out of the connect.
+        assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (0, 1));
+        // A caller that dies hangs up too.
+        let env = b.clone();
+        b.spawn(async move { drop(env.http(&name(A), ask("")).await) });
+        sim.run_until(sim.now() + Duration::from_millis(50)).unwrap();
+        assert_eq!(sim.core().exchanges.borrow().len(), 1);
+        sim.kill(&name(B));
+        sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+        assert_eq!(sim.core().exchanges.borrow().len(), 0);
     }
 }

@@ -72,7 +72,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A plain load and store: one thread runs a world, and queueing twice would only poll twice.
+        // A plain load and store: one thread runs a world, and to queue twice only polls twice.
         if !self.queued.load(Ordering::Relaxed) {
             self.queued.store(true, Ordering::Relaxed);
             let generation = self.generation.load(Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Tasks {
             place.bell.generation.store(place.generation, Ordering::Relaxed);
             place.bell.answer();
         } else {
-            // Somebody still holds a waker of the task that was here: it must not ring for the next.
+            // Somebody still holds a waker of the task that was here; it must not ring for others.
             let key = Key { slot, generation: place.generation };
             place.bell = Bell::new(key, Arc::clone(&self.ready));
             place.waker = None;
