@@ -215,7 +215,15 @@ impl Rpc {
                                 RpcError::Unknown(format!("{path}: unreadable answer: {error}"))
                             });
                         }
-                        Err(Failed::Refused(code, why)) => return Err(refuse(code, why)),
+                        Err(Failed::Refused(code, why)) => {
+                            return Err(match unknown {
+                                // The attempt before may be executed even after this refusal.
+                                Some(before) => {
+                                    RpcError::Unknown(format!("{path}: {before}, then: {why}"))
+                                }
+                                None => refuse(code, why),
+                            });
+                        }
                         Err(Failed::Certain(why)) => certain = why,
                         Err(Failed::Unknown(why)) if policy.idempotent => unknown = Some(why),
                         Err(Failed::Unknown(why)) => {

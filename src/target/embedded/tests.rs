@@ -231,7 +231,7 @@ fn what_was_not_connected_certainly_failed_and_the_rest_is_unknown() {
 fn a_robot_leaves_an_instance_that_fails_and_comes_home_later() {
     let (target, script) = target();
     let (robot, ping) = (RobotId::driver(4), full(OpKind::DriverPing));
-    let mut next = |answer: Scripted| {
+    let next = |answer: Scripted| {
         script.will([answer]);
         attempt(&target, robot, &ping);
         script.last_node()
