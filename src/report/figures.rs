@@ -7,7 +7,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use super::timeline::{Timeline, micros};
+use super::timeline::{Timeline, record_us};
 use crate::{
     base::{id::Id, time::Time},
     history::{
@@ -156,7 +156,7 @@ impl Figures {
         }
         if self.in_load(op.planned) {
             let lag = self.lag_us.get_or_insert_with(histogram);
-            record_us(&mut lag, op.sent - op.planned);
+            record_us(lag, op.sent - op.planned);
         }
         if let Some(robots) = self.robots.get_mut(op.robot.kind as usize) {
             *robots = (*robots).max(op.robot.number + 1);

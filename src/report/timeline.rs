@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 use crate::{
     base::time::{Time, nanos},
@@ -123,6 +123,12 @@ impl Timeline {
             .find(|(_, bucket)| bucket.ok_share().is_some_and(|ok| ok >= share))
             .map(|(start, _)| start)
     }
+}
+
+/// Counts a span in a histogram of microseconds that grows by itself.
+pub fn record_us<C: Counter>(times: &mut Histogram<C>, span: Duration) {
+    // A histogram that resizes itself refuses nothing below its 64 bits.
+    let _ = times.record(micros(span));
 }
 
 /// Whole microseconds of a span, at least 1 (a histogram holds no zero).
