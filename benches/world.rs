@@ -1,6 +1,8 @@
 //! What an event of the virtual world costs. Each figure is for one item: a timer that fires, a
 //! frame that reaches a waiting task, an HTTP exchange, a ping over two hops.
 
+#![expect(clippy::unwrap_used, reason = "a bench that fails stops")]
+
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 use bytes::Bytes;

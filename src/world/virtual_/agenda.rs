@@ -121,6 +121,7 @@ impl<E> Agenda<E> {
     }
 
     /// Events planned.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

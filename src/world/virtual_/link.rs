@@ -24,6 +24,8 @@ use crate::{
 
 /// Links that may wait to be accepted by a node; more are refused.
 const ACCEPT_MAX: usize = 4_096;
+/// Bytes that may be under way in one direction; beyond it the link counts as full.
+const FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a dial may take, as in the real world.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,7 @@ struct Pipe {
     inbox: Option<Inbox>,
     /// Under way, with the time of their arrival, which never goes down.
     flight: VecDeque<(u64, Item)>,
+    flight_bytes: usize,
     last_ns: u64,
     /// An event for the first item is planned (or held by a fault).
     planned: bool,
@@ -71,6 +74,7 @@ impl Pipe {
         Self {
             inbox: Some(Inbox { frames, _watched: watched }),
             flight: VecDeque::new(),
+            flight_bytes: 0,
             last_ns: 0,
             planned: false,
             closing: false,
@@ -78,7 +82,10 @@ impl Pipe {
     }
 
     /// Frames under way and frames that wait at the receiver share one limit.
-    fn is_full(&self) -> bool {
+    fn is_full(&self, frame_bytes: usize) -> bool {
+        if self.flight_bytes + frame_bytes > FLIGHT_BYTES_MAX {
+            return true;
+        }
         self.inbox.as_ref().is_some_and(|inbox| self.flight.len() >= inbox.frames.capacity())
     }
 }
@@ -109,11 +116,12 @@ impl Core {
             self.close_pipe(key, direction);
             return Err(SendError::Closed);
         }
-        if pipe.is_full() {
+        if pipe.is_full(frame.len()) {
             return Err(SendError::Full);
         }
         // The receiver is dead and the sender does not know yet: the frame is lost on the way.
         if pipe.inbox.is_some() {
+            pipe.flight_bytes += frame.len();
             self.push(link, key, direction, Item::Frame(frame));
         }
         Ok(())
@@ -138,8 +146,12 @@ impl Core {
         while let Some((_, item)) = pipe.flight.pop_front_if(|(at, _)| *at <= self.now_ns()) {
             match (item, &pipe.inbox) {
                 // A receiver that nobody reads any more: the frame is lost, as on a real stream.
-                (Item::Frame(frame), Some(inbox)) => drop(inbox.frames.try_send(frame)),
-                (Item::Frame(_), None) => {}
+                (Item::Frame(frame), inbox) => {
+                    pipe.flight_bytes -= frame.len();
+                    if let Some(inbox) = inbox {
+                        drop(inbox.frames.try_send(frame));
+                    }
+                }
                 (Item::End, _) => ended = true,
             }
         }
@@ -175,6 +187,7 @@ impl Core {
                 let inward = &mut link.pipes[1 - direction as usize];
                 inward.inbox = None;
                 inward.flight.clear();
+                inward.flight_bytes = 0;
                 let outward = &mut link.pipes[direction as usize];
                 if !std::mem::replace(&mut outward.closing, true) && outward.inbox.is_some() {
                     self.push(link, key, direction, Item::End);

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use super::*;
 use crate::world::{
     HttpError, HttpHandler, TimedOut,
-    link::{DialError, FRAMES_MAX, Link, SendError},
+    link::{DialError, FRAME_BYTES_MAX, FRAMES_MAX, Link, SendError},
     store::{Ack, Txn},
 };
 
@@ -244,6 +244,9 @@ fn a_link_that_is_full_refuses() {
         sim.run(far.incoming.recv()).unwrap().unwrap();
     }
     assert_eq!(fill(), 10);
+    let link = sim.run(b.dial(&name(A))).unwrap().unwrap();
+    let large = Bytes::from(vec![0; FRAME_BYTES_MAX]);
+    assert_eq!((0..9).take_while(|_| link.outgoing.send(large.clone()).is_ok()).count(), 4);
 }
 
 #[test]
