@@ -318,8 +318,7 @@ fn pings_are_even_and_at_the_asked_rate() {
 
 #[test]
 fn response_time_counts_from_the_plan_while_the_target_stalls() {
-    let bench = bench_with(puppet::steady(), Load { ceiling_per_second: Some(150), ..load() });
-    let bench = bench.filled();
+    let bench = bench().filled();
     let start = bench.sim.now();
     bench.toy.stalled_until.set(start + Duration::from_secs(1));
     bench.run(bench.engine.load(Duration::from_secs(3)));
