@@ -1,3 +1,29 @@
-//! Faults: plan, schedule, bite, healing. One file a kind; providers know how to reach a victim.
+//! Faults: plan, aim, schedule, bite, healing.
+//!
+//! One file a kind, and one word in [`fault::FAULTS`]; a [`provider::Provider`] knows how to reach
+//! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone.
 
+pub mod fault;
 pub mod provider;
+
+mod aim;
+mod keys;
+
+pub mod plan;
+pub mod resolved;
+
+mod kill;
+mod latency;
+mod links;
+mod partition;
+mod reset;
+
+pub mod conductor;
+pub mod proxy;
+
+#[cfg(test)]
+mod testing;
+
+pub use conductor::Conductor;
+pub use plan::Plan;
+pub use resolved::Resolved;

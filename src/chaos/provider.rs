@@ -1,11 +1,18 @@
 //! How faults reach their victims. `run` hands in an implementation for the world and the target.
+//!
+//! Ctrl-C may come at any moment, so the conductor may drop the future of any call at any moment,
+//! and may then make any other call. An implementation leaves nothing half done that a later
+//! [`Provider::start`] or [`Provider::impair`] with an empty list does not put right.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::NodeName;
+
+/// The name of all robots together, as one end of a link.
+pub const ROBOTS: &str = "robots";
 
 /// The way from one node to another; `robots` is the name of all robots together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +26,23 @@ pub struct LinkName {
 impl fmt::Display for LinkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.from, self.to)
+    }
+}
+
+/// A text that is not a link.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a link: write it like a/api-1 -> b/storage-1")]
+pub struct NotALink(String);
+
+impl FromStr for LinkName {
+    type Err = NotALink;
+    fn from_str(text: &str) -> Result<Self, NotALink> {
+        match text.split_once("->").map(|(from, to)| (from.trim(), to.trim())) {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+                Ok(Self { from: from.into(), to: to.into() })
+            }
+            _ => Err(NotALink(text.to_owned())),
+        }
     }
 }
 
@@ -50,6 +74,15 @@ pub struct ProviderError {
     pub why: String,
 }
 
+/// What a look at a node saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It runs and says that it is well.
+    Up,
+    /// It is gone, refuses, or says that it is not well; the text is what was seen.
+    Down(String),
+}
+
 /// Reaches the nodes and links of a target.
 pub trait Provider {
     /// Every node that a plan may name.
@@ -58,13 +91,21 @@ pub trait Provider {
     /// Every link that a plan may name (dialler to dialled).
     fn links(&self) -> Vec<LinkName>;
 
-    /// Kills a node at once (SIGKILL): nothing of it runs on. Resolves when it is gone; the text is
-    /// what was measured.
+    /// Kills a node at once (SIGKILL): nothing of it runs on, and nothing starts it again but
+    /// [`Self::start`]. Resolves when it is gone; the text is what was measured.
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
-    /// Starts a killed node again. Resolves when it is healthy; the text is what was measured.
+    /// Starts a killed node again. Resolves when it is healthy; the text is what was measured. A
+    /// node that runs is left alone: that is no error.
     fn start<'a>(&'a self, node: &'a NodeName)
     -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Looks at a node now, once: does it answer its health check? A fault's own word for it does
+    /// not count as having bitten; this does.
+    fn health<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<Health, ProviderError>>;
 
     /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.
     fn impair<'a>(
@@ -73,7 +114,9 @@ pub trait Provider {
         toxics: &'a [Toxic],
     ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
 
-    /// The round trip over a link right now, through whatever is wrong with it.
+    /// The round trip of one small exchange over a link right now, through whatever is wrong with
+    /// it, on a connection of its own. Never tried again on failure, and without a deadline: the
+    /// conductor sets one.
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,

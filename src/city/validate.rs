@@ -262,7 +262,6 @@ impl Check<'_> {
         }
         Ok(Zone {
             name: zone.name.clone(),
-            ring: shape.ring.corners().to_vec(),
             demand,
             supply,
             attraction,

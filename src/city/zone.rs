@@ -11,8 +11,6 @@ pub type ByHour = [f64; HOURS];
 pub struct Zone {
     /// Its name, unique in the city.
     pub name: String,
-    /// Its corners, each once.
-    pub ring: Vec<Place>,
     /// Weight of journeys that begin on its ground, hot spots apart.
     pub demand: ByHour,
     /// Weight of drivers who start or reposition there.
@@ -44,6 +42,11 @@ pub struct HotSpot {
 }
 
 impl Zone {
+    /// Its corners, each once.
+    pub fn ring(&self) -> &[Place] {
+        self.shape.corners()
+    }
+
     /// True for a place in the zone or on its edge.
     pub fn contains(&self, place: Place) -> bool {
         self.shape.contains(place)

@@ -4,7 +4,7 @@
 mod agenda;
 mod ceiling;
 mod demand;
-mod figures;
+pub mod figures;
 mod hub;
 mod life;
 mod population;

@@ -116,7 +116,7 @@ impl Check<'_> {
     }
 
     fn timing(&self, time: &Timing) -> Result<(), FileError> {
-        if time.start_s().is_none() {
+        if time.read_start_s().is_none() {
             let what = format!("`{}` is no local time: write it like 2026-06-19T21:30", time.start);
             return Err(self.source.error("time.start", what));
         }

@@ -11,7 +11,7 @@ mod http_body;
 mod http_client;
 mod http_server;
 mod link;
-mod ports;
+pub mod ports;
 pub mod process;
 mod store;
 

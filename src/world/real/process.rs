@@ -55,18 +55,7 @@ impl Child {
     /// kernel sends a parent-death signal when the *thread* that started the child ends.
     pub async fn start(order: &Order) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(&order.log)?;
-        let mut process = Command::new(&order.program)
-            .args(&order.args)
-            .envs(order.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::from(log.try_clone()?))
-            .kill_on_drop(true)
-            .spawn()?;
-        let gone = || io::Error::other("the process ended at once");
-        let pid = process.id().ok_or_else(gone)?;
-        let mut stdin = process.stdin.take().ok_or_else(gone)?;
-        let stdout = process.stdout.take().ok_or_else(gone)?;
+        let (mut child, stdout, mut stdin) = Self::spawn(order, &log)?;
         let (ready, report) = oneshot::channel();
         tokio::task::spawn_local(copy_lines(stdout, log, ready));
         // One that died already is told by its exit, not by a broken pipe.
@@ -74,7 +63,37 @@ impl Child {
             Err(why) if why.kind() != io::ErrorKind::BrokenPipe => return Err(why),
             _ => {}
         }
-        Ok(Self { pid, process, stdin: Some(stdin), ready: Some(report) })
+        (child.stdin, child.ready) = (Some(stdin), Some(report));
+        Ok(child)
+    }
+
+    /// Starts a process to talk with: its stdout and its stdin are the caller's, no first line is
+    /// written, and only its stderr is logged. The rest is as in [`Self::start`].
+    pub fn start_talking(
+        order: &Order,
+    ) -> io::Result<(Self, BufReader<ChildStdout>, ChildStdin)> {
+        let log = OpenOptions::new().create(true).append(true).open(&order.log)?;
+        let (child, stdout, stdin) = Self::spawn(order, &log)?;
+        Ok((child, BufReader::new(stdout), stdin))
+    }
+
+    fn spawn(order: &Order, log: &File) -> io::Result<(Self, ChildStdout, ChildStdin)> {
+        let mut process = Command::new(&order.program)
+            .args(&order.args)
+            .envs(order.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(log.try_clone()?))
+            .kill_on_drop(true)
+            // A group of its own: Ctrl-C in a terminal is for the parent, which ends its children
+            // when it has healed and signed off.
+            .process_group(0)
+            .spawn()?;
+        let gone = || io::Error::other("the process ended at once");
+        let pid = process.id().ok_or_else(gone)?;
+        let stdin = process.stdin.take().ok_or_else(gone)?;
+        let stdout = process.stdout.take().ok_or_else(gone)?;
+        Ok((Self { pid, process, stdin: None, ready: None }, stdout, stdin))
     }
 
     /// The id of the process.

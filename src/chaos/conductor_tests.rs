@@ -1,0 +1,256 @@
+//! The conductor with a target that records, on a clock that jumps.
+
+use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
+
+use futures_util::future;
+
+use super::*;
+use crate::{
+    base::rng::Rng,
+    chaos::{
+        Plan,
+        provider::Toxic,
+        testing::{Clock, Fake, Trouble},
+    },
+};
+
+const KILL: &str = "[[fault]]\nkind = \"kill\"\nnodes = [\"b/storage-1\"]\nat = \"30s\"\nfor = \"5s\"\n";
+const SLOW: &str = "[[fault]]\nkind = \"latency\"\nlinks = { az = \"a\" }\nlatency = \"100ms\"\n\
+                    jitter = \"50ms\"\nat = \"65s\"\nfor = \"15s\"\n";
+
+struct Stand {
+    clock: Rc<Clock>,
+    fake: Rc<Fake>,
+    conductor: Conductor,
+    events: Rc<RefCell<Vec<FaultEvent>>>,
+}
+
+fn stand(plan: &str, troubles: &[Trouble]) -> Stand {
+    let clock = Rc::new(Clock::default());
+    let env = clock.env();
+    let fake = Fake::new(&env, troubles);
+    let resolved = Plan::parse(plan, Path::new("plan.toml"))
+        .and_then(|plan| {
+            let day = Duration::from_secs(86_400);
+            plan.resolve(&fake.nodes, &fake.links, day, &Rng::from_seed("42"))
+        })
+        .unwrap();
+    let events = Rc::new(RefCell::new(Vec::new()));
+    let heard = events.clone();
+    let sink: Sink = Rc::new(move |record| match record {
+        Record::Fault(event) => heard.borrow_mut().push(event),
+        other => panic!("{other:?}"),
+    });
+    let conductor = Conductor::new(env, fake.clone(), resolved, sink);
+    Stand { clock, fake, conductor, events }
+}
+
+impl Stand {
+    fn changes(&self) -> Vec<(u32, FaultChange)> {
+        self.events.borrow().iter().map(|event| (event.fault, event.change)).collect()
+    }
+
+    fn effect(&self, change: FaultChange) -> String {
+        let events = self.events.borrow();
+        events.iter().find(|event| event.change == change).unwrap().effect.clone()
+    }
+
+    /// Lets the plan run for `seconds`, drops it in the middle of whatever it does, and heals.
+    fn interrupt_after(&self, seconds: f64) -> Vec<String> {
+        let env = self.clock.env();
+        self.clock.run(async {
+            let until = Duration::from_secs_f64(seconds);
+            let _ = env.timeout(until, self.conductor.run(Time::ZERO)).await;
+            self.conductor.heal_all().await
+        })
+    }
+}
+
+#[test]
+fn a_plan_is_played_on_time_and_bites_and_heals() {
+    let stand = stand(&[KILL, SLOW].concat(), &[]);
+    let zero = Time::from_secs_f64(20.0);
+    stand.clock.run(stand.conductor.run(zero));
+    use FaultChange::{Bit, Healed, Injected};
+    let expected = [(0, Injected), (0, Bit), (0, Healed), (1, Injected), (1, Bit), (1, Healed)];
+    assert_eq!(stand.changes(), expected);
+    let events = stand.events.borrow();
+    assert_eq!(events[0].planned, zero + Duration::from_secs(30));
+    assert_eq!(events[0].at, events[0].planned + Duration::from_millis(20), "the kill's own time");
+    assert_eq!(events[3].at, zero + Duration::from_secs(65), "measuring first made it no later");
+    assert_eq!(events[5].planned, zero + Duration::from_secs(80));
+    assert_eq!(events[3].victims.len(), 6, "{:?}", events[3].victims);
+    assert!(events[4].effect.contains("0.4 ms → 200.4 ms"), "{}", events[4].effect);
+    assert!(stand.fake.is_well());
+    assert!(stand.conductor.snapshot().is_empty());
+}
+
+#[test]
+fn the_snapshot_shows_what_is_in_force() {
+    let stand = stand(KILL, &[]);
+    let env = stand.clock.env();
+    let seen = stand.clock.run(async {
+        let run = stand.conductor.run(Time::ZERO);
+        let _ = env.timeout(Duration::from_secs(32), run).await;
+        stand.conductor.snapshot()
+    });
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].kind, seen[0].since), ("kill", Time::from_secs_f64(30.0)));
+    assert_eq!(seen[0].until, Time::from_secs_f64(35.0));
+}
+
+#[test]
+fn a_kill_that_killed_nothing_missed() {
+    let stand = stand(KILL, &[Trouble::KillsNothing]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    use FaultChange::{Healed, Injected, Missed};
+    assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
+    assert!(stand.effect(Missed).contains("still answers"), "{}", stand.effect(Missed));
+}
+
+#[test]
+fn a_kill_of_a_dead_node_missed() {
+    let stand = stand(KILL, &[]);
+    stand.fake.dead.borrow_mut().insert("b/storage-1".into());
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    assert!(stand.effect(FaultChange::Missed).contains("down before"));
+}
+
+#[test]
+fn latency_that_never_reached_the_link_missed() {
+    let stand = stand(SLOW, &[Trouble::ImpairIsLost]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    assert!(stand.effect(FaultChange::Missed).contains("0.4 ms → 0.4 ms"));
+}
+
+#[test]
+fn partition_and_reset_bite_and_heal() {
+    for kind in ["partition", "reset"] {
+        let plan = format!(
+            "[[fault]]\nkind = \"{kind}\"\nlinks = {{ between = [{{ az = \"a\" }}, \
+             {{ az = \"b\" }}] }}\nat = \"3s\"\nfor = \"5s\"\n"
+        );
+        let stand = stand(&plan, &[]);
+        stand.clock.run(stand.conductor.run(Time::ZERO));
+        use FaultChange::{Bit, Healed, Injected};
+        assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
+        assert_eq!(stand.events.borrow()[0].victims.len(), 2, "{kind}");
+    }
+}
+
+#[test]
+fn what_failed_half_way_is_healed_at_once() {
+    let stand = stand(SLOW, &[Trouble::SecondLinkFails]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    use FaultChange::{Failed, Healed};
+    assert_eq!(stand.changes(), [(0, Failed), (0, Healed)]);
+    assert!(stand.fake.is_well());
+    let cures = stand.fake.calls.borrow().iter().filter(|call| call.contains("cure")).count();
+    assert_eq!(cures, 6, "the link that failed is healed too: {:?}", stand.fake.calls.borrow());
+}
+
+#[test]
+fn a_start_that_fails_once_is_tried_again() {
+    let stand = stand(KILL, &[Trouble::StartFailsOnce]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    assert_eq!(stand.changes().last(), Some(&(0, FaultChange::Healed)));
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn what_cannot_be_put_back_is_told_and_tried_again_each_time() {
+    let stand = stand(KILL, &[Trouble::StartFails]);
+    let left = stand.interrupt_after(100.0);
+    assert_eq!(stand.changes().last(), Some(&(0, FaultChange::HealUnverified)));
+    assert_eq!(left.len(), 1);
+    assert!(left[0].contains("b/storage-1") && left[0].contains("port in use"), "{left:?}");
+    stand.fake.troubles.borrow_mut().clear();
+    assert!(stand.clock.run(stand.conductor.heal_all()).is_empty());
+    assert!(stand.fake.is_well());
+    let told = stand.events.borrow().len();
+    assert!(stand.clock.run(stand.conductor.heal_all()).is_empty());
+    assert_eq!(stand.events.borrow().len(), told, "a third time there is nothing to do");
+}
+
+#[test]
+fn an_interruption_at_any_moment_leaves_nothing_broken() {
+    for tenth in 0..1_000 {
+        let stand = stand(&[KILL, SLOW].concat(), &[]);
+        let left = stand.interrupt_after(f64::from(tenth) / 10.0);
+        assert!(left.is_empty(), "after {tenth} tenths: {left:?}");
+        assert!(stand.fake.is_well(), "after {tenth} tenths");
+    }
+}
+
+#[test]
+fn an_injection_that_hangs_is_healed_when_dropped() {
+    let stand = stand(KILL, &[Trouble::KillHangs]);
+    let left = stand.interrupt_after(31.0);
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(*stand.fake.calls.borrow(), ["30.00 kill b/storage-1", "31.00 start b/storage-1"]);
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn an_injection_that_hangs_is_healed_while_the_run_is_still_polled() {
+    let stand = stand(KILL, &[Trouble::KillHangs]);
+    let env = stand.clock.env();
+    let left = stand.clock.run(async {
+        let heal = async {
+            env.sleep(Duration::from_secs(31)).await;
+            stand.conductor.heal_all().await
+        };
+        future::join(stand.conductor.run(Time::ZERO), heal).await.1
+    });
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(*stand.fake.calls.borrow(), ["30.00 kill b/storage-1", "31.00 start b/storage-1"]);
+}
+
+#[test]
+fn nothing_is_injected_after_heal_all() {
+    let stand = stand(&[KILL, SLOW].concat(), &[]);
+    stand.clock.run(async {
+        assert!(stand.conductor.heal_all().await.is_empty());
+        stand.conductor.run(Time::ZERO).await;
+    });
+    assert!(stand.fake.calls.borrow().is_empty());
+    assert!(stand.events.borrow().is_empty());
+}
+
+#[test]
+fn a_fault_waits_until_its_victim_is_free() {
+    let again = KILL.replace("30s", "35s");
+    let stand = stand(&[KILL, &again].concat(), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let calls = stand.fake.calls.borrow().clone();
+    let expected = [
+        "30.00 kill b/storage-1",
+        "35.00 start b/storage-1",
+        "35.50 kill b/storage-1",
+        "40.00 start b/storage-1",
+    ];
+    assert_eq!(calls, expected);
+    let bits = stand.changes().iter().filter(|(_, change)| *change == FaultChange::Bit).count();
+    assert_eq!(bits, 2);
+}
+
+#[test]
+fn links_of_a_dead_node_are_not_asked_to_be_well() {
+    let kill = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"70s\"\nfor = \"30s\"\n";
+    let stand = stand(&[kill, SLOW].concat(), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    assert_eq!(stand.changes().last(), Some(&(0, FaultChange::Healed)));
+    assert!(stand.changes().contains(&(1, FaultChange::Healed)), "{:?}", stand.changes());
+}
+
+#[test]
+fn the_provider_is_told_what_the_plan_says() {
+    let stand = stand(SLOW, &[]);
+    let env = stand.clock.env();
+    stand.clock.run(async {
+        let _ = env.timeout(Duration::from_secs(66), stand.conductor.run(Time::ZERO)).await;
+    });
+    let toxic = Toxic::Latency { latency_ms: 100, jitter_ms: 50 };
+    assert!(stand.fake.sick.borrow().values().all(|toxics| *toxics == [toxic.clone()]));
+    assert_eq!(stand.fake.sick.borrow().len(), 6);
+}

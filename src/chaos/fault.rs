@@ -1,0 +1,188 @@
+//! What a kind of fault is, and the list of all kinds: one more kind is one more file here and one
+//! more word in [`FAULTS`].
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{
+    keys::Keys,
+    kill, latency, partition,
+    provider::{LinkName, Provider, ProviderError},
+    reset,
+};
+use crate::{
+    base::{file::FileError, name::NodeName},
+    world::Env,
+};
+
+/// What a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hits {
+    /// Nodes: aimed with `nodes` or `select`.
+    Nodes,
+    /// Links: aimed with `links`.
+    Links,
+}
+
+/// A key of a kind, for lists and documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The key.
+    pub name: &'static str,
+    /// What it means, and what holds when it is left out.
+    pub means: &'static str,
+}
+
+/// One kind in the list.
+pub struct FaultEntry {
+    /// Its word in plans.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub means: &'static str,
+    /// How it shows that it bit.
+    pub bites: &'static str,
+    /// What it hits.
+    pub hits: Hits,
+    /// Its own keys, beside those that every fault has.
+    pub keys: &'static [KeyEntry],
+    /// A whole fault of this kind, as a plan writes it.
+    pub example: &'static str,
+    /// Reads its own keys.
+    pub(super) read: fn(&mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError>,
+}
+
+/// Every kind of fault.
+pub const FAULTS: &[FaultEntry] =
+    &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
+
+/// The kind of that name.
+pub fn entry(name: &str) -> Option<&'static FaultEntry> {
+    FAULTS.iter().find(|entry| entry.name == name)
+}
+
+/// The kinds as a table in Markdown: what `docs/chaos.md` shows.
+pub fn kinds_table() -> String {
+    let mut table = String::from(
+        "| kind | what it does | hits | keys of its own | how it shows that it bit |\n\
+         |---|---|---|---|---|\n",
+    );
+    for entry in FAULTS {
+        let hits = match entry.hits {
+            Hits::Nodes => "nodes",
+            Hits::Links => "links",
+        };
+        let keys: Vec<String> =
+            entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
+        let keys = if keys.is_empty() { "none".to_owned() } else { keys.join("<br>") };
+        table += &format!(
+            "| `{}` | {} | {hits} | {keys} | {} |\n",
+            entry.name, entry.means, entry.bites
+        );
+    }
+    table
+}
+
+/// What was measured before a fault: what it is judged against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baseline {
+    /// Nodes that were not well already, and what was seen.
+    pub nodes_down: BTreeMap<NodeName, String>,
+    /// Round trips; links that could not be measured are not in it.
+    pub round_trips: BTreeMap<LinkName, Duration>,
+}
+
+/// What a look at the victims showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What was looked for is so.
+    pub holds: bool,
+    /// What was measured, for people.
+    pub what: String,
+}
+
+/// What a fault acts on.
+pub struct Stage<'a> {
+    /// Time.
+    pub env: &'a Env,
+    /// The way to the victims.
+    pub provider: &'a dyn Provider,
+    /// The nodes to hit.
+    pub nodes: &'a [NodeName],
+    /// The links to hit.
+    pub links: &'a [LinkName],
+    /// True for a node that another fault keeps down: nothing can be measured there.
+    pub is_down: &'a dyn Fn(&NodeName) -> bool,
+}
+
+/// A fault of one kind with its settings. Any of these futures may be dropped at any moment; `heal`
+/// puts everything back whatever state it is in, as often as it is called.
+pub trait Fault: fmt::Debug + Send + Sync {
+    /// Its kind's word.
+    fn kind(&self) -> &'static str;
+
+    /// Its settings, as a plan writes them: reading them gives the same fault again.
+    fn settings(&self) -> toml::Table;
+
+    /// Measures the victims while they are well.
+    fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline>;
+
+    /// Breaks the victims; the text is what was done.
+    fn inject<'a>(
+        &'a self,
+        stage: &'a Stage<'a>,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Measures whether it had its effect.
+    fn bite<'a>(
+        &'a self,
+        stage: &'a Stage<'a>,
+        before: &'a Baseline,
+    ) -> LocalBoxFuture<'a, Seen>;
+
+    /// Puts everything back, and measures whether all is well again.
+    fn heal<'a>(
+        &'a self,
+        stage: &'a Stage<'a>,
+        before: &'a Baseline,
+    ) -> LocalBoxFuture<'a, Seen>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::chaos::Plan;
+
+    #[test]
+    fn each_example_is_a_plan_of_its_kind() {
+        for entry in FAULTS {
+            let plan = Plan::parse(entry.example, Path::new("example.toml"))
+                .unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+            assert_eq!(plan.kinds().collect::<Vec<_>>(), [entry.name]);
+        }
+    }
+
+    #[test]
+    fn the_documented_keys_are_those_that_are_read() {
+        for entry in FAULTS {
+            let wrong = format!("{}nonsense = 1\n", entry.example);
+            let error = Plan::parse(&wrong, Path::new("example.toml")).unwrap_err().to_string();
+            for key in entry.keys {
+                assert!(error.contains(key.name), "{}: {error}", entry.name);
+                assert!(entry.example.contains(key.name), "{} is not shown", key.name);
+            }
+            let common = ["kind", "nodes", "select", "links", "mode", "value", "at", "for"];
+            let (_, known) = error.split_once("must be one of ").unwrap();
+            let own = known.split(", ").filter(|key| !common.contains(key)).count();
+            assert_eq!(own, entry.keys.len(), "{}: {error}", entry.name);
+        }
+    }
+
+    #[test]
+    fn the_docs_show_this_table() {
+        let docs = include_str!("../../docs/chaos.md");
+        assert!(docs.contains(&kinds_table()), "docs/chaos.md must hold:\n{}", kinds_table());
+    }
+}

@@ -1,0 +1,214 @@
+//! What every fault on links shares: making them sick, and measuring them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{
+    fault::{Baseline, Seen, Stage},
+    provider::{LinkName, ProviderError, Toxic},
+};
+
+/// How long it may take to make one link sick or well.
+const IMPAIR_LIMIT: Duration = Duration::from_secs(5);
+/// Tries to make a link well.
+const HEALS_MAX: u32 = 3;
+/// Links of one fault that are measured; they lie evenly among those that are hit.
+const SAMPLE_MAX: usize = 8;
+/// Round trips of one measurement of a link: the median counts.
+const ROUND_TRIPS: usize = 3;
+/// How long a round trip may take on a link that is well.
+pub(super) const WELL_LIMIT: Duration = Duration::from_secs(2);
+/// Measurements until a healed link must be well, and the pause between them.
+const WELL_TRIES: u32 = 20;
+const WELL_PAUSE: Duration = Duration::from_millis(250);
+
+/// Makes every link of the stage sick, all at once.
+pub(super) async fn impair(stage: &Stage<'_>, toxics: &[Toxic]) -> Result<String, ProviderError> {
+    let done = join_all(stage.links.iter().map(|link| set(stage, link, toxics))).await;
+    done.into_iter().collect::<Result<(), _>>()?;
+    Ok(format!("on {}", count(stage.links.len(), "link")))
+}
+
+/// Makes every link of the stage well; the errors of those where it cannot be said.
+async fn cure(stage: &Stage<'_>) -> Vec<String> {
+    let done = join_all(stage.links.iter().map(|link| async move {
+        let mut last = Ok(());
+        for _ in 0..HEALS_MAX {
+            last = set(stage, link, &[]).await;
+            if last.is_ok() {
+                break;
+            }
+            stage.env.sleep(WELL_PAUSE).await;
+        }
+        last
+    }))
+    .await;
+    done.into_iter().filter_map(|done| done.err().map(|error| error.to_string())).collect()
+}
+
+async fn set(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    toxics: &[Toxic],
+) -> Result<(), ProviderError> {
+    match stage.env.timeout(IMPAIR_LIMIT, stage.provider.impair(link, toxics)).await {
+        Ok(done) => done,
+        Err(_) => Err(ProviderError {
+            victim: link.to_string(),
+            why: format!("no reply within {IMPAIR_LIMIT:?}"),
+        }),
+    }
+}
+
+/// The links that are measured: evenly spread, and both ends up as far as the faults know.
+fn sample<'a>(stage: &Stage<'a>) -> Vec<&'a LinkName> {
+    let alive: Vec<&LinkName> = stage
+        .links
+        .iter()
+        .filter(|link| !(stage.is_down)(&link.from) && !(stage.is_down)(&link.to))
+        .collect();
+    let taken = alive.len().min(SAMPLE_MAX);
+    (0..taken).map(|i| alive[i * alive.len() / taken]).collect()
+}
+
+/// The round trip of a link, if it comes back within `limit`.
+pub(super) async fn round_trip(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    limit: Duration,
+) -> Result<Duration, String> {
+    match stage.env.timeout(limit, stage.provider.round_trip(link)).await {
+        Ok(Ok(measured)) => Ok(measured),
+        Ok(Err(error)) => Err(error.why),
+        Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
+/// The median of a few round trips, one after the other.
+pub(super) async fn median(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    limit: Duration,
+) -> Result<Duration, String> {
+    let mut measured = Vec::with_capacity(ROUND_TRIPS);
+    for _ in 0..ROUND_TRIPS {
+        measured.push(round_trip(stage, link, limit).await?);
+    }
+    measured.sort_unstable();
+    Ok(measured[ROUND_TRIPS / 2])
+}
+
+/// Measures a sample of the links while they are well.
+pub(super) async fn baseline(stage: &Stage<'_>) -> Baseline {
+    let measured = join_all(
+        sample(stage)
+            .into_iter()
+            .map(|link| async move { (link, first_look(stage, link).await) }),
+    )
+    .await;
+    let well = measured.into_iter().filter_map(|(link, rtt)| Some((link.clone(), rtt.ok()?)));
+    Baseline { round_trips: well.collect(), ..Baseline::default() }
+}
+
+/// All of it within [`WELL_LIMIT`]: the fault must not be late for it.
+async fn first_look(stage: &Stage<'_>, link: &LinkName) -> Result<Duration, String> {
+    let limit = stage.env.timeout(WELL_LIMIT, median(stage, link, WELL_LIMIT)).await;
+    limit.unwrap_or_else(|late| Err(late.to_string()))
+}
+
+/// What one measured link showed: in order or not, and what was seen.
+pub(super) type Look = Result<String, String>;
+
+/// Looks at each link that was measured before, and is not dead by another fault, all at once.
+pub(super) async fn look_at_each<'a, F>(
+    stage: &'a Stage<'a>,
+    before: &'a Baseline,
+    look: impl Fn(&'a LinkName, Duration) -> F,
+) -> Seen
+where
+    F: Future<Output = Look>,
+{
+    let measurable: BTreeMap<&LinkName, Duration> = before
+        .round_trips
+        .iter()
+        .filter(|(link, _)| !(stage.is_down)(&link.from) && !(stage.is_down)(&link.to))
+        .map(|(link, rtt)| (link, *rtt))
+        .collect();
+    let looks = measurable.into_iter().map(|(link, rtt)| {
+        let look = look(link, rtt);
+        async move { (link, look.await) }
+    });
+    sum_up(stage.links.len(), join_all(looks).await)
+}
+
+/// One text of many looks: the first that is amiss, or the first of all.
+fn sum_up(of: usize, looks: Vec<(&LinkName, Look)>) -> Seen {
+    let right = looks.iter().filter(|(_, look)| look.is_ok()).count();
+    let tally = format!("{right} of {} measured ({} hit)", count(looks.len(), "link"), of);
+    let amiss = looks.iter().find_map(|(link, look)| Some((link, look.as_ref().err()?)));
+    let first = looks.iter().find_map(|(link, look)| Some((link, look.as_ref().ok()?)));
+    match (amiss, first) {
+        (Some((link, what)), _) => {
+            Seen { holds: false, what: format!("{tally}; not on {link}: {what}") }
+        }
+        (None, Some((link, what))) => {
+            Seen { holds: true, what: format!("{tally}; {link}: {what}") }
+        }
+        (None, None) => Seen {
+            holds: false,
+            what: format!("none of {} could be measured", count(of, "link")),
+        },
+    }
+}
+
+/// Makes every link well, and measures until each is: within `slack` of what it was before.
+pub(super) async fn heal(stage: &Stage<'_>, before: &Baseline, slack: Duration) -> Seen {
+    let failed = cure(stage).await;
+    if !failed.is_empty() {
+        return Seen { holds: false, what: failed.join("; ") };
+    }
+    let seen =
+        look_at_each(stage, before, |link, rtt| well_again(stage, link, rtt, slack)).await;
+    let nothing_to_measure = !before
+        .round_trips
+        .keys()
+        .any(|link| !(stage.is_down)(&link.from) && !(stage.is_down)(&link.to));
+    if nothing_to_measure {
+        // Each rule was taken back, and was acknowledged; there is nothing that could answer.
+        let what = format!("taken off {}; none could be measured", count(stage.links.len(), "link"));
+        return Seen { holds: true, what };
+    }
+    seen
+}
+
+async fn well_again(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    before: Duration,
+    slack: Duration,
+) -> Look {
+    let mut last = String::new();
+    for attempt in 0..WELL_TRIES {
+        if attempt > 0 {
+            stage.env.sleep(WELL_PAUSE).await;
+        }
+        last = match median(stage, link, WELL_LIMIT).await {
+            Ok(now) if now <= before + slack => {
+                return Ok(format!("round trip {} again (before: {})", ms(now), ms(before)));
+            }
+            Ok(now) => format!("round trip still {} (before: {})", ms(now), ms(before)),
+            Err(why) => why,
+        };
+    }
+    Err(last)
+}
+
+/// Milliseconds for people.
+pub(super) fn ms(span: Duration) -> String {
+    format!("{:.1} ms", span.as_secs_f64() * 1e3)
+}
+
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}

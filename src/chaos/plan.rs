@@ -1,0 +1,197 @@
+//! A fault plan as people write it: `chaos/*.toml` to a typed value, and from there, with the
+//! nodes and links of a target and a seed, to the faults of one run.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    aim::Aim,
+    fault::{self, FAULTS, Fault, Hits},
+    keys::{At, Keys, Source},
+    provider::LinkName,
+    resolved::{Resolved, ResolvedFault},
+};
+use crate::base::{
+    file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of,
+};
+
+/// Faults in one plan at most.
+pub const FAULTS_MAX: usize = 1_000;
+
+/// A plan: what is broken when, and for how long. Whom it hits is not yet drawn.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What it is for, in a sentence.
+    pub about: String,
+    path: PathBuf,
+    text: String,
+    faults: Vec<Planned>,
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    place: At,
+    fault: Arc<dyn Fault>,
+    aim: Aim,
+    at: Span,
+    lasts: Span,
+}
+
+impl Plan {
+    /// No faults at all.
+    pub fn none() -> Self {
+        Self {
+            about: String::new(),
+            path: PathBuf::from("none"),
+            text: String::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads a plan's file.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path).map_err(|error| FileError {
+            path: path.to_owned(),
+            line: None,
+            key: None,
+            what: format!("cannot be read: {error}"),
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a plan that came from `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
+        let source = Source { path, text: Some(text) };
+        let table = DeTable::parse(text).map_err(|error| {
+            source.error(&error.span().unwrap_or(0..0), "", error.message().trim())
+        })?;
+        let mut keys = Keys::new(source, "", table.span(), table.into_inner());
+        let about = keys.text("about")?.map(Spanned::into_inner).unwrap_or_default();
+        let faults = match keys.value("fault") {
+            Some(list) => read_faults(&keys, list)?,
+            None => Vec::new(),
+        };
+        keys.finish()?;
+        Ok(Self { about, path: path.to_owned(), text: text.to_owned(), faults })
+    }
+
+    /// The kinds of its faults, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.faults.iter().map(|planned| planned.fault.kind())
+    }
+
+    /// Draws the victims among the nodes and links of a target, with the stream `chaos` of the
+    /// run's root stream; each fault has a stream of its own, so that adding one changes no other.
+    pub fn resolve(
+        &self,
+        nodes: &[NodeName],
+        links: &[LinkName],
+        duration: Duration,
+        rng: &Rng,
+    ) -> Result<Resolved, FileError> {
+        let (nodes, links) = (nodes.iter().cloned().collect(), links.iter().cloned().collect());
+        let rng = rng.fork("chaos");
+        let mut faults: Vec<ResolvedFault> = Vec::new();
+        for (number, planned) in self.faults.iter().enumerate() {
+            let mut stream = rng.fork(&format!("fault/{number}"));
+            let fault = self.resolve_one(planned, &nodes, &links, duration, &mut stream)?;
+            if let Some((earlier, victim)) =
+                faults.iter().enumerate().find_map(|(i, other)| Some((i, other.clash(&fault)?)))
+            {
+                return Err(self.cannot_both_hold(planned, earlier, &victim));
+            }
+            faults.push(fault);
+        }
+        Ok(Resolved { faults })
+    }
+
+    fn resolve_one(
+        &self,
+        planned: &Planned,
+        nodes: &BTreeSet<NodeName>,
+        links: &BTreeSet<LinkName>,
+        duration: Duration,
+        rng: &mut Rng,
+    ) -> Result<ResolvedFault, FileError> {
+        let source = self.source();
+        let ends = Span(planned.at.0.saturating_add(planned.lasts.0));
+        if ends.0 > duration {
+            let what = format!(
+                "the fault lasts until {ends} after time zero, and the run only {}: start it \
+                 earlier, make it shorter, or make the run longer",
+                Span(duration)
+            );
+            return Err(source.error(&planned.place, "fault.for", what));
+        }
+        let (nodes, links) = planned.aim.resolve(source, nodes, links, rng)?;
+        Ok(ResolvedFault::new(planned.fault.clone(), planned.at, planned.lasts, nodes, links))
+    }
+
+    fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
+        let source = self.source();
+        let other = self.faults.get(earlier).and_then(|other| source.line(&other.place));
+        let what = format!(
+            "this `{}` and the fault of line {} cannot both hold on {victim}: they overlap in time",
+            planned.fault.kind(),
+            other.unwrap_or_default(),
+        );
+        source.error(&planned.place, "fault.at", what)
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { path: &self.path, text: Some(&self.text) }
+    }
+}
+
+fn read_faults<'t>(
+    keys: &Keys<'t>,
+    list: Spanned<DeValue<'t>>,
+) -> Result<Vec<Planned>, FileError> {
+    let at = list.span();
+    let DeValue::Array(list) = list.into_inner() else {
+        return Err(keys.source.error(&at, "fault", "must be written as [[fault]], once for each"));
+    };
+    if list.len() > FAULTS_MAX {
+        let what = format!("there are {} faults, and {FAULTS_MAX} are the most", list.len());
+        return Err(keys.source.error(&at, "fault", what));
+    }
+    list.into_iter().map(|fault| read_fault(keys.table("fault", fault)?)).collect()
+}
+
+fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
+    let names = FAULTS.iter().map(|entry| entry.name);
+    let Some(kind) = keys.text("kind")? else {
+        return Err(keys.lacks("kind", &must_be_one_of("", names)));
+    };
+    let Some(entry) = fault::entry(kind.get_ref()) else {
+        let hint = must_be_one_of(kind.get_ref(), names);
+        let what = format!("`{}` is no kind of fault: {hint}", kind.get_ref());
+        return Err(keys.source.error(&kind.span(), "fault.kind", what));
+    };
+    let aim = match entry.hits {
+        Hits::Nodes => Aim::nodes(&mut keys)?,
+        Hits::Links => Aim::links(&mut keys)?,
+    };
+    let at = keys.needed_span("at", "say when, after time zero: at = \"30s\"")?;
+    let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
+    if lasts.0.is_zero() {
+        return Err(keys.lacks("for", "a fault of no length breaks nothing"));
+    }
+    let fault = (entry.read)(&mut keys)?;
+    let place = keys.at.clone();
+    keys.finish()?;
+    Ok(Planned { place, fault, aim, at, lasts })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

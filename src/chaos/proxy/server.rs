@@ -1,0 +1,137 @@
+//! The proxy itself: a table of links, each with a listener of its own on loopback, and the loop
+//! that obeys commands.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{
+    connection::{CHUNK_BYTES, LinkState, carry, tear},
+    impairment::Impairment,
+    wire::{Command, Reply, Request},
+};
+use crate::{base::rng::Rng, chaos::provider::LinkName};
+
+/// Links of one proxy at most.
+const LINKS_MAX: usize = 4_096;
+/// Connections of one link at most; those beyond are torn down.
+const CONNECTIONS_MAX: usize = 32_768;
+/// Pause after an accept that failed: out of files, most likely, and some may be closed soon.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Obeys commands until they end; then every link and connection is dropped. Has to run within a
+/// `LocalSet`: connections are local tasks.
+pub async fn serve(
+    commands: impl AsyncBufRead + Unpin,
+    mut replies: impl AsyncWrite + Unpin,
+    rng: Rng,
+) -> io::Result<()> {
+    let mut table = Table::new(rng);
+    let mut lines = commands.lines();
+    while let Some(line) = lines.next_line().await? {
+        let reply = table.obey(&line).await;
+        let mut text = serde_json::to_string(&reply)?;
+        text.push('\n');
+        replies.write_all(text.as_bytes()).await?;
+        replies.flush().await?;
+    }
+    Ok(())
+}
+
+/// Every link that the proxy stands on.
+struct Table {
+    rng: Rng,
+    links: BTreeMap<LinkName, (SocketAddr, Rc<LinkState>)>,
+    /// The accept loops; dropping them drops their connections.
+    loops: JoinSet<()>,
+    scratch: Rc<RefCell<Box<[u8]>>>,
+}
+
+impl Table {
+    fn new(rng: Rng) -> Self {
+        let scratch = vec![0; CHUNK_BYTES].into_boxed_slice();
+        Self {
+            rng,
+            links: BTreeMap::new(),
+            loops: JoinSet::new(),
+            scratch: Rc::new(RefCell::new(scratch)),
+        }
+    }
+
+    async fn obey(&mut self, line: &str) -> Reply {
+        let request: Request = match serde_json::from_str(line) {
+            Ok(request) => request,
+            Err(error) => {
+                let error = Some(format!("this is no command: {error}"));
+                return Reply { error, ..Reply::default() };
+            }
+        };
+        let done = match request.command {
+            Command::Add { link, upstream } => self.add(link, upstream).await.map(Some),
+            Command::Impair { link, toxics } => {
+                self.impair(&link, &Impairment::of(&toxics)).map(|()| None)
+            }
+        };
+        let (listen, error) = match done {
+            Ok(listen) => (listen, None),
+            Err(why) => (None, Some(why)),
+        };
+        Reply { id: Some(request.id), listen, error }
+    }
+
+    async fn add(&mut self, link: LinkName, upstream: SocketAddr) -> Result<SocketAddr, String> {
+        if let Some((listen, state)) = self.links.get(&link) {
+            state.upstream.set(upstream);
+            return Ok(*listen);
+        }
+        if self.links.len() >= LINKS_MAX {
+            return Err(format!("there are {LINKS_MAX} links already"));
+        }
+        let wrong = |error: io::Error| format!("cannot listen for {link}: {error}");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(wrong)?;
+        let listen = listener.local_addr().map_err(wrong)?;
+        let rng = self.rng.fork(&link.to_string());
+        let state = Rc::new(LinkState::new(upstream, rng, self.scratch.clone()));
+        self.loops.spawn_local(accept(listener, state.clone()));
+        self.links.insert(link, (listen, state));
+        Ok(listen)
+    }
+
+    fn impair(&self, link: &LinkName, impairment: &Impairment) -> Result<(), String> {
+        let Some((_, state)) = self.links.get(link) else {
+            return Err(format!("no proxy stands on {link}"));
+        };
+        state.impair(impairment.clone());
+        Ok(())
+    }
+}
+
+/// Accepts connections of one link for ever. Dropping it drops them all.
+async fn accept(listener: TcpListener, link: Rc<LinkState>) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                while connections.try_join_next().is_some() {}
+                if connections.len() >= CONNECTIONS_MAX {
+                    tear(&client);
+                } else {
+                    connections.spawn_local(carry(client, link.clone()));
+                }
+            }
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}

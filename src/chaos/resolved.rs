@@ -1,0 +1,153 @@
+//! The faults of one run: victims drawn, offsets fixed. It is written into the run's `plan.toml`,
+//! so that a replay uses exactly these.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
+
+use super::{
+    fault::{self, FAULTS, Fault},
+    keys::{Keys, Source},
+    provider::LinkName,
+};
+use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
+
+/// Every fault of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolved {
+    /// In the order of the plan; a fault's number in the history is its place here.
+    #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<ResolvedFault>,
+}
+
+/// One fault with its victims.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct ResolvedFault {
+    /// When, after time zero.
+    pub at: Span,
+    /// For how long.
+    pub lasts: Span,
+    /// The nodes that it hits.
+    pub nodes: Vec<NodeName>,
+    /// The links that it hits.
+    pub links: Vec<LinkName>,
+    fault: Arc<dyn Fault>,
+}
+
+/// As it stands in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: String,
+    at: Span,
+    #[serde(rename = "for")]
+    lasts: Span,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<NodeName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    links: Vec<String>,
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    settings: toml::Table,
+}
+
+impl Resolved {
+    /// The links that some fault may strike: a proxy is put on these, and on no others.
+    pub fn links_touched(&self) -> BTreeSet<LinkName> {
+        self.faults.iter().flat_map(|fault| fault.links.iter().cloned()).collect()
+    }
+}
+
+impl ResolvedFault {
+    pub(super) fn new(
+        fault: Arc<dyn Fault>,
+        at: Span,
+        lasts: Span,
+        nodes: Vec<NodeName>,
+        links: Vec<LinkName>,
+    ) -> Self {
+        Self { at, lasts, nodes, links, fault }
+    }
+
+    /// Its kind's word.
+    pub fn kind(&self) -> &'static str {
+        self.fault.kind()
+    }
+
+    pub(super) fn fault(&self) -> &dyn Fault {
+        &*self.fault
+    }
+
+    /// Its victims as the history writes them.
+    pub fn victims(&self) -> Vec<NodeName> {
+        let links = self.links.iter().map(|link| NodeName::from(link.to_string().as_str()));
+        self.nodes.iter().cloned().chain(links).collect()
+    }
+
+    /// When it is due, and when it is to be put back.
+    pub fn window(&self, zero: Time) -> (Time, Time) {
+        let due = zero + self.at.0;
+        (due, due + self.lasts.0)
+    }
+
+    /// A victim on which this and `other` cannot both hold: a node killed twice, or a link for
+    /// which the second would take the place of the first.
+    pub(super) fn clash(&self, other: &Self) -> Option<String> {
+        let (from, to) = self.window(Time::ZERO);
+        let (other_from, other_to) = other.window(Time::ZERO);
+        if to <= other_from || other_to <= from {
+            return None;
+        }
+        let node = self.nodes.iter().find(|node| other.nodes.contains(node));
+        let link = self.links.iter().find(|link| other.links.contains(link));
+        node.map(ToString::to_string).or_else(|| link.map(ToString::to_string))
+    }
+
+    /// True when the two hit one victim, at whatever time.
+    pub(super) fn shares_a_victim(&self, other: &Self) -> bool {
+        self.nodes.iter().any(|node| other.nodes.contains(node))
+            || self.links.iter().any(|link| other.links.contains(link))
+    }
+}
+
+impl PartialEq for ResolvedFault {
+    fn eq(&self, other: &Self) -> bool {
+        Written::from(self.clone()) == Written::from(other.clone())
+    }
+}
+
+impl From<ResolvedFault> for Written {
+    fn from(fault: ResolvedFault) -> Self {
+        Self {
+            kind: fault.kind().to_owned(),
+            at: fault.at,
+            lasts: fault.lasts,
+            settings: fault.fault.settings(),
+            links: fault.links.iter().map(ToString::to_string).collect(),
+            nodes: fault.nodes,
+        }
+    }
+}
+
+impl TryFrom<Written> for ResolvedFault {
+    type Error = String;
+    fn try_from(written: Written) -> Result<Self, String> {
+        let entry = fault::entry(&written.kind).ok_or_else(|| {
+            let hint = must_be_one_of(&written.kind, FAULTS.iter().map(|entry| entry.name));
+            format!("`{}` is no kind of fault: {hint}", written.kind)
+        })?;
+        // Through the same reader as a plan's file, so that nothing is accepted here only.
+        let text = toml::to_string(&written.settings).map_err(|error| error.to_string())?;
+        let table = DeTable::parse(&text).map_err(|error| error.to_string())?;
+        let source = Source { path: Path::new("settings"), text: None };
+        let mut keys = Keys::new(source, entry.name, table.span(), table.into_inner());
+        let fault = (entry.read)(&mut keys).map_err(|error| error.to_string())?;
+        keys.finish().map_err(|error| error.to_string())?;
+        let links: Result<Vec<LinkName>, _> =
+            written.links.iter().map(|link| link.parse()).collect();
+        let links = links.map_err(|error: super::provider::NotALink| error.to_string())?;
+        Ok(Self::new(fault, written.at, written.lasts, written.nodes, links))
+    }
+}

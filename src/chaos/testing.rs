@@ -1,0 +1,289 @@
+//! For tests of faults: a clock that jumps to the next alarm, and a provider that records what it
+//! is told and fails where it is told to.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::{self, LocalBoxFuture};
+use http::{Request, Response};
+
+use super::provider::{Health, LinkName, Provider, ProviderError, Toxic};
+use crate::{
+    base::{
+        name::NodeName,
+        rng::Rng,
+        time::{Time, Wall},
+    },
+    world::{
+        Env, HttpError, HttpHandler, World,
+        link::{DialError, Link, Listener},
+        store::{Store, StoreError},
+    },
+};
+
+/// Time that passes only when everybody waits for it.
+#[derive(Default)]
+pub(super) struct Clock {
+    now: Cell<u64>,
+    alarms: RefCell<BTreeMap<(u64, u64), Waker>>,
+    next: Cell<u64>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Clock {
+    pub fn env(self: &Rc<Self>) -> Env {
+        Env::new("run".into(), &Rng::from_seed("chaos"), Rc::new(Hands(self.clone())))
+    }
+
+    /// Runs until `main` is done; time jumps whenever nothing else can happen.
+    pub fn run<T>(&self, main: impl Future<Output = T>) -> T {
+        let mut main = pin!(main);
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(woken.clone());
+        loop {
+            while woken.0.swap(false, Ordering::Relaxed) {
+                if let Poll::Ready(done) = main.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    return done;
+                }
+            }
+            let first = self.alarms.borrow_mut().pop_first();
+            let ((at, _), alarm) = first.expect("everybody waits, and nobody for time");
+            self.now.set(self.now.get().max(at));
+            alarm.wake();
+        }
+    }
+}
+
+/// The clock as a node of the world sees it.
+struct Hands(Rc<Clock>);
+
+impl World for Hands {
+    fn now(&self) -> Time {
+        Time(self.0.now.get())
+    }
+    fn wall(&self) -> Wall {
+        Wall(0)
+    }
+    fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
+        let clock = self.0.clone();
+        // Polled again and again it sets a new alarm each time; an old one that rings does no harm.
+        Box::pin(future::poll_fn(move |cx| {
+            if clock.now.get() >= at.0 {
+                return Poll::Ready(());
+            }
+            let number = clock.next.replace(clock.next.get() + 1);
+            clock.alarms.borrow_mut().insert((at.0, number), cx.waker().clone());
+            Poll::Pending
+        }))
+    }
+    fn spawn(&self, _: LocalBoxFuture<'static, ()>) {
+        unreachable!("faults run in the task of their caller")
+    }
+    fn dial(&self, to: &NodeName) -> LocalBoxFuture<'static, Result<Link, DialError>> {
+        Box::pin(future::ready(Err(DialError::UnknownName(to.clone()))))
+    }
+    fn listen(&self) -> LocalBoxFuture<'static, Result<Listener, DialError>> {
+        unreachable!("faults do not listen")
+    }
+    fn serve_http(&self, _: HttpHandler) -> LocalBoxFuture<'static, Result<(), DialError>> {
+        unreachable!("faults do not serve")
+    }
+    fn http(
+        &self,
+        _: &NodeName,
+        _: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>> {
+        unreachable!("faults do not ask")
+    }
+    fn store(&self, _: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
+        unreachable!("faults do not store")
+    }
+}
+
+/// What the fake does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// Kill says that it killed, and kills nothing.
+    KillsNothing,
+    /// Kill fails.
+    KillFails,
+    /// Kill never comes back, though the node is dead at once.
+    KillHangs,
+    /// The first start fails.
+    StartFailsOnce,
+    /// Every start fails.
+    StartFails,
+    /// Impair is acknowledged and does nothing.
+    ImpairIsLost,
+    /// The second link cannot be made sick.
+    SecondLinkFails,
+}
+
+/// A target that is not there.
+pub(super) struct Fake {
+    env: Env,
+    pub nodes: Vec<NodeName>,
+    pub links: Vec<LinkName>,
+    pub troubles: RefCell<BTreeSet<Trouble>>,
+    pub dead: RefCell<BTreeSet<NodeName>>,
+    pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
+    /// Everything that it was told to change, with the second.
+    pub calls: RefCell<Vec<String>>,
+}
+
+const RTT: Duration = Duration::from_micros(400);
+const KILL_TAKES: Duration = Duration::from_millis(20);
+const START_TAKES: Duration = Duration::from_millis(500);
+
+impl Fake {
+    pub fn new(env: &Env, troubles: &[Trouble]) -> Rc<Self> {
+        let nodes: Vec<NodeName> =
+            ["a/api-1", "a/core-1", "b/core-1", "b/storage-1", "c/core-1", "c/core-2"]
+                .map(NodeName::from)
+                .to_vec();
+        let link = |from: &str, to: &NodeName| LinkName { from: from.into(), to: to.clone() };
+        let cores = nodes.iter().filter(|node| node.role() == "core");
+        let mut links: Vec<LinkName> = cores.clone().map(|core| link("a/api-1", core)).collect();
+        links.extend(cores.map(|core| link(core.as_str(), &nodes[3])));
+        links.push(link("robots", &nodes[0]));
+        Rc::new(Self {
+            env: env.clone(),
+            nodes,
+            links,
+            troubles: RefCell::new(troubles.iter().copied().collect()),
+            dead: RefCell::default(),
+            sick: RefCell::default(),
+            calls: RefCell::default(),
+        })
+    }
+
+    fn has(&self, trouble: Trouble) -> bool {
+        self.troubles.borrow().contains(&trouble)
+    }
+
+    fn note(&self, what: &str) {
+        self.calls.borrow_mut().push(format!("{:.2} {what}", self.env.now().as_secs_f64()));
+    }
+
+    pub fn is_well(&self) -> bool {
+        self.dead.borrow().is_empty() && self.sick.borrow().is_empty()
+    }
+}
+
+fn fails<T>(victim: &impl ToString, why: &str) -> Result<T, ProviderError> {
+    Err(ProviderError { victim: victim.to_string(), why: why.into() })
+}
+
+impl Provider for Fake {
+    fn nodes(&self) -> Vec<NodeName> {
+        self.nodes.clone()
+    }
+
+    fn links(&self) -> Vec<LinkName> {
+        self.links.clone()
+    }
+
+    fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(async move {
+            self.note(&format!("kill {node}"));
+            if self.has(Trouble::KillFails) {
+                return fails(node, "no such process");
+            }
+            if !self.has(Trouble::KillsNothing) {
+                self.dead.borrow_mut().insert(node.clone());
+            }
+            if self.has(Trouble::KillHangs) {
+                future::pending::<()>().await;
+            }
+            self.env.sleep(KILL_TAKES).await;
+            Ok("gone after 20 ms".into())
+        })
+    }
+
+    fn start<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(async move {
+            self.note(&format!("start {node}"));
+            if self.has(Trouble::StartFails)
+                || self.troubles.borrow_mut().remove(&Trouble::StartFailsOnce)
+            {
+                return fails(node, "port in use");
+            }
+            self.env.sleep(START_TAKES).await;
+            self.dead.borrow_mut().remove(node);
+            Ok("healthy after 500 ms".into())
+        })
+    }
+
+    fn health<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
+        let dead = self.dead.borrow().contains(node);
+        let seen = if dead { Health::Down("connection refused".into()) } else { Health::Up };
+        Box::pin(future::ready(Ok(seen)))
+    }
+
+    fn impair<'a>(
+        &'a self,
+        link: &'a LinkName,
+        toxics: &'a [Toxic],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        let second = self.links.get(1) == Some(link);
+        if second && !toxics.is_empty() && self.has(Trouble::SecondLinkFails) {
+            return Box::pin(future::ready(fails(link, "no proxy")));
+        }
+        if toxics.is_empty() {
+            self.note(&format!("cure {link}"));
+            self.sick.borrow_mut().remove(link);
+        } else if !self.has(Trouble::ImpairIsLost) {
+            self.note(&format!("impair {link}"));
+            self.sick.borrow_mut().insert(link.clone(), toxics.to_vec());
+        }
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn round_trip<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(async move {
+            if self.dead.borrow().contains(&link.to) {
+                return fails(link, "connection refused");
+            }
+            let mut takes = RTT;
+            for toxic in self.sick.borrow().get(link).into_iter().flatten() {
+                match toxic {
+                    Toxic::Latency { latency_ms, .. } => {
+                        takes += Duration::from_millis(latency_ms * 2);
+                    }
+                    Toxic::BlackHole => takes = Duration::from_secs(3_600),
+                    Toxic::Reset => return fails(link, "connection reset"),
+                }
+            }
+            self.env.sleep(takes).await;
+            Ok(takes)
+        })
+    }
+}
