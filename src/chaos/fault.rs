@@ -53,8 +53,7 @@ pub struct FaultEntry {
 }
 
 /// Every kind of fault.
-pub const FAULTS: &[FaultEntry] =
-    &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
+pub const FAULTS: &[FaultEntry] = &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
 
 /// The kind of that name.
 pub fn entry(name: &str) -> Option<&'static FaultEntry> {
@@ -134,18 +133,10 @@ pub trait Fault: fmt::Debug + Send + Sync {
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
     /// Measures whether it had its effect.
-    fn bite<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen>;
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;
 
     /// Puts everything back, and measures whether all is well again.
-    fn heal<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen>;
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;
 }
 
 #[cfg(test)]
