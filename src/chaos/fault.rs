@@ -74,10 +74,8 @@ pub fn kinds_table() -> String {
         let keys: Vec<String> =
             entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
         let keys = if keys.is_empty() { "none".to_owned() } else { keys.join("<br>") };
-        table += &format!(
-            "| `{}` | {} | {hits} | {keys} | {} |\n",
-            entry.name, entry.means, entry.bites
-        );
+        let row = [&format!("`{}`", entry.name), entry.means, hits, &keys, entry.bites];
+        table.extend(["| ", &row.join(" | "), " |\n"]);
     }
     table
 }

@@ -36,7 +36,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
 };
 
 /// The longest delay that a plan may ask for.
-const LATENCY_MAX: Duration = Duration::from_secs(60);
+const LATENCY_MAX: Duration = Duration::from_mins(1);
 
 fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     let latency = keys.needed_span("latency", "say how long: latency = \"100ms\"")?;

@@ -133,11 +133,11 @@ where
         let look = look(link, rtt);
         async move { (link, look.await) }
     });
-    sum_up(stage.links.len(), join_all(looks).await)
+    sum_up(stage.links.len(), &join_all(looks).await)
 }
 
 /// One text of many looks: the first that is amiss, or the first of all.
-fn sum_up(of: usize, looks: Vec<(&LinkName, Look)>) -> Seen {
+fn sum_up(of: usize, looks: &[(&LinkName, Look)]) -> Seen {
     let right = looks.iter().filter(|(_, look)| look.is_ok()).count();
     let tally = format!("{right} of {} measured ({} hit)", count(looks.len(), "link"), of);
     let amiss = looks.iter().find_map(|(link, look)| Some((link, look.as_ref().err()?)));
