@@ -3,11 +3,25 @@
 //! Tiers: `api` (HTTP, JSON) may call `orchestration` and `core`; `orchestration` may call `core`;
 //! `core` owns data in `storage` and never calls another service. Imports `base` and `world` only.
 
+pub mod api;
 pub mod boot;
+pub mod core;
+pub mod layout;
+pub mod node;
+#[cfg(test)]
+mod node_tests;
+pub mod orchestration;
+pub mod plants;
 pub mod platform;
+pub mod storage;
 
 /// Messages between the services, from `proto/`.
 #[allow(missing_docs, clippy::pedantic)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/robotcity.rs"));
+
+    /// What the platform itself says.
+    pub mod platform {
+        include!(concat!(env!("OUT_DIR"), "/robotcity.platform.rs"));
+    }
 }

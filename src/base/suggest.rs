@@ -5,7 +5,10 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .filter(|(distance, candidate)| {
+            // Words that share nothing are not meant, however short.
+            *distance <= 1 + candidate.len() / 3 && *distance < candidate.len().max(word.len())
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -25,5 +28,7 @@ mod tests {
     fn suggests_what_was_meant_and_nothing_else() {
         assert_eq!(nearest("latancy", ["kill", "latency"]), Some("latency"));
         assert_eq!(nearest("umbrella", ["kill", "latency"]), None);
+        assert_eq!(nearest("x", ["a", "b"]), None);
+        assert_eq!(nearest("aa", ["a", "b"]), Some("a"));
     }
 }

@@ -1,8 +1,88 @@
-//! One file a subcommand.
+//! The command line: one file a subcommand. Parses, calls `run` and `report`, and tells the exit
+//! code; decides nothing else.
+
+mod backend;
+mod check;
+mod list;
+mod node;
+mod proxy;
+mod replay;
+mod report;
+mod run;
 
 use std::process::ExitCode;
 
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::report::verdict::Exit;
+
+/// Robots live in a city, drive a backend's whole job flow at a rate, while faults are injected and
+/// the laws of the city are checked: one verdict, with evidence.
+#[derive(Debug, Parser)]
+#[command(name = "robot-city", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario: robots, faults, laws, verdict.
+    Run(Box<run::Args>),
+    /// Judge a recorded history again.
+    Check(check::Args),
+    /// Render the reports of a recorded run again.
+    Report(report::Args),
+    /// Run a recorded run again: same seed, faults, victims and offsets.
+    Replay(replay::Args),
+    /// The embedded backend alone.
+    Backend(backend::Args),
+    /// What there is: faults, laws, robots, targets, bugs, outputs.
+    List(list::Args),
+    /// One node of the embedded backend (started by `run`).
+    #[command(hide = true)]
+    Node,
+    /// The fault proxy of a run (started by `run`).
+    #[command(hide = true)]
+    Proxy(proxy::Args),
+}
+
 /// Parses, calls, and tells the exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap prints each to the right stream.
+            let _ = error.print();
+            let code = if error.use_stderr() { Exit::Usage.code() } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let Some(command) = cli.command else {
+        let _ = Cli::command().print_help();
+        return ExitCode::from(Exit::Usage.code());
+    };
+    ExitCode::from(dispatch(command))
+}
+
+fn dispatch(command: Command) -> u8 {
+    let done = match command {
+        Command::Run(args) => run::main(*args),
+        Command::Check(args) => check::main(&args),
+        Command::Report(args) => report::main(&args),
+        Command::Replay(args) => replay::main(args),
+        Command::Backend(args) => backend::main(args),
+        Command::List(args) => list::main(&args),
+        Command::Node => node::main(),
+        Command::Proxy(args) => proxy::main(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("robot-city: {error:#}");
+        exit_of(&error).code()
+    })
+}
+
+/// The exit code of an error that ended a command: what the run says, or else 64.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<crate::run::RunError>().map_or(Exit::Usage, crate::run::RunError::exit)
 }

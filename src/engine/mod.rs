@@ -1,3 +1,205 @@
-//! The engine: population of robots, event queue, pacing, the life of an op. Runs in both worlds.
+//! The engine: population of robots, event queue, pacing, the life of an op. Runs in both worlds:
+//! time and tasks come from [`Env`] alone. It knows neither HTTP nor faults nor laws.
 
+mod agenda;
+mod ceiling;
+mod demand;
+pub mod figures;
+mod hub;
+mod life;
+mod population;
+mod supply;
 pub mod target;
+
+use std::{rc::Rc, time::Duration};
+
+pub use figures::{Counts, Figures};
+
+use crate::{
+    base::id::RobotKind,
+    history::record::Record,
+    robot::{Event, Standing, Surroundings},
+    scenario::Load,
+    world::Env,
+};
+use agenda::Due;
+use hub::{Hub, State};
+use target::Target;
+
+/// How often a phase looks whether it is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long the last robots may take to sign on after the ramp.
+const FILL_GRACE: Duration = Duration::from_secs(30);
+/// The longest that the audits may take.
+const READ_BACK_MAX: Duration = Duration::from_secs(120);
+/// The ramp of the sign-off is this part of the time it may take, and never longer than
+/// [`SIGN_OFF_RAMP_MAX`].
+const SIGN_OFF_RAMP_PART: u32 = 3;
+/// See [`SIGN_OFF_RAMP_PART`].
+const SIGN_OFF_RAMP_MAX: Duration = Duration::from_secs(8);
+
+/// Where records go.
+pub trait Sink {
+    /// Takes one. Must not block, and must not call the engine.
+    fn record(&self, record: Record);
+}
+
+impl<F: Fn(Record)> Sink for F {
+    fn record(&self, record: Record) {
+        self(record);
+    }
+}
+
+/// A population of robots at work on a target. The phases are driven by the run, one after the
+/// other; dropping it stops the robots where they are.
+pub struct Engine {
+    hub: Rc<Hub>,
+    load: Load,
+}
+
+impl Engine {
+    /// An engine without robots yet. Its random streams are those of the node of `env`.
+    pub fn new(
+        env: Env,
+        target: Rc<dyn Target>,
+        around: Surroundings,
+        load: Load,
+        sink: Rc<dyn Sink>,
+    ) -> Self {
+        let hub = Hub::new(env, target, around, &load, sink);
+        hub.env.spawn(hub.clone().run());
+        Self { hub, load }
+    }
+
+    /// Signs the drivers and passengers of the load on, spread evenly over `span`. Ends when all
+    /// are in (true), or when some gave up or took too long (false).
+    pub async fn fill(&self, span: Duration) -> bool {
+        let start = self.hub.env.now();
+        self.ramp(RobotKind::Driver, self.load.drivers, span);
+        self.ramp(RobotKind::Passenger, self.load.passengers, span);
+        let settled = |state: &State| {
+            let arriving = |kind| state.population.count(kind, Standing::Arriving);
+            arriving(RobotKind::Driver) + arriving(RobotKind::Passenger) == 0
+        };
+        let in_time = self.until(start + span + FILL_GRACE, settled).await;
+        let state = self.hub.state.borrow();
+        let gone = |kind| state.population.count(kind, Standing::Gone);
+        in_time && gone(RobotKind::Driver) + gone(RobotKind::Passenger) == 0
+    }
+
+    fn ramp(&self, kind: RobotKind, count: u32, span: Duration) {
+        let now = self.hub.env.now();
+        for index in 0..count {
+            let at = now + span.mul_f64(f64::from(index) / f64::from(count));
+            let id = self.hub.state.borrow_mut().population.admit(kind);
+            self.hub.push(at, Due::Start(id));
+        }
+    }
+
+    /// Lets the demand run for `span`; drivers who go home are replaced from here on.
+    pub async fn load(&self, span: Duration) {
+        let now = self.hub.env.now();
+        let (missing, first) = {
+            let state = &mut *self.hub.state.borrow_mut();
+            let here = state.drivers_here();
+            (state.supply.open(here), state.demand.open(now, now + span))
+        };
+        self.ramp(RobotKind::Driver, missing, Duration::from_secs(1).min(span));
+        if let Some(first) = first {
+            self.hub.push(first, Due::Arrival);
+        }
+        self.hub.env.sleep_until(now + span).await;
+        self.hub.tell_skipped(self.hub.env.now(), true);
+    }
+
+    /// Ends the demand: what is open goes on to its end.
+    pub fn drain(&self) {
+        self.hub.state.borrow_mut().demand.close();
+        let now = self.hub.env.now();
+        for kind in [RobotKind::Driver, RobotKind::Passenger] {
+            let present = self.hub.state.borrow().population.present(kind);
+            for robot in present {
+                self.hub.step(robot, now, Event::Drain);
+            }
+        }
+    }
+
+    /// Waits, `max` at most, until no robot is busy; true when none is.
+    pub async fn settle(&self, max: Duration) -> bool {
+        let quiet = |state: &State| {
+            let population = &state.population;
+            population.count(RobotKind::Driver, Standing::Busy) == 0
+                && population.count(RobotKind::Passenger, Standing::Busy) == 0
+                && population.count(RobotKind::Passenger, Standing::Arriving) == 0
+        };
+        self.until(self.hub.env.now() + max, quiet).await
+    }
+
+    /// Runs an auditor over every job and charge; true when it came to its end in time.
+    pub async fn read_back(&self) -> bool {
+        let now = self.hub.env.now();
+        let auditor = self.hub.state.borrow_mut().population.admit(RobotKind::Auditor);
+        self.hub.push(now, Due::Start(auditor));
+        let done = |state: &State| state.population.standing(auditor) == Standing::Gone;
+        self.until(now + READ_BACK_MAX, done).await
+    }
+
+    /// Sends everybody home; true when everybody went within `max`.
+    pub async fn sign_off(&self, max: Duration) -> bool {
+        let now = self.hub.env.now();
+        let (passengers, drivers) = {
+            let state = &mut *self.hub.state.borrow_mut();
+            state.supply.close();
+            state.demand.close();
+            let present = |kind| state.population.present(kind);
+            (present(RobotKind::Passenger), present(RobotKind::Driver))
+        };
+        let ramp = (max / SIGN_OFF_RAMP_PART).min(SIGN_OFF_RAMP_MAX);
+        for robots in [passengers, drivers] {
+            let count = robots.len() as f64;
+            for (index, robot) in robots.into_iter().enumerate() {
+                self.hub.push(now + ramp.mul_f64(index as f64 / count), Due::SignOff(robot));
+            }
+        }
+        let nobody = |state: &State| {
+            let left = |kind| state.population.present(kind).is_empty();
+            state.drivers_here() == 0 && left(RobotKind::Passenger)
+        };
+        let all = self.until(now + max, nobody).await;
+        self.hub.tell_skipped(self.hub.env.now(), true);
+        all
+    }
+
+    /// What is going on, for the progress line.
+    pub fn figures(&self) -> Figures {
+        self.hub.figures()
+    }
+
+    /// Stops every robot where it is.
+    pub fn stop(&self) {
+        self.hub.stop();
+    }
+
+    /// Waits until `over` holds, or the deadline passes; tells whether it holds.
+    async fn until(&self, deadline: crate::base::time::Time, over: impl Fn(&State) -> bool) -> bool {
+        loop {
+            if over(&self.hub.state.borrow()) {
+                return true;
+            }
+            let now = self.hub.env.now();
+            if now >= deadline {
+                return false;
+            }
+            self.hub.env.sleep_until(deadline.min(now + LOOK_EVERY)).await;
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.hub.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ pub struct Declares {
     pub transitions: Vec<(JobState, JobState)>,
     /// An accepted job can go back to be offered.
     pub reassigns: bool,
+    /// The backend may take an accepted job from its driver without anybody asking (one that fell
+    /// silent, say).
+    pub releases_alone: bool,
     /// Live jobs that one driver may hold.
     pub jobs_per_driver: u32,
     /// How stale a read may be: zero is linearizable.
@@ -69,6 +72,7 @@ impl Default for Declares {
                 (PickedUp, Completed),
             ],
             reassigns: true,
+            releases_alone: false,
             jobs_per_driver: 1,
             read_delay: Span::secs(0),
             offer_ttl: Span::secs(15),

@@ -2,5 +2,8 @@
 
 pub mod answer;
 pub mod declares;
+pub mod manifest;
 pub mod op;
+pub mod reader;
 pub mod record;
+pub mod writer;

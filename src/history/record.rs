@@ -39,21 +39,33 @@ pub enum Record {
         why: String,
     },
     /// The last line: how the run ended.
-    End {
-        /// When.
-        #[serde(rename = "at_ns")]
-        at: Time,
-        /// CPU seconds of the process with the robots.
-        generator_cpu_s: f64,
-        /// Its largest resident size in MB.
-        generator_rss_mb: f64,
-        /// `INT` or `TERM` where a signal ended it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        signal: Option<String>,
-        /// What could not be put back.
-        #[serde(default)]
-        left_behind: Vec<String>,
-    },
+    End(Ending),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// When.
+    #[serde(rename = "at_ns")]
+    pub at: Time,
+    /// CPU seconds of the process with the robots while the demand ran.
+    #[serde(rename = "generator_cpu_s")]
+    pub cpu_s: f64,
+    /// The largest resident size of that process in MB.
+    #[serde(rename = "generator_rss_mb")]
+    pub rss_mb: f64,
+    /// CPU seconds of all nodes of the embedded backend while the demand ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_cpu_s: Option<f64>,
+    /// CPU seconds of the fault proxy while the demand ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_cpu_s: Option<f64>,
+    /// `INT` or `TERM` where a signal ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// What could not be put back.
+    #[serde(default)]
+    pub left_behind: Vec<String>,
 }
 
 /// What a history is of.

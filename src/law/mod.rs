@@ -1,6 +1,36 @@
 //! The laws of the city. A law judges only what a robot (or a declared probe) can observe; it never
 //! imports the backend, and sees neither clock nor network: records in, judgement out.
 
+pub mod judge;
+pub mod races;
+pub mod registry;
+pub mod tally;
+
+mod accounts;
+mod calm;
+mod fact;
+mod graph;
+mod holds;
+mod readback;
+
+mod answers_match;
+mod charged_once;
+mod every_job_ends;
+mod idempotent_requests;
+mod legal_transitions;
+mod never_goes_back;
+mod no_server_error;
+mod nothing_lost;
+mod offers_in_reach;
+mod one_driver_per_job;
+mod one_job_per_driver;
+mod unique_ids;
+
+#[cfg(test)]
+pub mod testkit;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Time;

@@ -1,9 +1,25 @@
 //! Robots: pure state machines. No I/O, no clock, no global randomness: all three are handed in.
 
+pub mod auditor;
+mod cue;
+pub mod driver;
+mod driving;
+mod following;
+mod motion;
+pub mod passenger;
+#[cfg(test)]
+mod puppet;
+mod sign_on;
+
 use std::{rc::Rc, time::Duration};
 
 use crate::{
-    base::{id::RobotId, place::Place, rng::Rng, time::Time},
+    base::{
+        id::{RobotId, RobotKind},
+        place::Place,
+        rng::Rng,
+        time::Time,
+    },
     city::{City, clock::CityClock},
     history::op::{Ask, Op},
     scenario::Robots,
@@ -64,6 +80,19 @@ pub struct Surroundings {
     pub ping_every: Duration,
 }
 
+/// How a robot stands towards the city.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Not signed on yet.
+    Arriving,
+    /// Signed on (a driver: on shift), without a job.
+    Free,
+    /// It holds, or waits for, a job.
+    Busy,
+    /// Signed off, or never got in: it does nothing more.
+    Gone,
+}
+
 /// One agent.
 pub trait Robot {
     /// Who it is.
@@ -79,6 +108,72 @@ pub trait Robot {
         acts: &mut Vec<Act>,
     );
 
+    /// How it stands towards the city.
+    fn standing(&self) -> Standing;
+
     /// True while it holds, or waits for, a job.
-    fn is_busy(&self) -> bool;
+    fn is_busy(&self) -> bool {
+        self.standing() == Standing::Busy
+    }
+}
+
+/// An entry of the registry of robots.
+pub struct RobotEntry {
+    /// Its kind.
+    pub kind: RobotKind,
+    /// The word in files.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub what: &'static str,
+    /// Makes the one of that number.
+    pub make: fn(u32) -> Box<dyn Robot>,
+}
+
+/// Every kind of robot. One more is one file and one entry here.
+pub const ROBOTS: &[RobotEntry] = &[
+    RobotEntry {
+        kind: RobotKind::Driver,
+        name: "driver",
+        what: "goes on shift, reports where it is, takes offers and drives jobs to their end",
+        make: |number| Box::new(driver::Driver::new(number)),
+    },
+    RobotEntry {
+        kind: RobotKind::Passenger,
+        name: "passenger",
+        what: "wishes to travel, asks for a job, watches it, may give it up, pays and rates",
+        make: |number| Box::new(passenger::Passenger::new(number)),
+    },
+    RobotEntry {
+        kind: RobotKind::Auditor,
+        name: "auditor",
+        what: "reads every job and every charge back when all is quiet",
+        make: |number| Box::new(auditor::Auditor::new(number)),
+    },
+];
+
+/// A new robot of that kind and number.
+pub fn make(id: RobotId) -> Option<Box<dyn Robot>> {
+    ROBOTS.iter().find(|entry| entry.kind == id.kind).map(|entry| (entry.make)(id.number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_makes_itself() {
+        for entry in ROBOTS {
+            let id = RobotId { kind: entry.kind, number: 7 };
+            let robot = make(id).unwrap();
+            assert_eq!(robot.id(), id);
+            assert_eq!(robot.standing(), Standing::Arriving);
+            assert_eq!(entry.kind.word(), entry.name);
+        }
+    }
+
+    #[test]
+    fn a_robot_is_small() {
+        assert!(size_of::<driver::Driver>() < 1_024, "{}", size_of::<driver::Driver>());
+        assert!(size_of::<passenger::Passenger>() < 1_024);
+    }
 }

@@ -1,8 +1,19 @@
 //! The scenario: city, load, plan, laws and gates of a run. File to validated value.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::base::{dist::Spread, span::Span};
+use crate::{
+    base::{
+        dist::Spread,
+        file::{FileError, Source},
+        span::Span,
+    },
+    city::City,
+};
+
+mod validate;
 
 /// A scenario file, as people write it. Every key has a default but `city`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +53,26 @@ pub struct Scenario {
     pub adequacy: Adequacy,
 }
 
+impl Scenario {
+    /// Reads and validates a scenario file, with `--set key=value` pairs over it.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, FileError> {
+        Self::from_source(&Source::read(path)?.with_sets(sets))
+    }
+
+    /// Validates a scenario that was read already. Who keeps the source can raise errors of its
+    /// own on it: `source.error("laws.skip[0]", …)`.
+    pub fn from_source(source: &Source) -> Result<Self, FileError> {
+        let scenario: Self = source.parse()?;
+        validate::scenario(source, &scenario)?;
+        Ok(scenario)
+    }
+
+    /// Checks what only the city can tell: whether the storage's AZ exists.
+    pub fn check_city(&self, source: &Source, city: &City) -> Result<(), FileError> {
+        validate::in_city(source, self, city)
+    }
+}
+
 fn none() -> String {
     "none".into()
 }
@@ -63,6 +94,20 @@ pub struct Timing {
     pub settle: Span,
     /// City seconds in one second of the run.
     pub time_scale: f64,
+}
+
+impl Timing {
+    /// Seconds since local midnight at the start of the demand. (Midnight itself where `start` is
+    /// no local time, which a validated scenario does not have.)
+    pub fn start_s(&self) -> f64 {
+        self.read_start_s().unwrap_or_default()
+    }
+
+    fn read_start_s(&self) -> Option<f64> {
+        let start: jiff::civil::DateTime = self.start.parse().ok()?;
+        let midnight = start.with().time(jiff::civil::Time::midnight()).build().ok()?;
+        Some(start.duration_since(midnight).as_secs_f64())
+    }
 }
 
 impl Default for Timing {
@@ -287,5 +332,70 @@ impl Default for Adequacy {
             deduplicated: 0,
             lag_p99: Span::millis(50),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(text: &str, sets: &[&str]) -> Result<Scenario, String> {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let source = Source::new(Path::new("s.toml"), text).with_sets(&sets);
+        Scenario::from_source(&source).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn all_defaults_are_valid() {
+        let scenario = scenario("city = 'cities/dublin.toml'", &[]).unwrap();
+        assert_eq!((scenario.chaos.as_str(), scenario.target.as_str()), ("none", "embedded"));
+        assert!((scenario.time.start_s() - 77_400.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_resolved_scenario_reads_back_the_same() {
+        let text =
+            "city = 'c.toml'\n[robots]\nanswer_s = { lognormal = { median = 2, sigma = 1 } }";
+        let first = scenario(text, &["load.drivers=7", "time.fill=3s"]).unwrap();
+        let again = scenario(&toml::to_string(&first).unwrap(), &[]).unwrap();
+        assert_eq!(first, again);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            ("load.updates_per_second=0", "load.updates_per_second"),
+            ("load.jobs_per_hour=-1", "load.jobs_per_hour"),
+            ("load.updates_per_second=nan", "load.updates_per_second"),
+            ("load.drivers=0", "load.drivers"),
+            ("robots.clumsy=1.5", "robots.clumsy"),
+            ("robots.parked=0.9", "robots.cruising"),
+            ("robots.answer_s={uniform=[3.0,1.0]}", "robots.answer_s"),
+            ("robots.poll_s=0", "robots.poll_s"),
+            ("time.time_scale=0", "time.time_scale"),
+            ("time.start=half past nine", "time.start"),
+            ("time.duration=0s", "time.duration"),
+            ("backend.bus=kafka", "backend.bus"),
+            ("backend.api_per_az=0", "backend.api_per_az"),
+            ("backend.offer_ttl=90s", "backend.offer_ttl"),
+            ("backend.base_port=80", "backend.base_port"),
+            ("gates=['']", "gates[0]"),
+            ("city=", "city"),
+        ];
+        for (set, key) in cases {
+            let error = scenario("city = 'c.toml'", &[set]).unwrap_err();
+            assert!(error.contains(&format!(": `{key}`: ")), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_storage_needs_an_az_of_the_city() {
+        let city = crate::city::tests::bay();
+        let source = Source::new(Path::new("s.toml"), "city = 'c.toml'\nbackend.storage_az = 'x'");
+        let error = Scenario::from_source(&source).unwrap().check_city(&source, &city).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "s.toml:2: `backend.storage_az`: Bay has no availability zone `x`: must be one of a"
+        );
     }
 }

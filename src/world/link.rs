@@ -54,7 +54,8 @@ pub trait Outgoing {
     fn send(&self, frame: Bytes) -> Result<(), SendError>;
 }
 
-/// One end of a link.
+/// One end of a link. It is closed, in both directions, as soon as either end lets go of either
+/// half; what was queued before still leaves unless the peer does not take it.
 pub struct Link {
     /// The sending half; clone it freely.
     pub outgoing: Rc<dyn Outgoing>,

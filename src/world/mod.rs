@@ -9,6 +9,7 @@
 pub mod link;
 pub mod real;
 pub mod store;
+pub mod virtual_;
 
 use std::{future::Future, rc::Rc, time::Duration};
 

@@ -1,11 +1,34 @@
 //! RPC between services: protobuf over links, found through discovery; correlation, deadlines,
 //! retries and backoff live here, above the seam.
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use prost::Message;
 
-use crate::{base::name::NodeName, world::Env};
+pub use super::server::Router;
+use super::{
+    calls::Ended,
+    directory::{Directory, service_of},
+    envelope::{Envelope, Head, Kind, Status, seal},
+    peer::Peer,
+};
+use crate::{
+    base::{name::NodeName, rng::Rng},
+    world::{Env, link::FRAME_BYTES_MAX},
+};
+
+/// The pause before the second attempt is at most this long; it doubles each time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+/// No pause is longer.
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
+/// No call is tried more often, whatever its deadline.
+const ATTEMPTS_MAX: u32 = 64;
 
 /// Why a call gave no answer, told apart by what the callee can have done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +66,26 @@ pub enum Code {
     Internal,
 }
 
+/// Codes by their number on the wire; 0 is ok.
+const CODES: [Code; 6] = [
+    Code::Invalid,
+    Code::Unauthenticated,
+    Code::Forbidden,
+    Code::NotFound,
+    Code::Conflict,
+    Code::Internal,
+];
+
+impl Code {
+    pub(super) fn status(self) -> Status {
+        Status(self as u32 + 1)
+    }
+
+    fn of(status: Status) -> Option<Self> {
+        CODES.get(status.0.checked_sub(1)? as usize).copied()
+    }
+}
+
 /// A refusal by a handler: shorthand.
 pub fn refuse(code: Code, why: impl Into<String>) -> RpcError {
     RpcError::Refused { code, why: why.into() }
@@ -60,57 +103,237 @@ pub struct Policy {
     pub idempotent: bool,
 }
 
+/// What the client side of a node has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Calls begun.
+    pub calls: u64,
+    /// Further attempts at them.
+    pub retries: u64,
+    /// News that a full link or a missing peer swallowed.
+    pub news_dropped: u64,
+}
+
 /// The client side: one a node, cheap to clone.
 #[derive(Clone)]
-pub struct Rpc {
+pub struct Rpc(Rc<Inner>);
+
+struct Inner {
     env: Env,
-    // directory, open links, pending calls
+    directory: Directory,
+    peers: RefCell<BTreeMap<NodeName, Rc<Peer>>>,
+    rng: RefCell<Rng>,
+    counts: Cell<Counts>,
+}
+
+/// How an attempt ended without an answer.
+enum Failed {
+    /// The service said so: no use in asking another.
+    Refused(Code, String),
+    /// Nothing was done.
+    Certain(String),
+    /// Anything may have been done.
+    Unknown(&'static str),
 }
 
 impl Rpc {
+    /// The client side of a node, over what `directory` knows.
+    pub fn new(env: &Env, directory: &Directory) -> Self {
+        Self(Rc::new(Inner {
+            env: env.clone(),
+            directory: directory.clone(),
+            peers: RefCell::default(),
+            rng: RefCell::new(env.rng("rpc")),
+            counts: Cell::default(),
+        }))
+    }
+
     /// Calls `/{tier}/{service}/{endpoint}` at whichever live instance discovery knows (own AZ
     /// first) and waits for its answer.
     pub async fn call<Q: Message, A: Message + Default>(
         &self,
-        _path: &'static str,
-        _ask: &Q,
-        _policy: Policy,
+        path: &'static str,
+        ask: &Q,
+        policy: Policy,
     ) -> Result<A, RpcError> {
-        let _ = &self.env;
-        Err(RpcError::Unavailable("not wired".into()))
+        self.persist(None, path, ask, policy).await
     }
 
     /// The same at one instance, by name.
     pub async fn call_at<Q: Message, A: Message + Default>(
         &self,
-        _node: &NodeName,
-        _path: &'static str,
-        _ask: &Q,
-        _policy: Policy,
+        node: &NodeName,
+        path: &'static str,
+        ask: &Q,
+        policy: Policy,
     ) -> Result<A, RpcError> {
-        Err(RpcError::Unavailable("not wired".into()))
+        self.persist(Some(node), path, ask, policy).await
     }
 
     /// One way, best effort, to every live instance that serves `path`, except this node itself
     /// when `others_only`: nothing comes back.
-    pub fn publish<Q: Message>(&self, _path: &'static str, _news: &Q, _others_only: bool) {}
+    pub fn publish<Q: Message>(&self, path: &'static str, news: &Q, others_only: bool) {
+        let mut frame: Option<Bytes> = None;
+        for name in self.0.directory.serving(service_of(path)) {
+            if others_only && name == *self.0.env.name() {
+                continue;
+            }
+            let head = Head { kind: Kind::News, path, ..Head::default() };
+            let frame = frame.get_or_insert_with(|| seal(&head, news)).clone();
+            if frame.len() > FRAME_BYTES_MAX || !self.peer(&name).tell(frame) {
+                self.count(|counts| counts.news_dropped += 1);
+            }
+        }
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.0.counts.get()
+    }
+
+    async fn persist<Q: Message, A: Message + Default>(
+        &self,
+        at: Option<&NodeName>,
+        path: &'static str,
+        ask: &Q,
+        policy: Policy,
+    ) -> Result<A, RpcError> {
+        let env = &self.0.env;
+        let deadline = env.now() + policy.deadline;
+        self.count(|counts| counts.calls += 1);
+        let mut tried = Vec::new();
+        let mut unknown = None;
+        let mut certain = String::new();
+        for attempt in 1..=ATTEMPTS_MAX {
+            let left = deadline.since(env.now());
+            let node = at.cloned().or_else(|| self.pick(path, &mut tried));
+            match node {
+                Some(node) => {
+                    match self.attempt(&node, path, ask, left.min(policy.attempt)).await {
+                        Ok(body) => {
+                            return A::decode(body).map_err(|error| {
+                                RpcError::Unknown(format!("{path}: unreadable answer: {error}"))
+                            });
+                        }
+                        Err(Failed::Refused(code, why)) => {
+                            return Err(match unknown {
+                                // The attempt before may be executed even after this refusal.
+                                Some(before) => {
+                                    RpcError::Unknown(format!("{path}: {before}, then: {why}"))
+                                }
+                                None => refuse(code, why),
+                            });
+                        }
+                        Err(Failed::Certain(why)) => certain = why,
+                        Err(Failed::Unknown(why)) if policy.idempotent => unknown = Some(why),
+                        Err(Failed::Unknown(why)) => {
+                            return Err(RpcError::Unknown(format!("{path}: {why}")));
+                        }
+                    }
+                    tried.push(node);
+                }
+                None => "no instance is known".clone_into(&mut certain),
+            }
+            let pause = self.backoff(attempt);
+            if env.now() + pause >= deadline {
+                break;
+            }
+            env.sleep(pause).await;
+            self.count(|counts| counts.retries += 1);
+        }
+        Err(match unknown {
+            Some(why) => RpcError::Unknown(format!("{path}: {why}")),
+            None => RpcError::Unavailable(format!("{path}: {certain}")),
+        })
+    }
+
+    /// Another instance than those tried; when all were tried, they are tried again.
+    fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
+        let (directory, now) = (&self.0.directory, self.0.env.now());
+        let service = service_of(path);
+        directory.pick(service, tried, now).or_else(|| {
+            tried.clear();
+            directory.pick(service, tried, now)
+        })
+    }
+
+    async fn attempt<Q: Message>(
+        &self,
+        node: &NodeName,
+        path: &'static str,
+        ask: &Q,
+        span: Duration,
+    ) -> Result<Bytes, Failed> {
+        let env = &self.0.env;
+        let peer = self.peer(node);
+        let until = env.now() + span;
+        let link = match peer.link() {
+            Some(link) => link,
+            None => match env.timeout(span, peer.open()).await {
+                Ok(Ok(link)) => link,
+                Ok(Err(why)) => return Err(Failed::Certain(why)),
+                Err(_) => return Err(Failed::Certain(format!("{node}: no link in time"))),
+            },
+        };
+        let Some(waiting) = peer.enter(until) else {
+            return Err(Failed::Certain(format!("{node}: too many calls wait")));
+        };
+        let left = until.since(env.now());
+        let head = Head {
+            kind: Kind::Ask,
+            id: waiting.id,
+            path,
+            left_ms: left.as_millis() as u64 + 1,
+            ..Head::default()
+        };
+        let frame = seal(&head, ask);
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(Failed::Refused(Code::Invalid, "larger than a frame".to_owned()));
+        }
+        // A frame that the link did not take was certainly not seen.
+        link.send(frame).map_err(|why| Failed::Certain(format!("{node}: {why}")))?;
+        // Nobody but the peer holds the link open.
+        drop(link);
+        match waiting.await {
+            Ended::Reply(reply) => answer(reply),
+            Ended::Broken => Err(Failed::Unknown("the link broke")),
+            Ended::Late => Err(Failed::Unknown("nothing came in time")),
+        }
+    }
+
+    fn peer(&self, name: &NodeName) -> Rc<Peer> {
+        let mut peers = self.0.peers.borrow_mut();
+        if let Some(peer) = peers.get(name) {
+            return Rc::clone(peer);
+        }
+        let peer = Peer::new(self.0.env.clone(), name.clone(), self.0.directory.clone());
+        peers.insert(name.clone(), Rc::clone(&peer));
+        peer
+    }
+
+    /// Exponential, with jitter in its upper half.
+    fn backoff(&self, attempt: u32) -> Duration {
+        let full = BACKOFF_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(BACKOFF_MAX);
+        full.mul_f64(self.0.rng.borrow_mut().between(0.5, 1.0))
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.0.counts.get();
+        change(&mut counts);
+        self.0.counts.set(counts);
+    }
 }
 
-/// The server side: endpoints by path, filled by the services of a node before it listens.
-#[derive(Default)]
-pub struct Router {
-    // path -> handler
-}
-
-impl Router {
-    /// Serves `path` with `handler`.
-    pub fn on<Q, A, F, Fut>(&mut self, _path: &'static str, _handler: F)
-    where
-        Q: Message + Default + 'static,
-        A: Message + 'static,
-        F: Fn(Q) -> Fut + 'static,
-        Fut: Future<Output = Result<A, RpcError>> + 'static,
-    {
-        let _ = Rc::new(());
+fn answer(reply: Envelope) -> Result<Bytes, Failed> {
+    match reply.status {
+        Status::OK => Ok(reply.into_body()),
+        Status::UNKNOWN => Err(Failed::Unknown("the service does not know")),
+        status => match Code::of(status) {
+            Some(code) => Err(Failed::Refused(code, reply.why().to_owned())),
+            None if status.0 <= Status::NO_SUCH_PATH.0 => {
+                Err(Failed::Certain(reply.why().to_owned()))
+            }
+            None => Err(Failed::Unknown("a status that nobody knows")),
+        },
     }
 }

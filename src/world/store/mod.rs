@@ -1,6 +1,8 @@
 //! A small transactional store on the disk of a node: keys are text, rows carry versions, and a
 //! commit resolves after the sync. Both worlds put redb below it.
 
+pub mod engine;
+
 use std::rc::Rc;
 
 use bytes::Bytes;

@@ -1,0 +1,368 @@
+//! Bodies of requests and answers. Ids are text: they do not fit a JSON number. Places are degrees.
+
+use serde::{Deserialize, Serialize};
+
+use super::reply::Refused;
+use crate::{
+    backend::{
+        core::job::moves::word,
+        wire::{self, Charge, Job, Pending},
+    },
+    base::{id::as_text, place::Place},
+};
+
+/// A place in degrees, or a part of a larger body.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spot {
+    /// Latitude.
+    pub lat: f64,
+    /// Longitude.
+    pub lon: f64,
+}
+
+impl Spot {
+    /// The place, if there is one on the Earth.
+    pub fn place(self) -> Result<wire::Place, Refused> {
+        let known = self.lat.abs() <= 90.0 && self.lon.abs() <= 180.0;
+        if !known {
+            return Err(Refused::invalid("no such place on the Earth: lat -90..90, lon -180..180"));
+        }
+        let place = Place::from_degrees(self.lat, self.lon);
+        Ok(wire::Place { lat_e6: place.lat_e6, lon_e6: place.lon_e6 })
+    }
+}
+
+impl From<wire::Place> for Spot {
+    fn from(place: wire::Place) -> Self {
+        Self { lat: f64::from(place.lat_e6) / 1e6, lon: f64::from(place.lon_e6) / 1e6 }
+    }
+}
+
+/// `register` and `login`.
+#[derive(Debug, Deserialize)]
+pub struct CredentialsBody {
+    /// Phone number: the name of an account.
+    pub phone: String,
+    /// Secret.
+    pub secret: String,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// `driver/ping`.
+#[derive(Debug, Deserialize)]
+pub struct PingBody {
+    /// Latitude.
+    pub lat: f64,
+    /// Longitude.
+    pub lon: f64,
+    /// The driver's own count of its pings, from 1.
+    #[serde(default)]
+    pub seq: u64,
+}
+
+/// What names an offer.
+#[derive(Debug, Deserialize)]
+pub struct OfferBody {
+    /// The job.
+    #[serde(with = "as_text")]
+    pub job: u64,
+    /// The offer.
+    #[serde(with = "as_text")]
+    pub offer: u64,
+}
+
+/// What names a job, with what some paths take besides.
+#[derive(Debug, Deserialize)]
+pub struct JobBody {
+    /// The job.
+    #[serde(with = "as_text")]
+    pub job: u64,
+    /// The numbered assignment; any when left out.
+    #[serde(default)]
+    pub assignment: u32,
+    /// The idempotency key (pay).
+    #[serde(default)]
+    pub key: String,
+    /// Stars (rate).
+    #[serde(default)]
+    pub stars: u32,
+}
+
+/// `customer/quote` and `customer/request`.
+#[derive(Debug, Deserialize)]
+pub struct JourneyBody {
+    /// From here.
+    pub from: Spot,
+    /// To there.
+    pub to: Spot,
+    /// The idempotency key (request).
+    #[serde(default)]
+    pub key: String,
+}
+
+/// A page of an audit.
+#[derive(Debug, Deserialize)]
+pub struct PageBody {
+    /// `next` of the page before.
+    #[serde(default)]
+    pub after: String,
+    /// Entries at most.
+    #[serde(default = "page_limit")]
+    pub limit: u32,
+}
+
+fn page_limit() -> u32 {
+    200
+}
+
+/// An account.
+#[derive(Debug, Serialize)]
+pub struct AccountAnswer {
+    /// Its id.
+    #[serde(with = "as_text")]
+    pub account: u64,
+    /// The account was there already.
+    pub replayed: bool,
+}
+
+/// A session.
+#[derive(Debug, Serialize)]
+pub struct SessionAnswer {
+    /// The account.
+    #[serde(with = "as_text")]
+    pub account: u64,
+    /// The bearer token.
+    pub token: String,
+    /// Its life.
+    pub expires_in_ms: u64,
+}
+
+/// One assignment, for audits.
+#[derive(Debug, Serialize)]
+pub struct AssignmentJson {
+    number: u32,
+    #[serde(with = "as_text")]
+    driver: u64,
+    released: bool,
+}
+
+/// A job.
+#[derive(Debug, Serialize)]
+pub struct JobJson {
+    #[serde(with = "as_text")]
+    id: u64,
+    state: &'static str,
+    assignment: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
+    #[serde(with = "as_text")]
+    passenger: u64,
+    pickup: Option<Spot>,
+    dropoff: Option<Spot>,
+    quoted_minor: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fare_minor: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    assignments: Vec<AssignmentJson>,
+}
+
+impl JobJson {
+    /// As its passenger sees it.
+    pub fn of(job: &Job) -> Self {
+        let newest = job.assignments.last();
+        let holder = newest.filter(|assignment| !assignment.released);
+        Self {
+            id: job.id,
+            state: word(job.state()),
+            assignment: newest.map_or(0, |assignment| assignment.number),
+            driver: holder.map(|assignment| assignment.driver.to_string()),
+            passenger: job.passenger,
+            pickup: job.pickup.map(Spot::from),
+            dropoff: job.dropoff.map(Spot::from),
+            quoted_minor: job.quoted_minor,
+            fare_minor: job.fare_minor,
+            assignments: Vec::new(),
+        }
+    }
+
+    /// As a driver sees it: its own assignment, where it has one.
+    pub fn of_driver(job: &Job, driver: u64) -> Self {
+        let mine = job.assignments.iter().rev().find(|a| a.driver == driver);
+        let mut seen = Self::of(job);
+        if let Some(mine) = mine {
+            seen.assignment = mine.number;
+            if !mine.released {
+                seen.driver = Some(driver.to_string());
+            }
+        }
+        seen
+    }
+
+    /// As an auditor sees it: with every assignment.
+    pub fn of_audit(job: &Job) -> Self {
+        let all = job.assignments.iter().map(|a| AssignmentJson {
+            number: a.number,
+            driver: a.driver,
+            released: a.released,
+        });
+        Self { assignments: all.collect(), ..Self::of(job) }
+    }
+}
+
+/// An answer with a job, or without one.
+#[derive(Debug, Serialize)]
+pub struct JobAnswerJson {
+    /// The job.
+    pub job: Option<JobJson>,
+    /// It had been done before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+/// An offer, as a driver sees it.
+#[derive(Debug, Serialize)]
+pub struct OfferJson {
+    #[serde(with = "as_text")]
+    id: u64,
+    #[serde(with = "as_text")]
+    job: u64,
+    pickup: Option<Spot>,
+    dropoff: Option<Spot>,
+    expires_in_ms: u64,
+    fare_minor: i64,
+}
+
+impl OfferJson {
+    /// What is pending for a driver, as of now.
+    pub fn of(pending: &Pending, wall_ms: u64) -> Self {
+        Self {
+            id: pending.offer,
+            job: pending.job,
+            pickup: pending.pickup.map(Spot::from),
+            dropoff: pending.dropoff.map(Spot::from),
+            expires_in_ms: pending.expires_ms.saturating_sub(wall_ms),
+            fare_minor: pending.fare_minor,
+        }
+    }
+}
+
+/// An answer with an offer, or without one.
+#[derive(Debug, Serialize)]
+pub struct OfferAnswerJson {
+    /// The offer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferJson>,
+}
+
+/// A free driver.
+#[derive(Debug, Serialize)]
+pub struct NearJson {
+    /// Its account.
+    #[serde(with = "as_text")]
+    pub driver: u64,
+    /// Where it is.
+    pub at: Option<Spot>,
+    /// Seconds to the passenger.
+    pub eta_s: u32,
+}
+
+/// Free drivers.
+#[derive(Debug, Serialize)]
+pub struct NearAnswerJson {
+    /// The nearest first.
+    pub drivers: Vec<NearJson>,
+}
+
+/// What a journey would cost and take.
+#[derive(Debug, Serialize)]
+pub struct QuoteJson {
+    /// Minor units.
+    pub fare_minor: i64,
+    /// Seconds on the road.
+    pub trip_s: u32,
+    /// Seconds until a car is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u32>,
+}
+
+/// Money taken.
+#[derive(Debug, Serialize)]
+pub struct ChargeJson {
+    #[serde(with = "as_text")]
+    id: u64,
+    #[serde(with = "as_text")]
+    job: u64,
+    amount_minor: i64,
+    fee: bool,
+}
+
+impl ChargeJson {
+    /// A charge.
+    pub fn of(charge: &Charge) -> Self {
+        Self {
+            id: charge.id,
+            job: charge.job,
+            amount_minor: charge.amount_minor,
+            fee: charge.fee,
+        }
+    }
+}
+
+/// The charge of a payment.
+#[derive(Debug, Serialize)]
+pub struct PaidJson {
+    /// The charge.
+    pub charge: Option<ChargeJson>,
+    /// The key was seen before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize)]
+pub struct JobsJson {
+    /// Jobs, by id.
+    pub jobs: Vec<JobJson>,
+    /// Where it goes on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub next: String,
+}
+
+/// A page of charges.
+#[derive(Debug, Serialize)]
+pub struct ChargesJson {
+    /// Charges, by job.
+    pub charges: Vec<ChargeJson>,
+    /// Where it goes on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub next: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_micro_degree_survives_the_way_through_json() {
+        for lat_e6 in (-90_000_000..=90_000_000).step_by(999_983) {
+            let place = wire::Place { lat_e6, lon_e6: lat_e6 * 2 };
+            let text = serde_json::to_string(&Spot::from(place)).unwrap();
+            let back: Spot = serde_json::from_str(&text).unwrap();
+            assert_eq!(back.place().unwrap(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn odd_bodies_are_refused() {
+        for odd in ["{}", r#"{"lat":"1","lon":2}"#, r#"{"lat":NaN,"lon":2}"#, "[", "null"] {
+            assert!(serde_json::from_str::<PingBody>(odd).is_err(), "{odd}");
+        }
+        for odd in [r#"{"job":7}"#, r#"{"job":"x"}"#, r#"{"job":"-1"}"#, r#"{"job":"1.5"}"#] {
+            assert!(serde_json::from_str::<JobBody>(odd).is_err(), "{odd}");
+        }
+        assert!(Spot { lat: 90.1, lon: 0.0 }.place().is_err());
+        assert!(Spot { lat: f64::NAN, lon: 0.0 }.place().is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! The API tier: HTTP and JSON outside, rpc inside. Thin: it checks who asks and what, calls one
+//! service or flow, and says in JSON what came back. It decides nothing and keeps nothing.
+
+pub mod audit;
+pub mod customer;
+pub mod driver;
+pub mod json;
+pub mod reply;
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::{LocalBoxFuture, ready};
+use http::{Method, Request, Response, header};
+use serde::de::DeserializeOwned;
+
+use super::{
+    node::Node,
+    platform::{
+        rpc::{Policy, Router},
+        token::Role,
+    },
+};
+use crate::world::HttpHandler;
+use reply::{Refused, Reply};
+
+/// Requests that may be in flight at one node; beyond it they are refused with 429.
+const IN_FLIGHT_MAX: usize = 4_096;
+/// The largest body that is read.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Flows: the deadline lies below the patience of an app, so that it hears what is certain.
+pub const FLOW: Policy = Policy {
+    deadline: Duration::from_millis(1_900),
+    attempt: Duration::from_millis(1_700),
+    idempotent: true,
+};
+/// Reads: nothing is lost by asking another instance.
+pub const READ: Policy = Policy {
+    deadline: Duration::from_millis(1_800),
+    attempt: Duration::from_millis(1_200),
+    idempotent: true,
+};
+/// Pings: the next one is worth more than a late one.
+pub const PING: Policy = Policy {
+    deadline: Duration::from_millis(900),
+    attempt: Duration::from_millis(450),
+    idempotent: true,
+};
+
+/// One request, let in.
+pub struct Call {
+    /// This node.
+    pub node: Rc<Node>,
+    /// Who asks; 0 where no token is needed.
+    pub account: u64,
+    /// What was sent.
+    pub body: Bytes,
+    /// What all requests of this node share.
+    pub shared: Rc<Shared>,
+}
+
+/// What all requests of a node share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    in_flight: Cell<usize>,
+    /// Rosters that are being asked about drivers whom an index does not know.
+    pub admitting: Cell<usize>,
+}
+
+impl Call {
+    /// The body as a value.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        serde_json::from_slice(&self.body).map_err(|error| Refused::invalid(&error.to_string()))
+    }
+}
+
+/// One path.
+pub struct Route {
+    /// Where.
+    pub path: &'static str,
+    /// Whose token is needed.
+    pub role: Option<Role>,
+    /// What answers.
+    pub run: fn(Call) -> LocalBoxFuture<'static, Reply>,
+}
+
+/// A route in a table.
+macro_rules! route {
+    ($path:literal, $role:expr, $handler:path) => {
+        $crate::backend::api::Route {
+            path: $path,
+            role: $role,
+            run: |call| Box::pin($handler(call)),
+        }
+    };
+}
+pub(crate) use route;
+
+/// Every path of the API but `GET /health`, which the node itself answers.
+pub const ROUTES: [&[Route]; 3] = [driver::ROUTES, customer::ROUTES, audit::ROUTES];
+
+/// Adds this tier's rpc endpoints: there are none.
+pub fn mount(_node: &Node, _router: &mut Router) {}
+
+/// What answers HTTP requests at this node; the node itself answers GET /health.
+pub fn handler(node: &Node) -> HttpHandler {
+    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared::default()));
+    Rc::new(move |request| serve(&node, &shared, request))
+}
+
+fn serve(
+    node: &Rc<Node>,
+    shared: &Rc<Shared>,
+    request: Request<Bytes>,
+) -> LocalBoxFuture<'static, Response<Bytes>> {
+    match let_in(node, shared, request) {
+        Ok((route, call)) => {
+            let guard = Counted::new(shared, |shared| &shared.in_flight);
+            let work = (route.run)(call);
+            Box::pin(async move {
+                let reply = work.await;
+                drop(guard);
+                reply::to_http(reply)
+            })
+        }
+        Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
+    }
+}
+
+/// Counts one thing that is under way for as long as it is: also when its client goes away.
+pub struct Counted {
+    shared: Rc<Shared>,
+    of: fn(&Shared) -> &Cell<usize>,
+}
+
+impl Counted {
+    /// One more.
+    pub fn new(shared: &Rc<Shared>, of: fn(&Shared) -> &Cell<usize>) -> Self {
+        of(shared).set(of(shared).get() + 1);
+        Self { shared: Rc::clone(shared), of }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = (self.of)(&self.shared);
+        count.set(count.get() - 1);
+    }
+}
+
+/// Finds the route and checks the token, or says why not.
+fn let_in(
+    node: &Rc<Node>,
+    shared: &Rc<Shared>,
+    request: Request<Bytes>,
+) -> Result<(&'static Route, Call), Refused> {
+    let path = request.uri().path();
+    let route = ROUTES.iter().flat_map(|routes| routes.iter()).find(|route| route.path == path);
+    let route = route.ok_or_else(|| Refused::not_found("no such path"))?;
+    if request.method() != Method::POST {
+        return Err(Refused::method());
+    }
+    if shared.in_flight.get() >= IN_FLIGHT_MAX {
+        return Err(Refused::limited());
+    }
+    if request.body().len() > BODY_BYTES_MAX {
+        return Err(Refused::too_large(BODY_BYTES_MAX));
+    }
+    let account = match route.role {
+        Some(role) => account_of(node, &request, role)?,
+        None => 0,
+    };
+    let body = request.into_body();
+    Ok((route, Call { node: Rc::clone(node), account, body, shared: Rc::clone(shared) }))
+}
+
+/// The account of the bearer, who must play that role.
+fn account_of(node: &Node, request: &Request<Bytes>, role: Role) -> Result<u64, Refused> {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let token = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or_else(|| Refused::unauthenticated("a bearer token is needed"))?;
+    let claims = node
+        .verifier
+        .verify(token, node.env.wall())
+        .map_err(|error| Refused::unauthenticated(&error.to_string()))?;
+    if claims.role != role {
+        return Err(Refused::forbidden("the token is of another kind of account"));
+    }
+    Ok(claims.account)
+}

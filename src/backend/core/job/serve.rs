@@ -1,0 +1,139 @@
+//! The endpoints of `core/job`.
+
+use std::{future::Future, rc::Rc, time::Duration};
+
+use super::{
+    Jobs,
+    board::Rules,
+    moves::{Move, Step},
+    shift::Wish,
+};
+use crate::backend::{
+    core::{Router, RpcError, serve, table, tariff::Road},
+    node::Node,
+    plants,
+    wire::{
+        CreateAsk, DueAnswer, DueAsk, JobAnswer, JobAsk, MoveAnswer, MoveAsk, OfferAnswer, PageAsk,
+        ShiftAsk, WhoseAsk,
+    },
+};
+
+/// Serves `core/job` on this node.
+pub fn mount(node: &Node, router: &mut Router) {
+    let jobs = Rc::new(service(node));
+    mount_moves(&jobs, router);
+    mount_shifts(&jobs, router);
+    mount_reads(&jobs, router);
+}
+
+fn service(node: &Node) -> Jobs {
+    let settings = &node.config.settings;
+    let on = |plant| plants::is_on(&node.config.plants, plant);
+    let rules = Rules {
+        offer_ttl_ms: millis(settings.offer_ttl),
+        search_ttl_ms: millis(settings.search_ttl),
+        offers_at_once: settings.offers_at_once.max(1) as usize,
+        road: Road::new(&settings.city),
+        double_dispatch: on(plants::DOUBLE_DISPATCH),
+        late_accept: on(plants::LATE_ACCEPT),
+        busy_leak: on(plants::BUSY_LEAK),
+    };
+    let (clock, ids) = (node.env.clone(), node.clone());
+    let new_id = Box::new(move || ids.next_id());
+    Jobs::new(table(node), rules, Box::new(move || clock.wall().0), new_id)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn mount_moves(jobs: &Rc<Jobs>, router: &mut Router) {
+    serve!(router, jobs, "/core/job/create", CreateAsk, |jobs, ask| jobs.create(&ask).await);
+    serve!(router, jobs, "/core/job/offer", MoveAsk, |jobs, ask| offer(&jobs, &ask).await);
+    moving(jobs, router, "/core/job/accept", |ask| Move::Accept {
+        driver: ask.actor,
+        offer: ask.offer,
+    });
+    moving(jobs, router, "/core/job/decline", |ask| Move::Decline {
+        driver: ask.actor,
+        offer: ask.offer,
+    });
+    moving(jobs, router, "/core/job/cancel", |ask| Move::Cancel { passenger: ask.actor });
+    moving(jobs, router, "/core/job/tend", |ask| Move::Tend { due_ms: ask.due_ms });
+    moving(jobs, router, "/core/job/paid", |_| Move::Paid);
+    for (path, step) in [
+        ("/core/job/arrive", Step::Arrive),
+        ("/core/job/pick_up", Step::PickUp),
+        ("/core/job/drop_off", Step::DropOff),
+        ("/core/job/driver_cancel", Step::Cancel),
+        ("/core/job/no_show", Step::NoShow),
+    ] {
+        moving(jobs, router, path, move |ask| Move::Step {
+            step,
+            driver: ask.actor,
+            assignment: ask.assignment,
+        });
+    }
+}
+
+fn moving(
+    jobs: &Rc<Jobs>,
+    router: &mut Router,
+    path: &'static str,
+    to_move: impl Fn(&MoveAsk) -> Move + 'static,
+) {
+    let jobs = Rc::clone(jobs);
+    router.on(path, move |ask: MoveAsk| {
+        let (jobs, a_move) = (Rc::clone(&jobs), to_move(&ask));
+        async move { Ok::<MoveAnswer, RpcError>(jobs.make(ask.job, a_move).await?.into()) }
+    });
+}
+
+async fn offer(jobs: &Jobs, ask: &MoveAsk) -> Result<OfferAnswer, RpcError> {
+    let id = (jobs.new_id)();
+    let done = jobs.make(ask.job, Move::Offer { driver: ask.actor, offer: id }).await?;
+    let standing = done.standings.into_iter().find(|standing| standing.driver == ask.actor);
+    Ok(OfferAnswer { job: Some(done.board.job), offer: done.moved.offer, standing })
+}
+
+fn mount_shifts(jobs: &Rc<Jobs>, router: &mut Router) {
+    for (path, wish) in [
+        ("/core/job/online", Wish::Online),
+        ("/core/job/offline", Wish::Offline),
+        ("/core/job/pause", Wish::Pause),
+        ("/core/job/resume", Wish::Resume),
+    ] {
+        let jobs = Rc::clone(jobs);
+        router.on(path, move |ask: ShiftAsk| {
+            let jobs = Rc::clone(&jobs);
+            async move { jobs.shift(ask.driver, wish).await }
+        });
+    }
+}
+
+fn mount_reads(jobs: &Rc<Jobs>, router: &mut Router) {
+    serve!(router, jobs, "/core/job/get", JobAsk, |jobs, ask| {
+        answer(async { jobs.job(ask.job).await.map(Some) }).await
+    });
+    serve!(router, jobs, "/core/job/of_driver", WhoseAsk, |jobs, ask| {
+        answer(jobs.of_driver(ask.account)).await
+    });
+    serve!(router, jobs, "/core/job/of_passenger", WhoseAsk, |jobs, ask| {
+        answer(jobs.of_passenger(ask.account)).await
+    });
+    serve!(router, jobs, "/core/job/standing", WhoseAsk, |jobs, ask| {
+        jobs.standing(ask.account).await
+    });
+    serve!(router, jobs, "/core/job/due", DueAsk, |jobs, ask| {
+        Ok::<_, RpcError>(DueAnswer { due: jobs.due(ask.limit as usize).await? })
+    });
+    serve!(router, jobs, "/core/job/page", PageAsk, |jobs, ask| {
+        jobs.page(&ask.after, ask.limit as usize).await
+    });
+}
+
+async fn answer(
+    job: impl Future<Output = Result<Option<crate::backend::wire::Job>, RpcError>>,
+) -> Result<JobAnswer, RpcError> {
+    Ok(JobAnswer { job: job.await? })
+}

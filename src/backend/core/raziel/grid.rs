@@ -1,0 +1,439 @@
+//! The index itself: drivers in the cells of a grid, in memory. Pure: time is handed in. Every walk
+//! goes over vectors in a fixed order, so that two equal indexes answer alike.
+
+use std::{
+    collections::HashMap,
+    time::Duration,
+};
+
+use crate::{
+    backend::wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
+    base::{place::Place, time::Time},
+};
+
+/// Side of a cell in metres.
+const CELL_M: f64 = 500.0;
+const METRES_PER_MICRO_DEGREE: f64 = 0.111_195;
+/// Drivers that an index takes in; beyond it new ones are refused.
+pub const DRIVERS_MAX: usize = 1_000_000;
+/// A ping with a lower number than the newest still counts when the newest is older than this: the
+/// app was started again.
+const RESTART_AFTER: Duration = Duration::from_secs(10);
+/// A mark that says busy or away is asked for again when it is older: a lost hint heals.
+const RECHECK_AFTER: Duration = Duration::from_secs(20);
+
+type Cell = (i32, i32);
+
+/// One driver.
+#[derive(Debug, Clone)]
+struct Entry {
+    driver: u64,
+    at: Place,
+    cell: Option<Cell>,
+    /// When the position was true.
+    seen: Time,
+    seq: u64,
+    status: Status,
+    version: u64,
+    marked: Time,
+    pending: Option<Box<Pending>>,
+    dirty: bool,
+}
+
+/// Drivers by place.
+#[derive(Debug)]
+pub struct Grid {
+    entries: Vec<Entry>,
+    // Looked up, never walked.
+    by_driver: HashMap<u64, u32>,
+    cells: HashMap<Cell, Vec<u32>>,
+    dirty: Vec<u32>,
+    cell_lat_e6: i32,
+    cell_lon_e6: i32,
+    ping_ttl: Duration,
+}
+
+/// What a search wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// Around this place.
+    pub at: Place,
+    /// No farther than this.
+    pub reach_m: f64,
+    /// So many at most.
+    pub limit: usize,
+    /// Not these.
+    pub without: &'a [u64],
+}
+
+impl Grid {
+    /// An empty index for a city around `middle`.
+    pub fn new(middle: Place, ping_ttl: Duration) -> Self {
+        let shrink = libm::cos(middle.lat().to_radians()).max(0.01);
+        Self {
+            entries: Vec::new(),
+            by_driver: HashMap::new(),
+            cells: HashMap::new(),
+            dirty: Vec::new(),
+            cell_lat_e6: (CELL_M / METRES_PER_MICRO_DEGREE) as i32,
+            cell_lon_e6: (CELL_M / (METRES_PER_MICRO_DEGREE * shrink)) as i32,
+            ping_ttl,
+        }
+    }
+
+    /// Drivers known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A position that the driver itself sent. Answers with what is pending for it; the status is
+    /// unknown when the roster ought to be asked.
+    pub fn ping(
+        &mut self,
+        driver: u64,
+        at: Place,
+        seq: u64,
+        now: Time,
+        wall_ms: u64,
+    ) -> Option<PingAnswer> {
+        let index = self.enter(driver)?;
+        self.place(index, at, seq, now, now);
+        let entry = &mut self.entries[index as usize];
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(index);
+        }
+        let mut status = entry.status;
+        if status != Status::Free && now.since(entry.marked) > RECHECK_AFTER {
+            status = Status::Unknown;
+        }
+        let open = |p: &&Pending| status == Status::Free && p.expires_ms > wall_ms;
+        let pending = entry.pending.as_deref().filter(open).copied();
+        Some(PingAnswer { status: status.into(), pending })
+    }
+
+    /// What the roster says of a driver; older than what is known it is ignored.
+    pub fn mark(&mut self, standing: &Standing, now: Time) {
+        let Some(index) = self.enter(standing.driver) else { return };
+        if let Some(at) = standing.at {
+            self.place(index, (at.lat_e6, at.lon_e6).into(), 0, now, now);
+        }
+        let entry = &mut self.entries[index as usize];
+        if standing.version < entry.version {
+            return;
+        }
+        // At one version there is one truth: a mark without the offer takes no offer away.
+        if standing.version > entry.version || standing.pending.is_some() {
+            entry.pending = standing.pending.map(Box::new);
+        }
+        entry.version = standing.version;
+        entry.status = standing.status();
+        entry.marked = now;
+    }
+
+    /// Positions that another index learned.
+    pub fn learn(&mut self, moved: &Moved, now: Time) {
+        let Some(index) = self.enter(moved.driver) else { return };
+        let seen = now.saturating_sub(Duration::from_millis(moved.age_ms.into()));
+        self.place(index, (moved.lat_e6, moved.lon_e6).into(), moved.seq, seen, now);
+        let entry = &mut self.entries[index as usize];
+        if moved.version > entry.version {
+            entry.version = moved.version;
+            entry.status = moved.status();
+            entry.pending = None;
+            entry.marked = now;
+        }
+    }
+
+    /// Drivers that pinged here since the last call, for the other indexes.
+    pub fn take_moved(&mut self, now: Time) -> Vec<Moved> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut all = Vec::with_capacity(dirty.len());
+        for index in dirty {
+            let entry = &mut self.entries[index as usize];
+            entry.dirty = false;
+            all.push(moved(entry, now));
+        }
+        all
+    }
+
+    /// A page of everybody, in the order in which they were first seen.
+    pub fn page(&self, from: usize, limit: usize, now: Time) -> Vec<Moved> {
+        self.entries.iter().skip(from).take(limit).map(|entry| moved(entry, now)).collect()
+    }
+
+    /// The nearest free drivers, nearest first; equally near ones by their ids.
+    pub fn search(&self, query: &Query<'_>, now: Time, wall_ms: u64) -> Vec<Found> {
+        let mut near: Vec<(u64, u32)> = Vec::new();
+        let centre = self.cell_of(query.at);
+        // One more ring than the reach fills, for the part of a cell on either side.
+        let rings = (query.reach_m / CELL_M).clamp(0.0, 10_000.0) as i32 + 2;
+        for ring in 0..=rings {
+            let before = near.len();
+            self.walk_ring(centre, ring, |index| {
+                if let Some(mm) = self.fits(index, query, now, wall_ms) {
+                    near.push((mm, index));
+                }
+            });
+            // Whoever stands in a later ring is at least `ring` cells away.
+            let certain_mm = (f64::from(ring) * CELL_M * 0.99 * 1_000.0) as u64;
+            if before >= query.limit {
+                near.sort_unstable_by_key(|&(mm, index)| self.order(mm, index));
+                if near[query.limit - 1].0 <= certain_mm {
+                    break;
+                }
+            }
+        }
+        near.sort_unstable_by_key(|&(mm, index)| self.order(mm, index));
+        near.truncate(query.limit);
+        near.iter().map(|&(mm, index)| self.found(mm, index)).collect()
+    }
+
+    /// Any free drivers at all, wherever they are (a planted bug searches so).
+    pub fn search_anywhere(&self, query: &Query<'_>, now: Time, wall_ms: u64) -> Vec<Found> {
+        let everywhere = Query { reach_m: f64::MAX, ..*query };
+        (0..self.entries.len() as u32)
+            .filter_map(|index| Some((self.fits(index, &everywhere, now, wall_ms)?, index)))
+            .take(query.limit)
+            .map(|(mm, index)| self.found(mm, index))
+            .collect()
+    }
+
+    fn order(&self, mm: u64, index: u32) -> (u64, u64) {
+        (mm, self.entries[index as usize].driver)
+    }
+
+    fn found(&self, mm: u64, index: u32) -> Found {
+        let entry = &self.entries[index as usize];
+        let at = crate::backend::core::tariff::to_wire(entry.at);
+        Found { driver: entry.driver, at: Some(at), metres: (mm / 1_000) as u32 }
+    }
+
+    /// Distance in millimetres when the driver is free, fresh, within reach and wanted.
+    fn fits(&self, index: u32, query: &Query<'_>, now: Time, wall_ms: u64) -> Option<u64> {
+        let entry = &self.entries[index as usize];
+        let asked = entry.pending.as_ref().is_some_and(|pending| pending.expires_ms > wall_ms);
+        let fresh = now.since(entry.seen) < self.ping_ttl;
+        if entry.status != Status::Free || asked || !fresh || query.without.contains(&entry.driver) {
+            return None;
+        }
+        let metres = entry.at.metres_to(query.at);
+        (metres <= query.reach_m).then_some((metres * 1_000.0) as u64)
+    }
+
+    /// The entry of a driver, made when it is new; none when the index is full.
+    fn enter(&mut self, driver: u64) -> Option<u32> {
+        if let Some(index) = self.by_driver.get(&driver) {
+            return Some(*index);
+        }
+        if self.entries.len() >= DRIVERS_MAX {
+            return None;
+        }
+        let index = self.entries.len() as u32;
+        self.entries.push(Entry {
+            driver,
+            at: Place::default(),
+            cell: None,
+            seen: Time::ZERO,
+            seq: 0,
+            status: Status::Unknown,
+            version: 0,
+            marked: Time::ZERO,
+            pending: None,
+            dirty: false,
+        });
+        self.by_driver.insert(driver, index);
+        Some(index)
+    }
+
+    /// Moves a driver, unless what is known is newer: by the driver's own count of its pings, or
+    /// by age where the count began anew.
+    fn place(&mut self, index: u32, at: Place, seq: u64, seen: Time, now: Time) {
+        let entry = &mut self.entries[index as usize];
+        if entry.cell.is_some() {
+            let older = if seq == 0 || entry.seq == 0 {
+                seen < entry.seen
+            } else {
+                seq < entry.seq && now.since(entry.seen) < RESTART_AFTER || seen < entry.seen && seq == entry.seq
+            };
+            if older {
+                return;
+            }
+        }
+        (entry.at, entry.seen) = (at, seen);
+        if seq != 0 {
+            entry.seq = seq;
+        }
+        let (old, new) = (entry.cell, (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6)));
+        if old == Some(new) {
+            return;
+        }
+        entry.cell = Some(new);
+        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old)) {
+            if let Some(position) = cell.iter().position(|other| *other == index) {
+                cell.swap_remove(position);
+            }
+        }
+        self.cells.entry(new).or_default().push(index);
+    }
+
+    fn cell_of(&self, at: Place) -> Cell {
+        (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6))
+    }
+
+    /// Every driver in the cells that are exactly `ring` cells from the centre.
+    fn walk_ring(&self, centre: Cell, ring: i32, mut visit: impl FnMut(u32)) {
+        let mut cell = |row: i32, column: i32| {
+            if let Some(drivers) = self.cells.get(&(centre.0 + row, centre.1 + column)) {
+                drivers.iter().copied().for_each(&mut visit);
+            }
+        };
+        if ring == 0 {
+            return cell(0, 0);
+        }
+        for column in -ring..=ring {
+            cell(-ring, column);
+            cell(ring, column);
+        }
+        for row in 1 - ring..ring {
+            cell(row, -ring);
+            cell(row, ring);
+        }
+    }
+}
+
+fn moved(entry: &Entry, now: Time) -> Moved {
+    Moved {
+        driver: entry.driver,
+        lat_e6: entry.at.lat_e6,
+        lon_e6: entry.at.lon_e6,
+        seq: entry.seq,
+        age_ms: u32::try_from(now.since(entry.seen).as_millis()).unwrap_or(u32::MAX),
+        status: entry.status.into(),
+        version: entry.version,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn spire() -> Place {
+        Place::from_degrees(53.35, -6.26)
+    }
+
+    fn free(driver: u64, version: u64) -> Standing {
+        Standing { driver, version, status: Status::Free.into(), pending: None, at: None }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(seconds * 1_000_000_000)
+    }
+
+    fn query(limit: usize) -> Query<'static> {
+        Query { at: spire(), reach_m: 3_000.0, limit, without: &[] }
+    }
+
+    #[test]
+    fn the_nearest_are_those_that_a_full_walk_finds() {
+        let mut rng = Rng::from_seed("grid");
+        for round in 0..40 {
+            let mut grid = Grid::new(spire(), TTL);
+            let mut all = Vec::new();
+            for driver in 1..=(5 + round * 8) {
+                let place = spire().offset(rng.between(-4e3, 4e3), rng.between(-4e3, 4e3));
+                grid.ping(driver, place, 1, at(1), 0);
+                grid.mark(&free(driver, 1), at(1));
+                let metres = place.metres_to(spire());
+                if metres <= 3_000.0 {
+                    all.push(((metres * 1_000.0) as u64, driver));
+                }
+            }
+            all.sort_unstable();
+            for limit in [1, 3, 10] {
+                let found = grid.search(&query(limit), at(2), 0);
+                let want: Vec<u64> = all.iter().take(limit).map(|(_, driver)| *driver).collect();
+                assert_eq!(found.iter().map(|f| f.driver).collect::<Vec<_>>(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn only_free_fresh_unasked_drivers_in_reach_are_found() {
+        let mut grid = Grid::new(spire(), TTL);
+        for driver in 1..=6 {
+            grid.ping(driver, spire(), 1, at(10), 0);
+            grid.mark(&free(driver, 5), at(10));
+        }
+        grid.ping(2, spire().offset(3_001.0, 0.0), 2, at(11), 0);
+        grid.mark(&Standing { status: Status::Busy.into(), ..free(3, 6) }, at(11));
+        let pending = Pending { expires_ms: 1_000, ..Pending::default() };
+        grid.mark(&Standing { pending: Some(pending), ..free(4, 6) }, at(11));
+        grid.ping(5, spire(), 2, at(20), 0);
+        let ids = |grid: &Grid, without: &[u64], now, wall| {
+            let found = grid.search(&Query { without, ..query(9) }, now, wall);
+            found.iter().map(|f| f.driver).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&grid, &[6], at(12), 999), [1, 5]);
+        assert_eq!(ids(&grid, &[], at(12), 1_000), [1, 4, 5, 6]);
+        assert_eq!(ids(&grid, &[], at(45), 1_000), [5]);
+    }
+
+    #[test]
+    fn late_marks_lose_and_equal_ones_take_no_offer_away() {
+        let mut grid = Grid::new(spire(), TTL);
+        let pending = Pending { offer: 9, expires_ms: 50, ..Pending::default() };
+        grid.mark(&Standing { pending: Some(pending), ..free(1, 7) }, at(1));
+        grid.mark(&free(1, 7), at(1));
+        grid.mark(&Standing { status: Status::Away.into(), ..free(1, 6) }, at(1));
+        let answer = grid.ping(1, spire(), 1, at(2), 49).unwrap();
+        assert_eq!((answer.status(), answer.pending.map(|p| p.offer)), (Status::Free, Some(9)));
+        assert!(grid.ping(1, spire(), 2, at(2), 50).unwrap().pending.is_none());
+        grid.mark(&free(1, 8), at(3));
+        assert!(grid.ping(1, spire(), 3, at(3), 0).unwrap().pending.is_none());
+    }
+
+    #[test]
+    fn an_older_ping_never_wins_but_a_restarted_app_does() {
+        let mut grid = Grid::new(spire(), TTL);
+        let (old, new) = (spire().offset(100.0, 0.0), spire().offset(900.0, 0.0));
+        grid.mark(&free(1, 1), at(1));
+        grid.ping(1, new, 8, at(5), 0);
+        let late = Moved { driver: 1, lat_e6: old.lat_e6, lon_e6: old.lon_e6, seq: 7, ..moved(&grid.entries[0], at(5)) };
+        grid.learn(&late, at(5));
+        grid.ping(1, old, 7, at(6), 0);
+        assert_eq!(grid.entries[0].at, new);
+        grid.ping(1, old, 1, at(16), 0);
+        assert_eq!(grid.entries[0].at, old);
+    }
+
+    #[test]
+    fn another_index_learns_positions_and_standing_once() {
+        let (mut here, mut there) = (Grid::new(spire(), TTL), Grid::new(spire(), TTL));
+        here.mark(&free(1, 3), at(1));
+        here.ping(1, spire(), 1, at(2), 0);
+        let news = here.take_moved(at(3));
+        assert!(here.take_moved(at(3)).is_empty());
+        // The clocks of two nodes have nothing in common: ages travel, not times.
+        news.iter().for_each(|moved| there.learn(moved, at(900)));
+        assert_eq!(there.search(&query(3), at(900), 0).len(), 1);
+        assert!(there.search(&query(3), at(929), 0).is_empty());
+    }
+
+    #[test]
+    fn a_stale_busy_mark_asks_for_the_roster() {
+        let mut grid = Grid::new(spire(), TTL);
+        assert_eq!(grid.ping(1, spire(), 1, at(1), 0).unwrap().status(), Status::Unknown);
+        grid.mark(&Standing { status: Status::Busy.into(), ..free(1, 3) }, at(1));
+        assert_eq!(grid.ping(1, spire(), 2, at(2), 0).unwrap().status(), Status::Busy);
+        assert_eq!(grid.ping(1, spire(), 3, at(22), 0).unwrap().status(), Status::Unknown);
+    }
+}

@@ -1,0 +1,101 @@
+//! Which nodes a backend has, and which of them speak to which. Names only: nothing is started.
+
+use crate::base::name::NodeName;
+
+/// The order in which nodes are listed and numbered: those that others need come first.
+const ROLES: [&str; 4] = ["storage", "core", "orchestration", "api"];
+
+/// The layout of a backend.
+pub struct Layout;
+
+impl Layout {
+    /// The names of all nodes: in each AZ so many of each role, and one storage node.
+    pub fn of(
+        azs: &[String],
+        api_per_az: usize,
+        orchestration_per_az: usize,
+        core_per_az: usize,
+        storage_az: &str,
+    ) -> Vec<NodeName> {
+        let counts = [0, core_per_az, orchestration_per_az, api_per_az];
+        let mut names = vec![name(storage_az, "storage", 1)];
+        for (role, count) in ROLES.into_iter().zip(counts) {
+            for az in azs {
+                names.extend((1..=count).map(|number| name(az, role, number)));
+            }
+        }
+        names
+    }
+
+    /// The machine number of `node` among `nodes`, from 1; 0 is for whoever is no node. Ten bits
+    /// are room for 1,023 nodes.
+    pub fn machine(nodes: &[NodeName], node: &NodeName) -> u16 {
+        let at = nodes.iter().position(|known| known == node);
+        at.and_then(|at| u16::try_from(at + 1).ok()).filter(|number| *number < 1_024).unwrap_or(0)
+    }
+
+    /// Every link that can come to exist: who dials whom. A node's link to itself is not listed:
+    /// it crosses no network.
+    pub fn links(nodes: &[NodeName]) -> Vec<(NodeName, NodeName)> {
+        let mut links = Vec::new();
+        for from in nodes {
+            for to in nodes {
+                if from != to && dials(from.role(), to.role()) {
+                    links.push((from.clone(), to.clone()));
+                }
+            }
+        }
+        links
+    }
+}
+
+/// Everybody dials core, for discovery if for nothing else.
+fn dials(from: &str, to: &str) -> bool {
+    match to {
+        "core" => true,
+        "orchestration" => from == "api",
+        "storage" => from == "core",
+        _ => false,
+    }
+}
+
+fn name(az: &str, role: &str, number: usize) -> NodeName {
+    NodeName::from(format!("{az}/{role}-{number}").as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn three() -> Vec<NodeName> {
+        let azs = ["a", "b", "c"].map(str::to_owned);
+        Layout::of(&azs, 1, 1, 1, "b")
+    }
+
+    #[test]
+    fn three_azs_have_three_of_each_and_one_storage() {
+        let names: Vec<String> = three().iter().map(ToString::to_string).collect();
+        assert_eq!(names.len(), 10);
+        for name in ["b/storage-1", "a/core-1", "c/orchestration-1", "b/api-1"] {
+            assert!(names.iter().any(|known| known == name), "{name}");
+        }
+        let machines: BTreeSet<u16> =
+            three().iter().map(|node| Layout::machine(&three(), node)).collect();
+        assert_eq!(machines, (1..=10).collect());
+        assert_eq!(Layout::machine(&three(), &"robots".into()), 0);
+    }
+
+    #[test]
+    fn links_go_down_the_tiers_and_to_discovery() {
+        let links = Layout::links(&three());
+        let has = |from: &str, to: &str| links.contains(&(from.into(), to.into()));
+        assert!(has("a/api-1", "c/orchestration-1") && has("a/api-1", "b/core-1"));
+        assert!(has("a/orchestration-1", "b/core-1") && has("a/core-1", "b/storage-1"));
+        assert!(has("a/core-1", "b/core-1") && has("b/storage-1", "a/core-1"));
+        assert!(!has("a/core-1", "a/core-1") && !has("a/core-1", "a/api-1"));
+        assert!(!has("a/api-1", "b/storage-1") && !has("a/orchestration-1", "b/storage-1"));
+        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3);
+    }
+}

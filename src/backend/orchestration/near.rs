@@ -1,0 +1,71 @@
+//! `orchestration/near`: who is near, and what a journey would cost: questions to core asked side
+//! by side.
+
+use futures_util::join;
+
+use super::{calls::MEMORY, dispatch::certainly_not};
+use crate::backend::{
+    node::Node,
+    platform::rpc::{Code, Router, RpcError, refuse},
+    wire::{
+        JourneyQuote, LocateAnswer, LocateAsk, NearAnswer, NearAsk, NearDriver, Place, QuoteAnswer,
+        QuoteAsk, SearchAnswer, SearchAsk, TravelAnswer, TravelAsk,
+    },
+};
+
+/// Drivers that a passenger is shown.
+const SHOWN: u32 = 10;
+
+/// Serves `orchestration/near` on this node.
+pub fn mount(node: &Node, router: &mut Router) {
+    let own = node.clone();
+    router.on("/orchestration/near/neardrivers", move |ask: NearAsk| {
+        let node = own.clone();
+        async move { certainly_not(near(&node, ask.at, SHOWN).await) }
+    });
+    let own = node.clone();
+    router.on("/orchestration/near/quote", move |ask: QuoteAsk| {
+        let node = own.clone();
+        async move { certainly_not(quote(&node, &ask).await) }
+    });
+}
+
+async fn near(node: &Node, at: Option<Place>, limit: u32) -> Result<NearAnswer, RpcError> {
+    let (locate, search) =
+        (LocateAsk { at }, SearchAsk { at, limit, without: Vec::new() });
+    let (zone, found) = join!(
+        node.rpc.call::<_, LocateAnswer>("/core/zoning/search", &locate, MEMORY),
+        node.rpc.call::<_, SearchAnswer>("/core/raziel/search", &search, MEMORY),
+    );
+    if !zone?.in_city {
+        return Err(refuse(Code::Invalid, "the place is outside of the city"));
+    }
+    let found = found?.found;
+    if found.is_empty() {
+        return Ok(NearAnswer::default());
+    }
+    let ask = TravelAsk { from: found.iter().filter_map(|found| found.at).collect(), to: at };
+    let travel: TravelAnswer = node.rpc.call("/core/eta/multitraveltime", &ask, MEMORY).await?;
+    if travel.seconds.len() != found.len() {
+        return Err(RpcError::Unavailable("eta left out drivers".to_owned()));
+    }
+    let drivers = found.iter().zip(travel.seconds).map(|(found, eta_s)| NearDriver {
+        driver: found.driver,
+        at: found.at,
+        eta_s,
+    });
+    Ok(NearAnswer { drivers: drivers.collect() })
+}
+
+async fn quote(node: &Node, ask: &QuoteAsk) -> Result<JourneyQuote, RpcError> {
+    let (fare, near) = join!(
+        node.rpc.call::<_, QuoteAnswer>("/core/fare/quote", ask, MEMORY),
+        near(node, ask.from, 1),
+    );
+    let (fare, near) = (fare?, near?);
+    Ok(JourneyQuote {
+        fare_minor: fare.fare_minor,
+        trip_s: fare.trip_s,
+        eta_s: near.drivers.first().map(|driver| driver.eta_s),
+    })
+}

@@ -1,0 +1,94 @@
+//! Planted bugs: wrong on purpose, each at the place where the real one would be, switched on by
+//! name. A plant is looked up once, when a service starts; nothing else changes.
+
+/// One planted bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plant {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What goes wrong.
+    pub what: &'static str,
+    /// Where it lives.
+    pub place: &'static str,
+    /// The law that ought to catch it.
+    pub caught_by: &'static str,
+}
+
+/// No compare-and-set in the accept of a job.
+pub const DOUBLE_DISPATCH: &str = "double-dispatch";
+/// An offer that has expired can still be accepted.
+pub const LATE_ACCEPT: &str = "late-accept";
+/// Whoever asks for a capture again charges again.
+pub const CHARGE_TWICE: &str = "charge-twice";
+/// The search for drivers ignores the reach.
+pub const OFFER_FAR: &str = "offer-far";
+/// The driver of a cancelled job stays busy.
+pub const BUSY_LEAK: &str = "busy-leak";
+pub use super::storage::ACK_BEFORE_WRITE;
+
+/// Every planted bug of the reference backend.
+pub const ALL: &[Plant] = &[
+    Plant {
+        name: DOUBLE_DISPATCH,
+        what: "accept looks neither at the job's state nor at its version: whoever was offered it \
+               gets it",
+        place: "core/job accept",
+        caught_by: "one-driver-per-job",
+    },
+    Plant {
+        name: LATE_ACCEPT,
+        what: "accept takes an offer that has expired",
+        place: "core/job accept",
+        caught_by: "offer-dies",
+    },
+    Plant {
+        name: CHARGE_TWICE,
+        what: "capture does not look for the charge that is there: a retry charges again",
+        place: "core/charge capture",
+        caught_by: "charged-once",
+    },
+    Plant {
+        name: OFFER_FAR,
+        what: "the search ignores the reach and takes any driver of the city",
+        place: "core/raziel search",
+        caught_by: "offers-in-reach",
+    },
+    Plant {
+        name: BUSY_LEAK,
+        what: "the driver of a job that the passenger cancels stays busy",
+        place: "core/job cancel",
+        caught_by: "driver-freed",
+    },
+    Plant {
+        name: ACK_BEFORE_WRITE,
+        what: "a commit is acknowledged 250 ms before the sync",
+        place: "storage commit",
+        caught_by: "nothing-acknowledged-is-lost",
+    },
+];
+
+/// The planted bug of that name.
+pub fn find(name: &str) -> Option<&'static Plant> {
+    ALL.iter().find(|plant| plant.name == name)
+}
+
+/// True when `plant` is among those switched on.
+pub fn is_on(switched_on: &[String], plant: &str) -> bool {
+    switched_on.iter().any(|name| name == plant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for (index, plant) in ALL.iter().enumerate() {
+            assert_eq!(find(plant.name), Some(plant));
+            assert!(ALL[..index].iter().all(|earlier| earlier.name != plant.name));
+        }
+        assert!(find("no-such-bug").is_none());
+        assert!(is_on(&["late-accept".into()], LATE_ACCEPT));
+        assert!(!is_on(&["late-accept".into()], BUSY_LEAK));
+    }
+}

@@ -1,0 +1,304 @@
+//! Discovery: every instance tells each replica twice a second that it lives, and learns in the
+//! answer who else does. Replicas share nothing; each instance merges what they say.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{
+    directory::{Directory, Instance},
+    rpc::{Code, Policy, Router, Rpc, RpcError, refuse},
+};
+use crate::{
+    backend::wire::platform as wire,
+    base::{name::NodeName, time::Time},
+    world::Env,
+};
+
+/// The path of a heartbeat.
+pub const BEAT: &str = "/platform/discovery/beat";
+/// How often an instance tells each replica that it lives.
+pub const BEAT_EVERY: Duration = Duration::from_millis(500);
+/// An instance unheard for so long is removed; a replica unheard for so long is not believed.
+pub const REMOVE_AFTER: Duration = Duration::from_secs(2);
+/// Instances that a replica lists at most.
+pub const INSTANCES_MAX: usize = 1_024;
+
+const BEAT_POLICY: Policy = Policy {
+    deadline: Duration::from_millis(450),
+    attempt: Duration::from_millis(450),
+    idempotent: true,
+};
+
+/// One replica of the service: who was heard of lately.
+#[derive(Clone)]
+pub struct Replica(Rc<RefCell<Heard>>);
+
+struct Heard {
+    since: Time,
+    version: u64,
+    instances: BTreeMap<NodeName, (Instance, Time)>,
+}
+
+impl Replica {
+    /// A replica that starts at `now` and has heard of nobody. The versions of its next life are
+    /// others.
+    pub fn new(now: Time, incarnation: u32) -> Self {
+        let version = (u64::from(incarnation) + 1) << 32;
+        Self(Rc::new(RefCell::new(Heard { since: now, version, instances: BTreeMap::new() })))
+    }
+
+    /// Serves heartbeats.
+    pub fn mount(&self, env: &Env, router: &mut Router) {
+        let (this, env) = (self.clone(), env.clone());
+        router.on_sync(BEAT, move |beat: wire::Heartbeat| this.beat(beat, env.now()));
+    }
+
+    /// Notes a heartbeat at `now` and answers with the directory.
+    pub fn beat(&self, beat: wire::Heartbeat, now: Time) -> Result<wire::Directory, RpcError> {
+        let mut heard = self.0.borrow_mut();
+        heard.sweep(now);
+        let told = beat.instance.ok_or_else(|| refuse(Code::Invalid, "no instance"))?;
+        if beat.brief {
+            if !heard.again(&told, now) {
+                return Ok(wire::Directory { tell_more: true, ..wire::Directory::default() });
+            }
+        } else {
+            heard.note(of_wire(told), now)?;
+        }
+        let same = beat.known_version == heard.version;
+        let listed = heard.instances.values().filter(|_| !same);
+        Ok(wire::Directory {
+            version: heard.version,
+            same,
+            instances: listed.map(|(instance, _)| to_wire(instance)).collect(),
+            complete: now.since(heard.since) >= REMOVE_AFTER,
+            tell_more: false,
+        })
+    }
+}
+
+impl Heard {
+    fn sweep(&mut self, now: Time) {
+        let before = self.instances.len();
+        self.instances.retain(|_, (_, at)| now.since(*at) < REMOVE_AFTER);
+        self.version += u64::from(self.instances.len() != before);
+    }
+
+    /// Notes a word from an instance that is known; false when it is not.
+    fn again(&mut self, told: &wire::Instance, now: Time) -> bool {
+        match self.instances.get_mut(&NodeName::from(told.name.as_str())) {
+            Some((known, at)) if known.incarnation == told.incarnation => {
+                *at = now;
+                true
+            }
+            // An earlier life has nothing to add.
+            Some((known, _)) => known.incarnation > told.incarnation,
+            None => false,
+        }
+    }
+
+    fn note(&mut self, instance: Instance, now: Time) -> Result<(), RpcError> {
+        let full = self.instances.len() >= INSTANCES_MAX;
+        match self.instances.get_mut(&instance.name) {
+            // A word from an earlier life that was long on its way.
+            Some((known, _)) if known.incarnation > instance.incarnation => {}
+            Some((known, at)) => {
+                *at = now;
+                if *known != instance {
+                    *known = instance;
+                    self.version += 1;
+                }
+            }
+            None if full => return Err(refuse(Code::Conflict, "too many instances")),
+            None => {
+                self.instances.insert(instance.name.clone(), (instance, now));
+                self.version += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn to_wire(instance: &Instance) -> wire::Instance {
+    wire::Instance {
+        name: instance.name.as_str().to_owned(),
+        incarnation: instance.incarnation,
+        services: instance.services.clone(),
+    }
+}
+
+fn of_wire(told: wire::Instance) -> Instance {
+    let wire::Instance { name, incarnation, services } = told;
+    Instance { name: NodeName::from(name.as_str()), incarnation, services }
+}
+
+/// What one replica said last.
+#[derive(Default)]
+struct Said {
+    version: u64,
+    at: Time,
+    /// It was said lately, when that was looked at last.
+    fresh: bool,
+    complete: bool,
+    instances: Vec<Instance>,
+}
+
+/// An instance's side: tells every replica that it lives, and keeps the directory current.
+#[derive(Clone)]
+pub struct Registrar(Rc<Inner>);
+
+struct Inner {
+    env: Env,
+    rpc: Rpc,
+    directory: Directory,
+    own: Instance,
+    said: RefCell<BTreeMap<NodeName, Said>>,
+    registered: Cell<bool>,
+}
+
+impl Registrar {
+    /// The registrar of the instance `own`.
+    pub fn new(env: &Env, rpc: &Rpc, directory: &Directory, own: Instance) -> Self {
+        Self(Rc::new(Inner {
+            env: env.clone(),
+            rpc: rpc.clone(),
+            directory: directory.clone(),
+            own,
+            said: RefCell::default(),
+            registered: Cell::new(false),
+        }))
+    }
+
+    /// True once a replica has noted this instance.
+    pub fn registered(&self) -> bool {
+        self.0.registered.get()
+    }
+
+    /// Starts to tell each of `replicas`, for ever. A replica on this very node is told without a
+    /// link.
+    pub fn start(&self, replicas: &[NodeName], here: Option<&Replica>) {
+        for replica in replicas {
+            let here = here.filter(|_| *replica == *self.0.env.name()).cloned();
+            let (this, replica) = (self.clone(), replica.clone());
+            self.0.env.spawn(async move { this.keep_telling(&replica, here.as_ref()).await });
+        }
+    }
+
+    async fn keep_telling(&self, replica: &NodeName, here: Option<&Replica>) {
+        let env = &self.0.env;
+        // The first beat goes at once; after it the beats of many instances spread out.
+        let mut spread = env.rng("discovery").fork(replica.as_str());
+        let mut next = env.now() + BEAT_EVERY.mul_f64(spread.between(0.5, 1.0));
+        let full = to_wire(&self.0.own);
+        let brief = wire::Instance { services: Vec::new(), ..full.clone() };
+        let mut beats = [(full, false), (brief, true)].map(|(instance, brief)| wire::Heartbeat {
+            instance: Some(instance),
+            known_version: 0,
+            brief,
+        });
+        let mut introduced = false;
+        loop {
+            let beat = &mut beats[usize::from(introduced)];
+            beat.known_version = self.0.said.borrow().get(replica).map_or(0, |said| said.version);
+            let answer = match here {
+                Some(here) => here.beat(beat.clone(), env.now()),
+                None => self.0.rpc.call_at(replica, BEAT, beat, BEAT_POLICY).await,
+            };
+            let forgotten = answer.as_ref().is_ok_and(|answer| answer.tell_more);
+            if introduced && forgotten {
+                introduced = false;
+                continue;
+            }
+            introduced = answer.is_ok();
+            self.note(replica, answer.ok());
+            env.sleep_until(next).await;
+            next = env.now() + BEAT_EVERY;
+        }
+    }
+
+    fn note(&self, replica: &NodeName, answer: Option<wire::Directory>) {
+        let now = self.0.env.now();
+        let mut said = self.0.said.borrow_mut();
+        let mut changed = false;
+        if let Some(answer) = answer {
+            self.0.registered.set(true);
+            let last = said.entry(replica.clone()).or_default();
+            changed = !answer.same || last.complete != answer.complete;
+            (last.at, last.complete) = (now, answer.complete);
+            if !answer.same {
+                last.version = answer.version;
+                last.instances = answer.instances.into_iter().map(of_wire).collect();
+            }
+        }
+        for said in said.values_mut() {
+            let fresh = now.since(said.at) < REMOVE_AFTER;
+            changed |= said.fresh != fresh;
+            said.fresh = fresh;
+        }
+        // Nearly always nothing has.
+        if changed {
+            self.0.directory.replace(believed(&said, &self.0.directory));
+        }
+    }
+}
+
+/// The union of what the replicas said lately, the newest life of each instance. As long as nobody
+/// who can have heard of everybody has spoken, what was known before stays.
+fn believed(said: &BTreeMap<NodeName, Said>, known: &Directory) -> Vec<Instance> {
+    let fresh: Vec<&Said> = said.values().filter(|said| said.fresh).collect();
+    let mut union: BTreeMap<NodeName, Instance> = BTreeMap::new();
+    let mut add = |instance: &Instance| {
+        let newest = union.entry(instance.name.clone()).or_insert_with(|| instance.clone());
+        if newest.incarnation < instance.incarnation {
+            newest.clone_from(instance);
+        }
+    };
+    if !fresh.iter().any(|said| said.complete) {
+        known.instances().iter().for_each(&mut add);
+    }
+    fresh.iter().flat_map(|said| &said.instances).for_each(&mut add);
+    union.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(incarnation: u32, brief: bool) -> wire::Heartbeat {
+        let services = if brief { Vec::new() } else { vec![format!("core/v{incarnation}")] };
+        let name = "c/core-1".to_owned();
+        let instance = Some(wire::Instance { name, incarnation, services });
+        wire::Heartbeat { instance, known_version: 0, brief }
+    }
+
+    #[test]
+    fn a_brief_word_keeps_a_known_life_and_a_stranger_must_tell_more() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let at = |seconds: f64| Time::from_secs_f64(seconds);
+        assert!(replica.beat(beat(1, true), at(0.0)).unwrap().tell_more);
+        let known = replica.beat(beat(1, false), at(0.0)).unwrap();
+        assert!(!known.complete, "it has listened for no time yet");
+        let again = replica.beat(beat(1, true), at(1.5)).unwrap();
+        assert_eq!((again.tell_more, again.version), (false, known.version));
+        assert!(replica.beat(beat(1, true), at(3.0)).unwrap().complete, "kept by the word at 1.5");
+        assert!(replica.beat(beat(2, true), at(3.0)).unwrap().tell_more, "another life");
+        assert!(replica.beat(beat(1, true), at(5.0)).unwrap().tell_more, "forgotten by then");
+    }
+
+    #[test]
+    fn a_word_from_an_earlier_life_changes_nothing() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let newest = replica.beat(beat(2, false), Time::ZERO).unwrap();
+        let after = replica.beat(beat(1, false), Time::ZERO).unwrap();
+        assert_eq!(after.instances, newest.instances);
+        assert_ne!(
+            Replica::new(Time::ZERO, 1).beat(beat(2, false), Time::ZERO).unwrap().version,
+            newest.version,
+            "a replica's next life has other versions"
+        );
+    }
+}

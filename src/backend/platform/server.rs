@@ -1,0 +1,260 @@
+//! The serving side of RPC: endpoints by path, links that others opened, a limit on what is in
+//! flight. Knows no retries: what a client makes of a status is the client's matter.
+
+use std::{cell::Cell, collections::BTreeSet, future::Future, rc::Rc};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{LocalBoxFuture, ready},
+};
+use prost::Message;
+
+use super::{
+    directory::service_of,
+    envelope::{Envelope, Head, Kind, Status, seal},
+    quick::QuickMap,
+    rpc::{Code, RpcError},
+};
+use crate::world::{
+    Env,
+    link::{FRAME_BYTES_MAX, Link, Listener, Outgoing},
+};
+
+/// Asks that may be in flight at one node; beyond it they are refused as overloaded.
+pub const IN_FLIGHT_MAX: usize = 10_000;
+/// Links that others may have open to one node; beyond it they are closed at once.
+pub const LINKS_MAX: usize = 1_024;
+
+/// Turns an ask into the frame of its reply.
+enum Endpoint {
+    Later(Box<dyn Fn(Envelope) -> LocalBoxFuture<'static, Bytes>>),
+    AtOnce(Box<dyn Fn(Envelope) -> Bytes>),
+}
+
+/// The server side: endpoints by path, filled by the services of a node before it listens.
+#[derive(Default)]
+pub struct Router {
+    // Looked up only, never walked: the order of a hash map must not reach behaviour.
+    endpoints: QuickMap<&'static str, Endpoint>,
+    services: BTreeSet<&'static str>,
+}
+
+impl Router {
+    /// Serves `path` with `handler`.
+    pub fn on<Q, A, F, Fut>(&mut self, path: &'static str, handler: F)
+    where
+        Q: Message + Default + 'static,
+        A: Message + 'static,
+        F: Fn(Q) -> Fut + 'static,
+        Fut: Future<Output = Result<A, RpcError>> + 'static,
+    {
+        let endpoint = move |ask: Envelope| -> LocalBoxFuture<'static, Bytes> {
+            let id = ask.id;
+            match Q::decode(ask.into_body()) {
+                Ok(ask) => {
+                    let work = handler(ask);
+                    Box::pin(async move { seal_outcome(id, &work.await) })
+                }
+                Err(error) => Box::pin(ready(unreadable(id, &error))),
+            }
+        };
+        self.put(path, Endpoint::Later(Box::new(endpoint)));
+    }
+
+    /// Serves `path` with a handler that never waits: no future, no task, no allocation for them.
+    pub fn on_sync<Q, A, F>(&mut self, path: &'static str, handler: F)
+    where
+        Q: Message + Default + 'static,
+        A: Message + 'static,
+        F: Fn(Q) -> Result<A, RpcError> + 'static,
+    {
+        let endpoint = move |ask: Envelope| -> Bytes {
+            let id = ask.id;
+            match Q::decode(ask.into_body()) {
+                Ok(ask) => seal_outcome(id, &handler(ask)),
+                Err(error) => unreadable(id, &error),
+            }
+        };
+        self.put(path, Endpoint::AtOnce(Box::new(endpoint)));
+    }
+
+    fn put(&mut self, path: &'static str, endpoint: Endpoint) {
+        self.services.insert(service_of(path));
+        self.endpoints.insert(path, endpoint);
+    }
+
+    /// The services that have an endpoint here, like `core/job`, in order.
+    pub fn services(&self) -> Vec<String> {
+        self.services.iter().map(|&service| service.to_owned()).collect()
+    }
+}
+
+fn seal_outcome<A: Message>(id: u64, outcome: &Result<A, RpcError>) -> Bytes {
+    let error = match outcome {
+        Ok(answer) => {
+            let frame = seal(&Head { kind: Kind::Reply, id, ..Head::default() }, answer);
+            if frame.len() <= FRAME_BYTES_MAX {
+                return frame;
+            }
+            // The work is done, but its answer cannot travel.
+            return seal_status(id, Status::UNKNOWN, "the answer is larger than a frame");
+        }
+        Err(error) => error,
+    };
+    match error {
+        RpcError::Refused { code, why } => seal_status(id, code.status(), why),
+        RpcError::Unavailable(why) => seal_status(id, Status::UNAVAILABLE, why),
+        RpcError::Unknown(why) => seal_status(id, Status::UNKNOWN, why),
+    }
+}
+
+fn seal_status(id: u64, status: Status, why: &str) -> Bytes {
+    seal(&Head { kind: Kind::Reply, id, status, why, ..Head::default() }, &())
+}
+
+fn unreadable(id: u64, error: &prost::DecodeError) -> Bytes {
+    seal_status(id, Code::Invalid.status(), &format!("unreadable ask: {error}"))
+}
+
+/// What a node serves, over the links that others open to it; a cheap handle.
+#[derive(Clone)]
+pub struct Server(Rc<Inner>);
+
+struct Inner {
+    env: Env,
+    router: Router,
+    ready: Rc<Cell<bool>>,
+    in_flight: Cell<usize>,
+    in_flight_max: usize,
+    links: Cell<usize>,
+    refused: Cell<u64>,
+}
+
+/// Counts one ask in flight for as long as it lives.
+struct InFlight(Rc<Inner>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+impl Server {
+    /// Serves `router`; until `ready` is set, only the platform's own paths.
+    pub fn new(env: &Env, router: Router, ready: &Rc<Cell<bool>>) -> Self {
+        Self::with_limit(env, router, ready, IN_FLIGHT_MAX)
+    }
+
+    pub(super) fn with_limit(
+        env: &Env,
+        router: Router,
+        ready: &Rc<Cell<bool>>,
+        in_flight_max: usize,
+    ) -> Self {
+        Self(Rc::new(Inner {
+            env: env.clone(),
+            router,
+            ready: Rc::clone(ready),
+            in_flight: Cell::new(0),
+            in_flight_max,
+            links: Cell::new(0),
+            refused: Cell::new(0),
+        }))
+    }
+
+    /// Asks that were refused: overloaded, not ready, or no such path.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.get()
+    }
+
+    /// Serves until the listener ends.
+    pub async fn run(self, mut listener: Listener) {
+        while let Some(link) = listener.recv().await {
+            let links = &self.0.links;
+            if links.get() >= LINKS_MAX {
+                continue;
+            }
+            links.set(links.get() + 1);
+            let this = self.clone();
+            self.0.env.spawn(async move {
+                this.link(link).await;
+                this.0.links.set(this.0.links.get() - 1);
+            });
+        }
+    }
+
+    async fn link(&self, link: Link) {
+        let Link { outgoing, mut incoming } = link;
+        while let Some(frame) = incoming.recv().await {
+            match Envelope::open(frame) {
+                Ok(ask) if ask.kind != Kind::Reply => self.take(ask, &outgoing),
+                // A peer that talks nonsense: close.
+                Ok(_) | Err(_) => break,
+            }
+        }
+    }
+
+    fn take(&self, ask: Envelope, to: &Rc<dyn Outgoing>) {
+        let inner = &self.0;
+        let (id, wants_reply) = (ask.id, ask.kind == Kind::Ask);
+        let refuse = |status, why: &str| {
+            inner.refused.set(inner.refused.get() + 1);
+            if wants_reply {
+                give(to, seal_status(id, status, why));
+            }
+        };
+        if !inner.ready.get() && !ask.path().starts_with("/platform/") {
+            return refuse(Status::NOT_READY, "the node is still starting");
+        }
+        let Some(endpoint) = inner.router.endpoints.get(ask.path()) else {
+            let why = format!("nothing serves {} here", ask.path());
+            return refuse(Status::NO_SUCH_PATH, &why);
+        };
+        if inner.in_flight.get() >= inner.in_flight_max {
+            return refuse(Status::OVERLOADED, "too much is in flight here");
+        }
+        match endpoint {
+            Endpoint::AtOnce(handler) => {
+                let reply = handler(ask);
+                if wants_reply {
+                    give(to, reply);
+                }
+            }
+            Endpoint::Later(handler) => {
+                inner.in_flight.set(inner.in_flight.get() + 1);
+                let guard = InFlight(Rc::clone(inner));
+                let to = wants_reply.then(|| Rc::clone(to));
+                self.work(handler(ask), guard, to);
+            }
+        }
+    }
+
+    /// Handlers that are ready at the first poll need no task.
+    fn work(
+        &self,
+        mut handling: LocalBoxFuture<'static, Bytes>,
+        guard: InFlight,
+        to: Option<Rc<dyn Outgoing>>,
+    ) {
+        let finish = |reply: Bytes| {
+            if let Some(to) = to {
+                give(&to, reply);
+            }
+        };
+        if let Some(reply) = (&mut handling).now_or_never() {
+            drop(guard);
+            return finish(reply);
+        }
+        self.0.env.spawn(async move {
+            let reply = handling.await;
+            drop(guard);
+            finish(reply);
+        });
+    }
+}
+
+/// A link that is full or gone drops the reply: the caller's deadline tells it.
+fn give(to: &Rc<dyn Outgoing>, reply: Bytes) {
+    let _dropped = to.send(reply);
+}

@@ -1,0 +1,90 @@
+//! What is due when: a heap in strict (planned time, sequence) order.
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+use crate::{
+    base::{id::RobotId, time::Time},
+    robot::Alarm,
+};
+
+/// Something that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A robot comes into the city.
+    Start(RobotId),
+    /// An alarm of a robot.
+    Alarm(RobotId, Alarm),
+    /// Somebody wishes to travel.
+    Arrival,
+    /// A robot is told to sign off.
+    SignOff(RobotId),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    at: Time,
+    sequence: u64,
+    due: Due,
+}
+
+// Reversed: the heap of the standard library gives the greatest first.
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// All that is due, the earliest first; of the same moment, what was pushed first.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    heap: BinaryHeap<Entry>,
+    sequence: u64,
+}
+
+impl Agenda {
+    /// Puts something down for `at`.
+    pub fn push(&mut self, at: Time, due: Due) {
+        self.sequence += 1;
+        self.heap.push(Entry { at, sequence: self.sequence, due });
+    }
+
+    /// When the next is due.
+    pub fn next(&self) -> Option<Time> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+
+    /// Takes the next that is due by `now`, with the moment for which it was put down.
+    pub fn pop_due(&mut self, now: Time) -> Option<(Time, Due)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|entry| (entry.at, entry.due))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earliest_first_and_in_order_of_pushing_within_a_moment() {
+        let mut agenda = Agenda::default();
+        let start = |number| Due::Start(RobotId::driver(number));
+        for (at, number) in [(5, 0), (3, 1), (5, 2), (3, 3), (9, 4)] {
+            agenda.push(Time(at), start(number));
+        }
+        assert_eq!(agenda.next(), Some(Time(3)));
+        let mut order = vec![];
+        while let Some((at, due)) = agenda.pop_due(Time(5)) {
+            order.push((at.0, due));
+        }
+        assert_eq!(order, [(3, start(1)), (3, start(3)), (5, start(0)), (5, start(2))]);
+        assert_eq!(agenda.next(), Some(Time(9)));
+    }
+}

@@ -1,0 +1,422 @@
+//! What the parts of the engine share: the loop that wakes robots, and the books. Borrows of the
+//! state are short and never held across an await.
+
+use std::{
+    cell::{Cell, RefCell},
+    num::NonZeroU32,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::{future::select, pin_mut};
+use tokio::sync::{Notify, Semaphore};
+
+use super::{
+    Sink,
+    agenda::{Agenda, Due},
+    ceiling::Ceiling,
+    demand::Demand,
+    figures::{Figures, Tally},
+    life::{self, Intent},
+    population::Population,
+    supply::Supply,
+    target::Target,
+};
+use crate::{
+    base::{
+        id::{RobotId, RobotKind},
+        rng::Rng,
+        time::Time,
+    },
+    history::{
+        op::{Ask, Op, OpKind},
+        record::Record,
+    },
+    robot::{Act, Event, Standing, Surroundings},
+    scenario::Load,
+    world::Env,
+};
+
+/// Ops of one robot in flight beyond which a ping is skipped. Of all else a robot asks for one
+/// thing at a time, a look and a second tap beside it.
+pub(super) const IN_FLIGHT_PER_ROBOT: u32 = 8;
+/// Ops in flight in all: beyond it a ping is skipped, and anything else waits its turn.
+pub(super) const IN_FLIGHT: u32 = 50_000;
+/// Robots that step between two breaths of the thread: ops in flight must get their turn.
+const STEPS_PER_BREATH: u32 = 64;
+/// Sleep at most this long, so that a clock is never asked for a moment beyond its range.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+/// Skipped pings are reported together, this often.
+const SKIPPED_EVERY: Duration = Duration::from_secs(1);
+/// Passengers that were ever taken in: beyond it a wish is lost, and counted.
+const PASSENGERS_MAX: u32 = 2_000_000;
+
+/// The shared middle of the engine.
+pub(super) struct Hub {
+    pub env: Env,
+    pub target: Rc<dyn Target>,
+    pub around: Surroundings,
+    pub ceiling: Option<Ceiling>,
+    pub permits: Semaphore,
+    sink: Rc<dyn Sink>,
+    pub state: RefCell<State>,
+    wake: Notify,
+    /// Until when the loop sleeps; zero while it is awake.
+    asleep_until: Cell<Time>,
+    stopped: Cell<bool>,
+    next_op: Cell<u64>,
+}
+
+/// What changes.
+pub(super) struct State {
+    pub population: Population,
+    pub agenda: Agenda,
+    pub demand: Demand,
+    pub supply: Supply,
+    pub tally: Tally,
+    /// Idle passengers, by number.
+    pub idle: Vec<u32>,
+    pick: Rng,
+    skipped: u64,
+    skipped_told: Time,
+    /// Taken out while robots step, so that no step allocates.
+    acts: Vec<Act>,
+}
+
+impl Hub {
+    pub fn new(
+        env: Env,
+        target: Rc<dyn Target>,
+        around: Surroundings,
+        load: &Load,
+        sink: Rc<dyn Sink>,
+    ) -> Rc<Self> {
+        let root = env.rng("engine");
+        let state = State {
+            population: Population::new(env.rng("population")),
+            agenda: Agenda::default(),
+            demand: Demand::new(&root.fork("demand"), load.jobs_per_hour, load.arrivals),
+            supply: Supply::new(load.drivers),
+            tally: Tally::new(),
+            idle: Vec::new(),
+            pick: root.fork("pick"),
+            skipped: 0,
+            skipped_told: Time::ZERO,
+            acts: Vec::new(),
+        };
+        let per_second = load.ceiling_per_second.and_then(NonZeroU32::new);
+        Rc::new(Self {
+            ceiling: per_second.map(|per_second| Ceiling::new(env.clone(), per_second)),
+            env,
+            target,
+            around,
+            permits: Semaphore::new(IN_FLIGHT as usize),
+            sink,
+            state: RefCell::new(state),
+            wake: Notify::new(),
+            asleep_until: Cell::new(Time::ZERO),
+            stopped: Cell::new(false),
+            next_op: Cell::new(1),
+        })
+    }
+
+    /// The loop: wakes when something is due, and lets it happen in (time, sequence) order.
+    pub async fn run(self: Rc<Self>) {
+        while !self.stopped.get() {
+            let mut steps = 0;
+            while let Some((at, due)) = self.pop_due() {
+                self.happen(at, due);
+                steps += 1;
+                if steps % STEPS_PER_BREATH == 0 {
+                    breathe().await;
+                }
+            }
+            let now = self.env.now();
+            self.tell_skipped(now, false);
+            let far = now + SLEEP_MAX;
+            let next = self.state.borrow().agenda.next().map_or(far, |next| next.min(far));
+            self.asleep_until.set(next);
+            let (woken, alarm) = (self.wake.notified(), self.env.sleep_until(next));
+            pin_mut!(woken);
+            select(woken, alarm).await;
+            self.asleep_until.set(Time::ZERO);
+        }
+    }
+
+    fn pop_due(&self) -> Option<(Time, Due)> {
+        if self.stopped.get() {
+            return None;
+        }
+        let now = self.env.now();
+        self.state.borrow_mut().agenda.pop_due(now)
+    }
+
+    /// Ends the loop.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Puts something down for `at`.
+    pub fn push(&self, at: Time, due: Due) {
+        self.state.borrow_mut().agenda.push(at, due);
+        if at < self.asleep_until.get() {
+            self.asleep_until.set(at);
+            self.wake.notify_one();
+        }
+    }
+
+    fn happen(self: &Rc<Self>, at: Time, due: Due) {
+        match due {
+            Due::Alarm(robot, alarm) => self.step(robot, at, Event::Alarm(alarm)),
+            Due::Start(robot) => self.step(robot, at, Event::Start),
+            Due::SignOff(robot) => self.step(robot, at, Event::SignOff),
+            Due::Arrival => self.arrival(at),
+        }
+    }
+
+    /// Lets a robot take an event, and does what it says.
+    pub fn step(self: &Rc<Self>, robot: RobotId, now: Time, event: Event<'_>) {
+        let (mut acts, before) = {
+            let state = &mut *self.state.borrow_mut();
+            let mut acts = std::mem::take(&mut state.acts);
+            let before = state.population.standing(robot);
+            state.population.step(robot, now, event, &self.around, &mut acts);
+            (acts, before)
+        };
+        let mut rests = false;
+        for act in acts.drain(..) {
+            match act {
+                Act::Ask(ask) => self.ask(robot, ask, now),
+                Act::Wake(at, alarm) => self.push(at, Due::Alarm(robot, alarm)),
+                Act::Rest => rests = true,
+            }
+        }
+        self.state.borrow_mut().acts = acts;
+        if rests {
+            self.rested(robot, now, before);
+        }
+    }
+
+    fn rested(self: &Rc<Self>, robot: RobotId, now: Time, before: Standing) {
+        let standing = self.state.borrow().population.standing(robot);
+        if standing == Standing::Gone {
+            return self.gone(robot, now, before);
+        }
+        if robot.kind != RobotKind::Passenger {
+            return;
+        }
+        let wish = {
+            let state = &mut *self.state.borrow_mut();
+            let wish = state.population.get_mut(robot).and_then(|resident| resident.wish.take());
+            if wish.is_none() {
+                state.idle.push(robot.number);
+            }
+            wish
+        };
+        if let Some(trip) = wish {
+            self.step(robot, now, Event::Wish(trip));
+        }
+    }
+
+    fn gone(self: &Rc<Self>, robot: RobotId, now: Time, before: Standing) {
+        let state = &mut *self.state.borrow_mut();
+        if state.population.bury(robot).is_some() {
+            state.tally.wishes_lost += 1;
+        }
+        if robot.kind != RobotKind::Driver {
+            return;
+        }
+        let here = state.drivers_here();
+        if let Some(wait) = state.supply.replace(before != Standing::Arriving, here) {
+            let fresh = state.population.admit(RobotKind::Driver);
+            state.agenda.push(now + wait, Due::Start(fresh));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Somebody wishes to travel.
+    fn arrival(self: &Rc<Self>, at: Time) {
+        let (trip, idle) = {
+            let state = &mut *self.state.borrow_mut();
+            let trip = state.demand.trip(at, &self.around);
+            if let Some(next) = state.demand.next(at) {
+                state.agenda.push(next, Due::Arrival);
+            }
+            state.tally.wishes += 1;
+            (trip, state.pick_idle())
+        };
+        if let Some(passenger) = idle {
+            return self.step(passenger, at, Event::Wish(trip));
+        }
+        let fresh = {
+            let state = &mut *self.state.borrow_mut();
+            if state.population.admitted(RobotKind::Passenger) >= PASSENGERS_MAX {
+                state.tally.wishes_lost += 1;
+                return;
+            }
+            let fresh = state.population.admit(RobotKind::Passenger);
+            if let Some(resident) = state.population.get_mut(fresh) {
+                resident.wish = Some(trip);
+            }
+            fresh
+        };
+        self.step(fresh, at, Event::Start);
+    }
+
+    /// Starts an op; a ping that is one too many is skipped.
+    fn ask(self: &Rc<Self>, robot: RobotId, ask: Ask, planned: Time) {
+        let admitted = match self.permits.try_acquire() {
+            Ok(permit) => {
+                permit.forget();
+                true
+            }
+            Err(_) => false,
+        };
+        if !self.enlist(robot, ask.op, admitted) {
+            if admitted {
+                self.permits.add_permits(1);
+            }
+            return;
+        }
+        let intent = self.intent(robot, ask, planned);
+        self.env.spawn(life::live(self.clone(), intent, admitted));
+    }
+
+    /// One more op of a robot is in flight; false when it is a ping that is one too many.
+    fn enlist(&self, robot: RobotId, op: OpKind, admitted: bool) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let Some(resident) = state.population.get_mut(robot) else { return false };
+        let crowded = resident.in_flight >= IN_FLIGHT_PER_ROBOT || !admitted;
+        if crowded && op == OpKind::DriverPing {
+            state.tally.planned(op);
+            state.tally.skipped(op);
+            state.skipped += 1;
+            return false;
+        }
+        resident.in_flight += 1;
+        true
+    }
+
+    /// A numbered intent, in the books as planned.
+    pub fn intent(&self, robot: RobotId, ask: Ask, planned: Time) -> Intent {
+        self.state.borrow_mut().tally.planned(ask.op);
+        let number = self.next_op.get();
+        self.next_op.set(number + 1);
+        Intent { number, robot, ask, planned }
+    }
+
+    /// The first attempt of an op goes out.
+    pub fn sent(&self, op: OpKind, planned: Time, sent: Time) {
+        self.state.borrow_mut().tally.sent(op, planned, sent);
+    }
+
+    /// An op of a robot ended: recorded, and told to the robot.
+    pub fn ended(self: &Rc<Self>, op: Op) {
+        let op = Rc::new(op);
+        self.recorded(op.clone());
+        if let Some(resident) = self.state.borrow_mut().population.get_mut(op.robot) {
+            resident.in_flight = resident.in_flight.saturating_sub(1);
+        }
+        self.step(op.robot, op.done, Event::Done(&op));
+    }
+
+    /// An op ended: recorded.
+    pub fn recorded(&self, op: Rc<Op>) {
+        self.state.borrow_mut().tally.ended(&op);
+        self.sink.record(Record::Op(op));
+    }
+
+    /// Reports skipped pings, now and then or `at_once`.
+    pub fn tell_skipped(&self, now: Time, at_once: bool) {
+        let count = {
+            let state = &mut *self.state.borrow_mut();
+            let due = at_once || now.since(state.skipped_told) >= SKIPPED_EVERY;
+            if state.skipped == 0 || !due {
+                return;
+            }
+            state.skipped_told = now;
+            std::mem::take(&mut state.skipped)
+        };
+        let why = format!(
+            "more than {IN_FLIGHT_PER_ROBOT} ops of one robot, or {IN_FLIGHT} in all, in flight"
+        );
+        self.sink.record(Record::Skipped { at: now, count, why });
+    }
+
+    /// Attempts of one op at most.
+    pub fn attempts_max(&self) -> u32 {
+        self.around.habits.attempts_max.max(1)
+    }
+
+    /// A draw from a robot's own stream; a half, when it is gone.
+    pub fn unit(&self, robot: RobotId) -> f64 {
+        let mut state = self.state.borrow_mut();
+        state.population.get_mut(robot).map_or(0.5, super::population::Resident::unit)
+    }
+
+    /// When a robot last got a fresh token.
+    pub fn renewed(&self, robot: RobotId) -> Time {
+        let mut state = self.state.borrow_mut();
+        state.population.get_mut(robot).map_or(Time::ZERO, |resident| resident.renewed)
+    }
+
+    /// It got one.
+    pub fn renew(&self, robot: RobotId, at: Time) {
+        if let Some(resident) = self.state.borrow_mut().population.get_mut(robot) {
+            resident.renewed = at;
+        }
+    }
+
+    /// A snapshot.
+    pub fn figures(&self) -> Figures {
+        use RobotKind::{Driver, Passenger};
+        use Standing::{Arriving, Busy, Free};
+        let state = &mut *self.state.borrow_mut();
+        let population = &state.population;
+        let mut figures = state.tally.snapshot(self.env.now());
+        figures.drivers_arriving = population.count(Driver, Arriving);
+        figures.drivers_busy = population.count(Driver, Busy);
+        figures.drivers_on_shift = population.count(Driver, Free) + figures.drivers_busy;
+        figures.open_jobs = population.count(Passenger, Busy);
+        figures.passengers = population.count(Passenger, Free) + figures.open_jobs;
+        figures.in_flight = IN_FLIGHT - self.permits.available_permits() as u32;
+        figures
+    }
+}
+
+impl State {
+    /// Drivers who are here or on their way in.
+    pub fn drivers_here(&self) -> u32 {
+        [Standing::Arriving, Standing::Free, Standing::Busy]
+            .map(|standing| self.population.count(RobotKind::Driver, standing))
+            .iter()
+            .sum()
+    }
+
+    fn pick_idle(&mut self) -> Option<RobotId> {
+        while !self.idle.is_empty() {
+            let index = self.pick.below(self.idle.len());
+            let id = RobotId::passenger(self.idle.swap_remove(index));
+            if self.population.standing(id) == Standing::Free {
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+/// Lets every other task of the thread run once.
+async fn breathe() {
+    let mut once = false;
+    std::future::poll_fn(|context| {
+        if once {
+            return Poll::Ready(());
+        }
+        once = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,108 @@
+//! The life of one op: its attempts, the waits between them, a fresh token when the old one has
+//! expired, and its end. A ping is never tried again: the next one is worth more.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{hub::Hub, target::Tried};
+use crate::{
+    base::{
+        id::{RobotId, RobotKind},
+        time::Time,
+    },
+    history::op::{Ask, Attempt, Op, OpKind, Outcome, outcome_of},
+};
+
+/// The longest wait between two attempts, before jitter.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// One intent that is on its way.
+pub(super) struct Intent {
+    /// The number of the op.
+    pub number: u64,
+    /// Who.
+    pub robot: RobotId,
+    /// What.
+    pub ask: Ask,
+    /// When it was due.
+    pub planned: Time,
+}
+
+/// Lives an op from its plan to its end.
+pub(super) async fn live(hub: Rc<Hub>, intent: Intent, admitted: bool) {
+    if !admitted {
+        // The semaphore is never closed, so this is only ever a permit.
+        if let Ok(permit) = hub.permits.acquire().await {
+            permit.forget();
+        }
+    }
+    let op = attempts(&hub, intent).await;
+    hub.permits.add_permits(1);
+    hub.ended(op);
+}
+
+/// Attempts, until one is ok, or another would be in vain or over the limit.
+async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
+    let Intent { number, robot, ask, planned } = intent;
+    let mut left = if ask.op == OpKind::DriverPing { 1 } else { hub.attempts_max() };
+    let mut attempts = Vec::with_capacity(1);
+    let mut renewed = false;
+    loop {
+        if let Some(ceiling) = &hub.ceiling {
+            ceiling.pass().await;
+        }
+        let sent = hub.env.now();
+        if attempts.is_empty() {
+            hub.sent(ask.op, planned, sent);
+        }
+        let tried = hub.target.attempt(robot, &ask, attempts.len() as u32).await;
+        let Tried { outcome, answer, node, status, error, expired, retry } = tried;
+        let done = hub.env.now();
+        attempts.push(Attempt { sent, done, outcome, node, status, error });
+        left -= 1;
+        let mut again = outcome != Outcome::Ok && retry && left > 0;
+        if again {
+            hub.env.sleep(backoff(hub, robot, attempts.len())).await;
+        } else if expired && !renewed && login_of(robot.kind) != Some(ask.op) {
+            renewed = true;
+            again = renew(hub, robot, sent).await;
+            left = left.max(1);
+        }
+        if !again {
+            let first = attempts.first().map_or(sent, |attempt: &Attempt| attempt.sent);
+            let outcome = outcome_of(&attempts);
+            return Op { id: number, robot, ask, planned, sent: first, done, outcome, attempts, answer };
+        }
+    }
+}
+
+/// The wait before another attempt: doubled each time, of which a half is drawn from the robot's
+/// own stream, so that those who failed together do not come back together.
+fn backoff(hub: &Hub, robot: RobotId, tried: usize) -> Duration {
+    let doubled = hub.around.habits.backoff.0.saturating_mul(1 << tried.saturating_sub(1).min(16));
+    doubled.min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * hub.unit(robot))
+}
+
+fn login_of(kind: RobotKind) -> Option<OpKind> {
+    match kind {
+        RobotKind::Driver => Some(OpKind::DriverLogin),
+        RobotKind::Passenger => Some(OpKind::PassengerLogin),
+        RobotKind::Auditor => None,
+    }
+}
+
+/// Logs in anew, as an op of its own; true when the robot has a fresh token. One that another op
+/// got since `sent` is fresh enough.
+async fn renew(hub: &Rc<Hub>, robot: RobotId, sent: Time) -> bool {
+    if hub.renewed(robot) > sent {
+        return true;
+    }
+    let Some(op) = login_of(robot.kind) else { return false };
+    let login = hub.intent(robot, Ask::new(op), hub.env.now());
+    let login = Box::pin(attempts(hub, login)).await;
+    let (ok, done) = (login.outcome == Outcome::Ok, login.done);
+    hub.recorded(Rc::new(login));
+    if ok {
+        hub.renew(robot, done);
+    }
+    ok
+}

@@ -1,0 +1,130 @@
+//! The robots of a run, each with its own random stream. A robot that is gone is dropped.
+
+use crate::{
+    base::{
+        id::{RobotId, RobotKind},
+        rng::Rng,
+        time::Time,
+    },
+    robot::{self, Act, Event, Robot, Standing, Surroundings, Trip},
+};
+
+/// One robot, and what the engine knows of it.
+pub(super) struct Resident {
+    robot: Box<dyn Robot>,
+    rng: Rng,
+    /// Ops of its own in flight.
+    pub in_flight: u32,
+    /// When it last got a new token.
+    pub renewed: Time,
+    /// A wish that waits for it to be in.
+    pub wish: Option<Trip>,
+    standing: Standing,
+}
+
+impl Resident {
+    /// A draw in [0, 1) from the robot's own stream.
+    pub fn unit(&mut self) -> f64 {
+        self.rng.unit()
+    }
+}
+
+/// All robots, by kind and number.
+pub(super) struct Population {
+    root: Rng,
+    residents: [Vec<Option<Resident>>; 3],
+    counts: [[u32; 4]; 3],
+}
+
+fn shelf(kind: RobotKind) -> usize {
+    match kind {
+        RobotKind::Driver => 0,
+        RobotKind::Passenger => 1,
+        RobotKind::Auditor => 2,
+    }
+}
+
+impl Population {
+    /// Nobody yet; `root` is the stream from which each robot's own is forked by its id.
+    pub fn new(root: Rng) -> Self {
+        Self { root, residents: [vec![], vec![], vec![]], counts: [[0; 4]; 3] }
+    }
+
+    /// Takes a new robot of that kind in, and tells its id.
+    pub fn admit(&mut self, kind: RobotKind) -> RobotId {
+        let number = self.residents[shelf(kind)].len() as u32;
+        let id = RobotId { kind, number };
+        let resident = robot::make(id).map(|robot| Resident {
+            robot,
+            rng: self.root.fork(&id.to_string()),
+            in_flight: 0,
+            renewed: Time::ZERO,
+            wish: None,
+            standing: Standing::Arriving,
+        });
+        if resident.is_some() {
+            self.counts[shelf(kind)][Standing::Arriving as usize] += 1;
+        }
+        self.residents[shelf(kind)].push(resident);
+        id
+    }
+
+    /// The robot, unless it is gone.
+    pub fn get_mut(&mut self, id: RobotId) -> Option<&mut Resident> {
+        self.residents[shelf(id.kind)].get_mut(id.number as usize)?.as_mut()
+    }
+
+    /// How it stands; gone, when it is not here.
+    pub fn standing(&self, id: RobotId) -> Standing {
+        let here = self.residents[shelf(id.kind)].get(id.number as usize);
+        here.and_then(Option::as_ref).map_or(Standing::Gone, |resident| resident.standing)
+    }
+
+    /// Lets a robot take an event. One that is gone takes none.
+    pub fn step(
+        &mut self,
+        id: RobotId,
+        now: Time,
+        event: Event<'_>,
+        around: &Surroundings,
+        acts: &mut Vec<Act>,
+    ) {
+        let Some(resident) =
+            self.residents[shelf(id.kind)].get_mut(id.number as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        resident.robot.step(now, event, &mut resident.rng, around, acts);
+        let standing = resident.robot.standing();
+        if standing != resident.standing {
+            let counts = &mut self.counts[shelf(id.kind)];
+            counts[resident.standing as usize] -= 1;
+            counts[standing as usize] += 1;
+            resident.standing = standing;
+        }
+    }
+
+    /// Drops a robot that is gone, and gives back the wish that it never got.
+    pub fn bury(&mut self, id: RobotId) -> Option<Trip> {
+        let place = self.residents[shelf(id.kind)].get_mut(id.number as usize)?;
+        place.take().and_then(|resident| resident.wish)
+    }
+
+    /// How many of that kind stand so.
+    pub fn count(&self, kind: RobotKind, standing: Standing) -> u32 {
+        self.counts[shelf(kind)][standing as usize]
+    }
+
+    /// How many of that kind were ever taken in.
+    pub fn admitted(&self, kind: RobotKind) -> u32 {
+        self.residents[shelf(kind)].len() as u32
+    }
+
+    /// Everybody of that kind who is here, in order.
+    pub fn present(&self, kind: RobotKind) -> Vec<RobotId> {
+        let all = self.residents[shelf(kind)].iter().enumerate();
+        all.filter(|(_, resident)| resident.is_some())
+            .map(|(number, _)| RobotId { kind, number: number as u32 })
+            .collect()
+    }
+}

@@ -1,0 +1,228 @@
+//! charged-once: a completed journey costs its passenger exactly one charge.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Judgement, Law, LawEntry, Seen,
+    calm::Calm,
+    fact::{Fact, job_of},
+    readback::ReadBack,
+    tally::Tally,
+};
+use crate::{
+    base::id::Id,
+    history::{
+        answer::{ChargeView, JobState},
+        declares::Declares,
+        op::{Op, OpKind, Outcome},
+    },
+};
+
+/// The law's entry.
+pub const ENTRY: LawEntry = LawEntry {
+    name: "charged-once",
+    means: "at rest a completed job has more than one charge (fees and fully refunded ones left \
+            out), or none though its payment was acknowledged (or, where nobody is asked to pay, \
+            though the bound has passed)",
+    needs: &[OpKind::AuditJobs, OpKind::AuditCharges],
+    watches: &[
+        OpKind::PassengerPay,
+        OpKind::DriverDropOff,
+        OpKind::AuditJob,
+        OpKind::AuditJobs,
+        OpKind::AuditCharges,
+    ],
+    blind_spot: "a charge that was taken and refunded again before the read-back",
+    start: |declares| Box::new(ChargedOnce::new(declares)),
+};
+
+struct ChargedOnce {
+    /// Passengers pay by an op of their own.
+    asked: bool,
+    bound: Duration,
+    read_delay: Duration,
+    paid: BTreeMap<Id, Fact>,
+    dropped_off: BTreeMap<Id, Fact>,
+    calm: Calm,
+    read_back: ReadBack,
+}
+
+impl ChargedOnce {
+    fn new(declares: &Declares) -> Self {
+        Self {
+            asked: declares.ops.contains(&OpKind::PassengerPay),
+            bound: declares.settle_bound.0 + declares.read_delay.0,
+            read_delay: declares.read_delay.0,
+            paid: BTreeMap::new(),
+            dropped_off: BTreeMap::new(),
+            calm: Calm::default(),
+            read_back: ReadBack::default(),
+        }
+    }
+
+    fn op(&mut self, op: &Op) {
+        let facts = match op.kind() {
+            OpKind::PassengerPay => &mut self.paid,
+            OpKind::DriverDropOff => &mut self.dropped_off,
+            _ => return,
+        };
+        if let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) {
+            facts.entry(job.clone()).or_insert_with(|| Fact::of(op));
+        }
+    }
+
+    /// What proves that there must be a charge on the list.
+    fn due(&self, job: &Id) -> Option<&Fact> {
+        let charges = &self.read_back.charges;
+        if self.asked {
+            return self.paid.get(job).filter(|paid| charges.covers(paid.done + self.read_delay));
+        }
+        self.dropped_off.get(job).filter(|over| {
+            let end = over.done + self.bound;
+            charges.covers(end) && self.calm.for_at_least(self.bound, end.max(over.sent))
+        })
+    }
+
+    fn judge_job(&self, tally: &mut Tally, job: &Id, read: &Fact, charges: &[Charge<'_>]) {
+        match (charges, self.due(job)) {
+            ([_], _) => tally.opportunities += 1,
+            ([], Some(due)) => {
+                tally.opportunities += 1;
+                let what = format!(
+                    "{}; {}; the whole list of charges has none for it",
+                    due.tell(),
+                    read.tell()
+                );
+                tally.breach(what, Some(job), &[due, read]);
+            }
+            // Not paid, as far as anybody knows: another law's matter.
+            ([], None) => {}
+            (many, _) => {
+                tally.opportunities += 1;
+                let each: Vec<_> = many
+                    .iter()
+                    .map(|(charge, _)| format!("{} of {}", charge.id, charge.amount_minor))
+                    .collect();
+                let (read_as, count, list) = (read.tell(), many.len(), each.join(", "));
+                let what = format!("{read_as}; it was charged {count} times: {list}");
+                let proof: Vec<_> = self
+                    .paid
+                    .get(job)
+                    .into_iter()
+                    .chain([read])
+                    .chain(many.iter().map(|(_, fact)| *fact))
+                    .collect();
+                tally.breach(what, Some(job), &proof);
+            }
+        }
+    }
+}
+
+type Charge<'a> = (&'a ChargeView, &'a Fact);
+
+impl Law for ChargedOnce {
+    fn see(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Op(op) => self.op(op),
+            Seen::Fault(event) => self.calm.see(event),
+            Seen::Phase(..) => {}
+        }
+        self.read_back.see(seen);
+    }
+
+    fn judge(&self, complete: bool) -> Judgement {
+        let mut tally = Tally::default();
+        let by_job = self.read_back.charges_by_job();
+        for (id, (view, read)) in &self.read_back.jobs.by_id {
+            if view.state != JobState::Completed {
+                continue;
+            }
+            tally.observed += 1;
+            let fares: Vec<_> = by_job
+                .get(id)
+                .into_iter()
+                .flatten()
+                .filter(|(charge, _)| !charge.fee && charge.amount_minor != 0)
+                .copied()
+                .collect();
+            self.judge_job(&mut tally, id, read, &fares);
+        }
+        tally.judge_at_rest(complete, "no completed job was read back with its charges")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{
+        Verdict,
+        testkit::{AUDITOR, Tale, Tweak, charge, good_end, good_journey, p},
+    };
+
+    const LAW: &str = "charged-once";
+
+    fn journey(charges: Vec<ChargeView>) -> Tale {
+        let mut tale = Tale::default();
+        good_journey(&mut tale, 10.0, "J1");
+        tale.read_back(100.0, vec![good_end("J1").0], charges);
+        tale
+    }
+
+    #[test]
+    fn one_charge_is_right_and_a_fee_beside_it_is_no_fare() {
+        assert_eq!(journey(vec![good_end("J1").1]).judge(LAW).verdict, Verdict::Pass);
+        let mut fee = charge("C2", "J1", 300);
+        fee.fee = true;
+        let refunded = charge("C3", "J1", 0);
+        let tale = journey(vec![good_end("J1").1, fee, refunded]);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+        assert_eq!(Tale::default().judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn charged_twice_and_never_are_caught() {
+        let twice = journey(vec![good_end("J1").1, charge("C2", "J1", 1_200)]).judge(LAW);
+        assert_eq!(twice.verdict, Verdict::Broken);
+        let what = &twice.violations[0].what;
+        assert!(what.ends_with("charged 2 times: C2 of 1200, charge of J1 of 1200"), "{what}");
+        let never = journey(Vec::new()).judge(LAW);
+        assert_eq!(never.verdict, Verdict::Broken);
+        assert!(never.violations[0].what.ends_with("list of charges has none for it"));
+    }
+
+    #[test]
+    fn one_charge_on_two_pages_is_one_charge() {
+        let mut tale = journey(vec![good_end("J1").1]);
+        tale.op(AUDITOR, OpKind::AuditCharges, (101.0, 101.1)).answer.charges =
+            vec![good_end("J1").1];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn an_unknown_payment_or_a_list_cut_short_proves_nothing() {
+        let mut tale = Tale::default();
+        let pay = tale.op(p(1), OpKind::PassengerPay, (17.0, 19.0)).info();
+        pay.ask.job = Some("J1".into());
+        tale.read_back(100.0, vec![good_end("J1").0], Vec::new());
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown);
+        let mut cut = Tale::default();
+        good_journey(&mut cut, 10.0, "J1");
+        cut.phase(crate::history::record::Phase::ReadBack, 100.0);
+        cut.op(AUDITOR, OpKind::AuditJobs, (100.1, 100.2)).answer.jobs = vec![good_end("J1").0];
+        let page = cut.op(AUDITOR, OpKind::AuditCharges, (100.3, 100.4));
+        page.answer.next = Some("more".into());
+        assert_eq!(cut.judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn where_nobody_is_asked_to_pay_the_backend_charges_by_itself() {
+        let mut tale = journey(Vec::new());
+        tale.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        let mut early = Tale::default();
+        early.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        good_journey(&mut early, 10.0, "J1");
+        early.read_back(20.0, vec![good_end("J1").0], Vec::new());
+        assert_eq!(early.judge(LAW).verdict, Verdict::Unknown);
+    }
+}

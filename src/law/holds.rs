@@ -1,0 +1,298 @@
+//! Who certainly held which job, and when. An accept that was ok begins a hold; a later own op or
+//! read witnesses it; anything that a driver or the passenger did may have ended it from the moment
+//! it was *sent*. What is left between is certain.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Seen,
+    accounts::{Accounts, TELL_ACCOUNTS},
+    fact::{Fact, job_of},
+};
+use crate::{
+    base::{
+        id::{Id, RobotId, RobotKind},
+        time::Time,
+    },
+    history::{
+        answer::JobView,
+        declares::Declares,
+        op::{Op, OpKind, Outcome},
+    },
+};
+
+/// No op lasts longer than this, its attempts included. While a run goes on (or when its end was
+/// lost) an op that is still under way may end a hold; it was sent after `last seen − this`.
+const OP_LIFE: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// The ops that laws about holds watch.
+pub const WATCHES: &[OpKind] = &[
+    TELL_ACCOUNTS[0],
+    TELL_ACCOUNTS[1],
+    TELL_ACCOUNTS[2],
+    TELL_ACCOUNTS[3],
+    OpKind::DriverAccept,
+    OpKind::DriverArrive,
+    OpKind::DriverPickUp,
+    OpKind::DriverDropOff,
+    OpKind::DriverCancel,
+    OpKind::DriverNoShow,
+    OpKind::DriverCurrentJob,
+    OpKind::DriverGoOffline,
+    OpKind::PassengerCancel,
+    OpKind::PassengerJobStatus,
+    OpKind::PassengerCurrentJob,
+    OpKind::CleanupRobot,
+    OpKind::AuditJob,
+    OpKind::AuditJobs,
+];
+
+/// One driver's hold of one assignment of a job.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// Who.
+    pub driver: RobotId,
+    /// Which job.
+    pub job: Id,
+    /// Which assignment; 0 when nobody said.
+    pub number: u32,
+    /// The accept that began it.
+    pub accept: Fact,
+    /// The answer to the accept named this driver as the job's own.
+    pub named: bool,
+    /// What confirmed it.
+    pub witness: Option<Fact>,
+    /// A read showed that it still stood at this moment.
+    confirmed: Time,
+}
+
+/// A stretch of time in which a hold certainly stood: [from, until).
+#[derive(Debug, Clone)]
+pub struct Certain<'a> {
+    /// The hold.
+    pub hold: &'a Hold,
+    /// The accept was done.
+    pub from: Time,
+    /// It may have ended from here on.
+    pub until: Time,
+    /// What may have ended it.
+    pub ender: Option<&'a Fact>,
+}
+
+impl Certain<'_> {
+    /// How far it is certain, for people.
+    pub fn tell_end(&self) -> String {
+        match (self.ender, self.until) {
+            (Some(end), _) => format!("nothing could end it before {}", end.sent),
+            (None, Time::MAX) => "nothing ever ended it".to_owned(),
+            (None, until) => format!("it still stood at {until}"),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct JobHolds {
+    holds: Vec<Hold>,
+    enders: Vec<Fact>,
+}
+
+/// All holds of a run.
+#[derive(Debug)]
+pub struct Holds {
+    accounts: Accounts,
+    releases_alone: bool,
+    read_delay: std::time::Duration,
+    jobs: BTreeMap<Id, JobHolds>,
+    /// Ops of a driver that may end whatever it holds.
+    leaves: BTreeMap<RobotId, Vec<Fact>>,
+    seen_until: Time,
+}
+
+impl Holds {
+    /// None yet.
+    pub fn new(declares: &Declares) -> Self {
+        Self {
+            accounts: Accounts::default(),
+            releases_alone: declares.releases_alone,
+            read_delay: declares.read_delay.0,
+            jobs: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            seen_until: Time::ZERO,
+        }
+    }
+
+    /// Takes one record.
+    pub fn see(&mut self, seen: Seen<'_>) {
+        let Seen::Op(op) = seen else { return };
+        self.seen_until = self.seen_until.max(op.done);
+        self.accounts.see(op);
+        match op.kind() {
+            _ if op.outcome == Outcome::Fail => {}
+            OpKind::DriverAccept => self.accept(op),
+            OpKind::DriverArrive | OpKind::DriverPickUp => self.own_move(op),
+            OpKind::DriverDropOff => {
+                self.own_move(op);
+                self.end(op);
+            }
+            OpKind::DriverCancel | OpKind::DriverNoShow | OpKind::PassengerCancel => self.end(op),
+            OpKind::DriverGoOffline | OpKind::CleanupRobot => {
+                self.leaves.entry(op.robot).or_default().push(Fact::of(op));
+            }
+            _ => self.read(op),
+        }
+    }
+
+    /// Every job with its holds.
+    pub fn by_job(&self) -> impl Iterator<Item = (&Id, &[Hold])> {
+        self.jobs.iter().map(|(job, all)| (job, all.holds.as_slice()))
+    }
+
+    /// The certain stretches of the witnessed holds, those that are empty left out.
+    pub fn certain(&self, complete: bool) -> Vec<Certain<'_>> {
+        let witnessed = self.jobs.values().flat_map(|job| {
+            job.holds.iter().filter(|hold| hold.witness.is_some()).map(move |hold| (job, hold))
+        });
+        witnessed
+            .map(|(job, hold)| self.stretch(job, hold, complete))
+            .filter(|certain| certain.from < certain.until)
+            .collect()
+    }
+
+    fn stretch<'a>(&'a self, job: &'a JobHolds, hold: &'a Hold, complete: bool) -> Certain<'a> {
+        let from = hold.accept.done;
+        let (until, ender) = if self.releases_alone {
+            (hold.confirmed, None)
+        } else {
+            let horizon =
+                if complete { Time::MAX } else { self.seen_until.saturating_sub(OP_LIFE) };
+            self.first_ender(job, hold)
+                .filter(|ender| ender.sent < horizon)
+                .map_or((horizon, None), |ender| (ender.sent, Some(ender)))
+        };
+        if until < hold.confirmed {
+            return Certain { hold, from, until: hold.confirmed, ender: None };
+        }
+        Certain { hold, from, until, ender }
+    }
+
+    fn first_ender<'a>(&'a self, job: &'a JobHolds, hold: &Hold) -> Option<&'a Fact> {
+        let leaves = self.leaves.get(&hold.driver).into_iter().flatten();
+        let own = leaves.chain(job.enders.iter().filter(|ender| ender_concerns(ender, hold)));
+        own.filter(|ender| {
+            // What was over before the accept began ended something else. What is unknown may
+            // happen at any later moment.
+            ender.outcome == Outcome::Info || ender.done >= hold.accept.sent
+        })
+        .min_by_key(|ender| ender.sent)
+    }
+
+    fn accept(&mut self, op: &Op) {
+        let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) else { return };
+        let view = op.answer.job.as_deref();
+        if view.is_some_and(|view| !view.state.is_held()) {
+            // Acknowledged, and already over again by the same answer.
+            return;
+        }
+        let own = view.and_then(|view| self.accounts.is(op.robot, view.driver.as_ref()?));
+        let number = view.filter(|_| own != Some(false)).map_or(0, |view| view.assignment);
+        let holds = &mut self.jobs.entry(job.clone()).or_default().holds;
+        let again = holds
+            .iter()
+            .any(|hold| hold.driver == op.robot && number != 0 && hold.number == number);
+        if again {
+            return;
+        }
+        holds.push(Hold {
+            driver: op.robot,
+            job: job.clone(),
+            number,
+            accept: Fact { number, ..Fact::of(op) },
+            named: own == Some(true),
+            witness: None,
+            confirmed: Time::ZERO,
+        });
+    }
+
+    /// A move of the driver's own confirms that its accept stood.
+    fn own_move(&mut self, op: &Op) {
+        // A repeated answer tells of the past.
+        if op.outcome != Outcome::Ok || op.answer.replayed {
+            return;
+        }
+        let number = op.ask.assignment.unwrap_or(0);
+        if let Some(job) = job_of(op)
+            && let Some(hold) = self.hold_at(job, op.robot, number, op.sent)
+        {
+            hold.witness.get_or_insert_with(|| Fact::of(op));
+        }
+    }
+
+    fn end(&mut self, op: &Op) {
+        if let Some(job) = job_of(op) {
+            self.jobs.entry(job.clone()).or_default().enders.push(Fact::of(op));
+        }
+    }
+
+    fn read(&mut self, op: &Op) {
+        if op.outcome != Outcome::Ok {
+            return;
+        }
+        for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
+            self.read_one(op, view);
+        }
+    }
+
+    fn read_one(&mut self, op: &Op, view: &JobView) {
+        let delay = self.read_delay;
+        let Some(job) = self.jobs.get_mut(&view.id) else { return };
+        // The driver's own live job is his whether or not the view names him.
+        let own = op.kind() == OpKind::DriverCurrentJob;
+        let accounts = &self.accounts;
+        let named = |hold: &Hold| {
+            let told = view.driver.as_ref().and_then(|driver| accounts.is(hold.driver, driver));
+            told.unwrap_or(own && hold.driver == op.robot)
+        };
+        let holds = job.holds.iter_mut().filter(|hold| hold.accept.before(op.sent));
+        let newest = holds
+            .filter(|hold| named(hold) && agree(hold.number, view.assignment))
+            .max_by_key(|hold| hold.accept.done);
+        if let Some(hold) = newest.filter(|_| view.state.is_held()) {
+            hold.witness.get_or_insert_with(|| Fact::about(op, view));
+            hold.confirmed = hold.confirmed.max(op.sent.saturating_sub(delay));
+        }
+        for hold in job.holds.iter_mut().filter(|hold| hold.witness.is_none()) {
+            let listed = view.assignments.iter().any(|one| {
+                one.number == hold.number && accounts.is(hold.driver, &one.driver) == Some(true)
+            });
+            if listed && hold.accept.before(op.sent) {
+                hold.witness = Some(Fact::about(op, view));
+            }
+        }
+    }
+
+    /// The newest hold of that driver that began before `moment`.
+    fn hold_at(
+        &mut self,
+        job: &Id,
+        driver: RobotId,
+        number: u32,
+        moment: Time,
+    ) -> Option<&mut Hold> {
+        let holds = &mut self.jobs.get_mut(job)?.holds;
+        holds
+            .iter_mut()
+            .filter(|hold| hold.driver == driver && hold.accept.before(moment))
+            .filter(|hold| agree(hold.number, number))
+            .max_by_key(|hold| hold.accept.done)
+    }
+}
+
+/// Two numbers of an assignment are the same, or one of them is not known.
+fn agree(one: u32, other: u32) -> bool {
+    one == 0 || other == 0 || one == other
+}
+
+/// A passenger's cancel concerns every hold of the job; a driver's op only that of its assignment.
+fn ender_concerns(ender: &Fact, hold: &Hold) -> bool {
+    ender.robot.kind != RobotKind::Driver || agree(ender.number, hold.number)
+}

@@ -1,0 +1,322 @@
+//! idempotent-requests: asking again with the same key is not asking for more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    Judgement, Law, LawEntry, Seen,
+    accounts::{Accounts, TELL_ACCOUNTS},
+    fact::{Fact, job_of},
+    readback::ReadBack,
+    tally::Tally,
+};
+use crate::{
+    base::{
+        id::{Id, RobotId},
+        place::Place,
+        time::Time,
+    },
+    history::{
+        answer::JobView,
+        declares::Declares,
+        op::{Op, OpKind, Outcome},
+    },
+};
+
+/// The law's entry.
+pub const ENTRY: LawEntry = LawEntry {
+    name: "idempotent-requests",
+    means: "one key within its life gives two ids, or the read-back has more jobs of one trip of \
+            one passenger than the passenger used keys for it",
+    needs: &[OpKind::PassengerRequestJob],
+    watches: &[
+        TELL_ACCOUNTS[0],
+        TELL_ACCOUNTS[1],
+        TELL_ACCOUNTS[2],
+        TELL_ACCOUNTS[3],
+        OpKind::PassengerRequestJob,
+        OpKind::PassengerPay,
+        OpKind::DriverPing,
+        OpKind::DriverNextOffer,
+        OpKind::AuditJob,
+        OpKind::AuditJobs,
+    ],
+    blind_spot: "a second job that was never offered to anybody in this run",
+    start: |declares| Box::new(IdempotentRequests::new(declares)),
+};
+
+/// What one key gave.
+struct Use {
+    first_sent: Time,
+    gave: Option<(Id, Fact)>,
+    may_have_worked: bool,
+}
+
+/// The requests of one passenger for one trip.
+#[derive(Default)]
+struct Trip {
+    keys: BTreeSet<Id>,
+    facts: Vec<Fact>,
+}
+
+type From = Place;
+type To = Place;
+/// By the passenger's account and the trip.
+type Effects<'a> = BTreeMap<(&'a Id, From, To), Vec<(&'a JobView, &'a Fact)>>;
+
+struct IdempotentRequests {
+    life: Duration,
+    keys: BTreeMap<(RobotId, OpKind, Id), Use>,
+    trips: BTreeMap<(RobotId, From, To), Trip>,
+    /// Passengers whose accounts were opened in this run: they have no older jobs.
+    fresh: BTreeSet<RobotId>,
+    accounts: Accounts,
+    /// Jobs that somebody was offered, or was given, in this run.
+    lived: BTreeSet<Id>,
+    read_back: ReadBack,
+    tally: Tally,
+}
+
+impl IdempotentRequests {
+    fn new(declares: &Declares) -> Self {
+        Self {
+            life: declares.idempotency_ttl.0,
+            keys: BTreeMap::new(),
+            trips: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            accounts: Accounts::default(),
+            lived: BTreeSet::new(),
+            read_back: ReadBack::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn op(&mut self, op: &Op) {
+        self.accounts.see(op);
+        match op.kind() {
+            OpKind::DriverPing | OpKind::DriverNextOffer => {
+                if let Some(offer) = op.answer.offer.as_deref()
+                    && !self.lived.contains(&offer.job)
+                {
+                    self.lived.insert(offer.job.clone());
+                }
+            }
+            OpKind::PassengerRegister if op.outcome == Outcome::Ok && !op.answer.replayed => {
+                self.fresh.insert(op.robot);
+            }
+            OpKind::PassengerRequestJob if op.outcome != Outcome::Fail => {
+                self.trip(op);
+                self.lived.extend(job_of(op).cloned());
+                self.key(op, job_of(op));
+            }
+            OpKind::PassengerPay if op.outcome != Outcome::Fail => {
+                let charge = match op.answer.charges.as_slice() {
+                    [charge] => Some(&charge.id),
+                    _ => None,
+                };
+                self.key(op, charge);
+            }
+            _ => {}
+        }
+    }
+
+    fn trip(&mut self, op: &Op) {
+        if let (Some(from), Some(to), Some(key)) = (op.ask.at, op.ask.to, &op.ask.key) {
+            let trip = self.trips.entry((op.robot, from, to)).or_default();
+            trip.keys.insert(key.clone());
+            trip.facts.push(Fact::of(op));
+        }
+    }
+
+    fn key(&mut self, op: &Op, gave: Option<&Id>) {
+        let Some(key) = &op.ask.key else { return };
+        self.tally.observed += 1;
+        let gave = gave.filter(|_| op.outcome == Outcome::Ok);
+        let tried_again = op.attempts.split_last().is_some_and(|(_, earlier)| {
+            earlier.iter().any(|attempt| attempt.outcome != Outcome::Fail)
+        });
+        let known = self.keys.entry((op.robot, op.kind(), key.clone())).or_insert(Use {
+            first_sent: op.sent,
+            gave: None,
+            may_have_worked: false,
+        });
+        let again = tried_again || known.may_have_worked;
+        self.tally.opportunities += u64::from(again && op.outcome == Outcome::Ok);
+        known.may_have_worked = true;
+        let Some(gave) = gave else { return };
+        match &known.gave {
+            None => known.gave = Some((gave.clone(), Fact::of(op))),
+            Some((before, fact)) if before != gave && op.done - known.first_sent < self.life => {
+                let second = Fact::of(op);
+                let (one, other) = (fact.tell(), second.tell());
+                let what = format!(
+                    "{one} with key {key} and was given {before}; {other} with the same key and \
+                     was given {gave}"
+                );
+                self.tally.breach(what, second.job.as_ref(), &[fact, &second]);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The jobs at rest of each trip of each passenger.
+    fn effects(&self) -> Effects<'_> {
+        let mut effects = Effects::new();
+        for (view, fact) in self.read_back.jobs.by_id.values() {
+            if let (Some(who), Some(from), Some(to)) = (&view.passenger, view.pickup, view.dropoff)
+                && self.lived.contains(&view.id)
+            {
+                effects.entry((who, from, to)).or_default().push((view, fact));
+            }
+        }
+        effects
+    }
+
+    fn judge_effects(&self, tally: &mut Tally) {
+        let effects = self.effects();
+        for ((who, from, to), trip) in &self.trips {
+            let Some(account) = self.accounts.of(*who).filter(|_| self.fresh.contains(who)) else {
+                continue;
+            };
+            let Some(jobs) = effects.get(&(account, *from, *to)) else { continue };
+            if jobs.len() <= trip.keys.len() {
+                continue;
+            }
+            let asked: Vec<_> = trip.facts.iter().map(Fact::tell).collect();
+            let found: Vec<_> = jobs.iter().map(|(view, _)| view.id.to_string()).collect();
+            let (asked, keys, found) = (asked.join("; "), trip.keys.len(), found.join(", "));
+            let what = format!("{asked}; keys used for this trip: {keys}, jobs made: {found}");
+            let read = jobs.last().map(|(_, fact)| *fact);
+            let proof: Vec<_> = trip.facts.iter().chain(read).collect();
+            tally.breach(what, jobs.last().map(|(view, _)| &view.id), &proof);
+        }
+    }
+}
+
+impl Law for IdempotentRequests {
+    fn see(&mut self, seen: Seen<'_>) {
+        if let Seen::Op(op) = seen {
+            self.op(op);
+        }
+        self.read_back.see(seen);
+    }
+
+    fn judge(&self, _complete: bool) -> Judgement {
+        let mut tally = self.tally.clone();
+        self.judge_effects(&mut tally);
+        tally.judge("no request was sent again that may have worked the first time")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::span::Span,
+        history::{
+            answer::{JobState, OfferView},
+            op::Attempt,
+        },
+        law::{
+            Verdict,
+            testkit::{Tale, Tweak, account, d, p, view},
+        },
+    };
+
+    const LAW: &str = "idempotent-requests";
+    const HERE: Place = Place { lat_e6: 53_000_000, lon_e6: -6_000_000 };
+    const THERE: Place = Place { lat_e6: 53_010_000, lon_e6: -6_000_000 };
+
+    fn request<'a>(tale: &'a mut Tale, at: (f64, f64), key: &str, job: &str) -> &'a mut Op {
+        let op = tale.request(p(1), at, key, job);
+        (op.ask.at, op.ask.to) = (Some(HERE), Some(THERE));
+        op
+    }
+
+    fn read_back(tale: &mut Tale, jobs: &[&str]) {
+        let trip = |job: &&str| JobView {
+            passenger: Some(account(p(1))),
+            pickup: Some(HERE),
+            dropoff: Some(THERE),
+            ..view(job, JobState::Expired, 0, None)
+        };
+        tale.read_back(100.0, jobs.iter().map(trip).collect(), Vec::new());
+    }
+
+    fn offered(tale: &mut Tale, job: &str) {
+        let offer = OfferView {
+            id: format!("offer of {job}").as_str().into(),
+            job: job.into(),
+            pickup: HERE,
+            dropoff: None,
+            expires_in_ms: 10_000,
+            fare_minor: None,
+        };
+        tale.ping(d(1), (20.0, 20.1), HERE, Some(offer));
+    }
+
+    #[test]
+    fn asked_twice_and_given_once_is_right() {
+        let mut tale = Tale::default();
+        tale.robots(&[p(1)]);
+        request(&mut tale, (10.0, 10.1), "K1", "J1");
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown, "nothing was asked twice");
+        request(&mut tale, (11.0, 11.1), "K1", "J1").answer.replayed = true;
+        // The same trip with another key is another job.
+        request(&mut tale, (30.0, 30.1), "K2", "J2");
+        offered(&mut tale, "J1");
+        offered(&mut tale, "J2");
+        read_back(&mut tale, &["J1", "J2"]);
+        let judgement = tale.judge(LAW);
+        assert_eq!((judgement.verdict, judgement.opportunities), (Verdict::Pass, 1));
+        assert_eq!(Tale::default().judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn one_key_with_two_ids_is_caught_within_its_life() {
+        let mut tale = Tale::default();
+        request(&mut tale, (10.0, 10.1), "K1", "J1");
+        request(&mut tale, (11.0, 11.1), "K1", "J2");
+        let judgement = tale.judge(LAW);
+        assert_eq!(judgement.verdict, Verdict::Broken);
+        let what = &judgement.violations[0].what;
+        assert!(what.ends_with("with the same key and was given J2"), "{what}");
+        tale.declares.idempotency_ttl = Span::millis(500);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_retry_that_made_a_second_job_is_caught_at_rest() {
+        let mut tale = Tale::default();
+        tale.robots(&[p(1)]);
+        let op = request(&mut tale, (10.0, 13.0), "K1", "J2");
+        let lost = Attempt { outcome: Outcome::Info, ..op.attempts[0].clone() };
+        op.attempts.insert(0, lost);
+        offered(&mut tale, "J1");
+        read_back(&mut tale, &["J1", "J2"]);
+        let judgement = tale.judge(LAW);
+        assert_eq!(judgement.verdict, Verdict::Broken);
+        let what = &judgement.violations[0].what;
+        assert!(what.ends_with("keys used for this trip: 1, jobs made: J1, J2"), "{what}");
+    }
+
+    #[test]
+    fn what_may_be_older_than_the_run_or_asked_by_an_unknown_op_proves_nothing() {
+        // A job that nobody was offered in this run may be of another run.
+        let mut tale = Tale::default();
+        tale.robots(&[p(1)]);
+        request(&mut tale, (10.0, 13.0), "K1", "J2");
+        read_back(&mut tale, &["J1", "J2"]);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+        // Another key whose outcome is unknown explains the second job.
+        let mut tale = Tale::default();
+        tale.robots(&[p(1)]);
+        request(&mut tale, (10.0, 13.0), "K1", "J2");
+        request(&mut tale, (14.0, 16.0), "K2", "J1").info();
+        offered(&mut tale, "J1");
+        read_back(&mut tale, &["J1", "J2"]);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+}

@@ -1,0 +1,188 @@
+//! Runs the laws over a history. Each law sees only what it watches; one that panics is unknown from
+//! then on, and the others go on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Judgement, Law, LawEntry, Seen, Verdict, registry::LAWS};
+use crate::history::{declares::Declares, op::OpKind, record::Record};
+
+/// All laws that are judged, at work.
+pub struct Judge {
+    sitting: Vec<Sitting>,
+    /// For each kind of op, who watches it.
+    watchers: Vec<Vec<usize>>,
+}
+
+struct Sitting {
+    entry: &'static LawEntry,
+    at_work: AtWork,
+}
+
+enum AtWork {
+    Law(Box<dyn Law>),
+    /// The target lacks these ops.
+    NotApplicable(Vec<OpKind>),
+    Panicked(String),
+}
+
+impl Judge {
+    /// Starts every law of the registry but those named in `skip`.
+    pub fn new(declares: &Declares, skip: &[String]) -> Self {
+        let chosen = LAWS.iter().filter(|entry| !skip.iter().any(|name| name == entry.name));
+        Self::of(chosen, declares)
+    }
+
+    /// Starts the given laws.
+    pub fn of(entries: impl Iterator<Item = &'static LawEntry>, declares: &Declares) -> Self {
+        let sitting: Vec<_> = entries.map(|entry| Sitting::start(entry, declares)).collect();
+        let watchers = OpKind::ALL
+            .iter()
+            .map(|kind| (0..sitting.len()).filter(|law| sitting[*law].watches(*kind)).collect())
+            .collect();
+        Self { sitting, watchers }
+    }
+
+    /// Takes one record, in the order of the history.
+    pub fn see(&mut self, record: &Record) {
+        match record {
+            Record::Op(op) => {
+                for law in &self.watchers[op.kind().index()] {
+                    self.sitting[*law].see(Seen::Op(op));
+                }
+            }
+            Record::Fault(event) => self.see_all(Seen::Fault(event)),
+            Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
+            Record::Run(_) | Record::Skipped { .. } | Record::End { .. } => {}
+        }
+    }
+
+    fn see_all(&mut self, seen: Seen<'_>) {
+        for law in &mut self.sitting {
+            law.see(seen);
+        }
+    }
+
+    /// What every law says, in the order of the registry; `complete` when the history has ended
+    /// with its read-back. May be asked at any moment.
+    pub fn verdicts(&self, complete: bool) -> Vec<(&'static LawEntry, Judgement)> {
+        self.sitting.iter().map(|law| (law.entry, law.judge(complete))).collect()
+    }
+}
+
+impl Sitting {
+    fn start(entry: &'static LawEntry, declares: &Declares) -> Self {
+        let lacks: Vec<_> =
+            entry.needs.iter().copied().filter(|op| !declares.ops.contains(op)).collect();
+        let at_work = if lacks.is_empty() {
+            match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares))) {
+                Ok(law) => AtWork::Law(law),
+                Err(why) => AtWork::Panicked(words(why.as_ref())),
+            }
+        } else {
+            AtWork::NotApplicable(lacks)
+        };
+        Self { entry, at_work }
+    }
+
+    fn watches(&self, kind: OpKind) -> bool {
+        let watches = self.entry.watches;
+        watches.contains(&kind) || (watches.is_empty() && kind != OpKind::DriverPing)
+    }
+
+    fn see(&mut self, seen: Seen<'_>) {
+        let AtWork::Law(law) = &mut self.at_work else { return };
+        // A law that panicked is never asked again, so nobody sees its broken insides.
+        if let Err(why) = catch_unwind(AssertUnwindSafe(|| law.see(seen))) {
+            self.at_work = AtWork::Panicked(words(why.as_ref()));
+        }
+    }
+
+    fn judge(&self, complete: bool) -> Judgement {
+        match &self.at_work {
+            AtWork::Law(law) => catch_unwind(AssertUnwindSafe(|| law.judge(complete)))
+                .unwrap_or_else(|why| panicked(&words(why.as_ref()))),
+            AtWork::Panicked(why) => panicked(why),
+            AtWork::NotApplicable(lacks) => {
+                let words: Vec<_> = lacks.iter().map(|op| op.word()).collect();
+                silent(Verdict::NotApplicable, format!("the target lacks {}", words.join(", ")))
+            }
+        }
+    }
+}
+
+fn panicked(why: &str) -> Judgement {
+    silent(Verdict::Unknown, format!("the law itself failed: {why}"))
+}
+
+fn silent(verdict: Verdict, note: String) -> Judgement {
+    Judgement {
+        verdict,
+        observed: 0,
+        opportunities: 0,
+        violations_total: 0,
+        violations: Vec::new(),
+        note,
+    }
+}
+
+fn words(why: &(dyn std::any::Any + Send)) -> String {
+    why.downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| why.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::time::Time, history::record::Phase};
+
+    struct Faulty;
+    impl Law for Faulty {
+        fn see(&mut self, _: Seen<'_>) {
+            panic!("divided by zero");
+        }
+        fn judge(&self, _: bool) -> Judgement {
+            unreachable!("it is never asked after a panic")
+        }
+    }
+    static FAULTY: LawEntry = LawEntry {
+        name: "faulty",
+        means: "",
+        needs: &[OpKind::AuditJobs],
+        watches: &[],
+        blind_spot: "",
+        start: |_| Box::new(Faulty),
+    };
+
+    #[test]
+    fn a_law_that_panics_is_unknown_and_says_why() {
+        let mut judge = Judge::of(std::iter::once(&FAULTY), &Declares::default());
+        judge.see(&Record::Phase { phase: Phase::Load, at: Time(1) });
+        judge.see(&Record::Phase { phase: Phase::Drain, at: Time(2) });
+        let (_, judgement) = judge.verdicts(true).remove(0);
+        assert_eq!(judgement.verdict, Verdict::Unknown);
+        assert!(judgement.note.contains("divided by zero"), "{}", judgement.note);
+    }
+
+    #[test]
+    fn a_law_whose_ops_are_missing_is_not_applicable_and_names_them() {
+        let declares = Declares { ops: vec![OpKind::DriverPing], ..Declares::default() };
+        let judge = Judge::of(std::iter::once(&FAULTY), &declares);
+        let (_, judgement) = judge.verdicts(true).remove(0);
+        assert_eq!(judgement.verdict, Verdict::NotApplicable);
+        assert_eq!(judgement.note, "the target lacks audit.jobs");
+    }
+
+    #[test]
+    fn skipped_laws_do_not_sit() {
+        let all = Judge::new(&Declares::default(), &[]).verdicts(false);
+        assert_eq!(all.len(), LAWS.len());
+        for (entry, judgement) in &all {
+            assert_eq!(judgement.verdict, Verdict::Unknown, "{} saw nothing", entry.name);
+            assert!(!judgement.note.is_empty(), "{} says why it is unknown", entry.name);
+        }
+        let skip = [LAWS[0].name.to_owned()];
+        assert_eq!(Judge::new(&Declares::default(), &skip).verdicts(false).len(), LAWS.len() - 1);
+    }
+}

@@ -1,0 +1,185 @@
+//! one-job-per-driver: nobody drives two passengers at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Judgement, Law, LawEntry, Seen,
+    holds::{Certain, Holds, WATCHES},
+    tally::Tally,
+};
+use crate::{
+    base::id::RobotId,
+    history::{declares::Declares, op::OpKind},
+};
+
+/// The law's entry.
+pub const ENTRY: LawEntry = LawEntry {
+    name: "one-job-per-driver",
+    means: "more than `jobs_per_driver` witnessed holds of one driver overlap certainly",
+    needs: &[OpKind::DriverAccept],
+    watches: WATCHES,
+    blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
+    start: |declares| Box::new(OneJobPerDriver::new(declares)),
+};
+
+struct OneJobPerDriver {
+    holds: Holds,
+    jobs_per_driver: usize,
+}
+
+impl OneJobPerDriver {
+    fn new(declares: &Declares) -> Self {
+        let jobs_per_driver = declares.jobs_per_driver.max(1) as usize;
+        Self { holds: Holds::new(declares), jobs_per_driver }
+    }
+
+    /// The others that stood when `last` began, one for each other job.
+    fn beside<'a>(last: &Certain<'_>, all: &'a [Certain<'a>]) -> Vec<&'a Certain<'a>> {
+        let mut jobs = BTreeSet::from([&last.hold.job]);
+        all.iter()
+            .filter(|other| other.from <= last.from && last.from < other.until)
+            // Of two that begin together only the one with the later accept counts the other.
+            .filter(|other| other.from < last.from || other.hold.accept.op < last.hold.accept.op)
+            .filter(|other| jobs.insert(&other.hold.job))
+            .collect()
+    }
+}
+
+impl Law for OneJobPerDriver {
+    fn see(&mut self, seen: Seen<'_>) {
+        self.holds.see(seen);
+    }
+
+    fn judge(&self, complete: bool) -> Judgement {
+        let mut tally = Tally::default();
+        let certain = self.holds.certain(complete);
+        tally.observed = self.holds.by_job().map(|(_, holds)| holds.len() as u64).sum();
+        tally.opportunities = certain.len() as u64;
+        let mut by_driver: BTreeMap<RobotId, Vec<Certain<'_>>> = BTreeMap::new();
+        for one in certain {
+            by_driver.entry(one.hold.driver).or_default().push(one);
+        }
+        for all in by_driver.values() {
+            for last in all {
+                let beside = Self::beside(last, all);
+                if beside.len() >= self.jobs_per_driver {
+                    tell(&mut tally, last, &beside);
+                }
+            }
+        }
+        tally.judge("no driver certainly held a job")
+    }
+}
+
+fn tell(tally: &mut Tally, last: &Certain<'_>, beside: &[&Certain<'_>]) {
+    let mut words = Vec::new();
+    let mut proof = Vec::new();
+    for one in beside.iter().copied().chain([last]) {
+        words.push(format!("{}: {}", one.hold.accept.tell(), one.tell_end()));
+        proof.extend([Some(&one.hold.accept), one.hold.witness.as_ref(), one.ender]);
+    }
+    let jobs = beside.len() + 1;
+    let what = format!("{}; {jobs} live jobs at once from {}", words.join("; "), last.from);
+    let proof: Vec<_> = proof.into_iter().flatten().collect();
+    tally.breach(what, Some(&last.hold.job), &proof);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        history::answer::JobState,
+        law::{
+            Verdict,
+            testkit::{Tale, Tweak, d, good_journey, p, view},
+        },
+    };
+
+    const LAW: &str = "one-job-per-driver";
+
+    fn held(tale: &mut Tale, job: &str, accepted: f64, read: f64) {
+        tale.accept(d(1), (accepted, accepted + 0.2), job, 1);
+        let job = view(job, JobState::Accepted, 1, Some(d(1)));
+        tale.read(d(1), OpKind::DriverCurrentJob, (read, read + 0.1), job);
+    }
+
+    #[test]
+    fn one_job_after_the_other_is_right() {
+        let mut tale = Tale::default();
+        tale.robots(&[d(1), d(2), p(1)]);
+        good_journey(&mut tale, 10.0, "J1");
+        good_journey(&mut tale, 20.0, "J2");
+        let judgement = tale.judge(LAW);
+        assert_eq!((judgement.verdict, judgement.opportunities), (Verdict::Pass, 2));
+    }
+
+    #[test]
+    fn two_jobs_at_once_are_told_in_words() {
+        let mut tale = Tale::default();
+        held(&mut tale, "J7", 31.0, 32.0);
+        held(&mut tale, "J9", 33.0, 34.0);
+        tale.moves(d(1), OpKind::DriverDropOff, (58.1, 58.2), "J7", 1);
+        let judgement = tale.judge(LAW);
+        assert_eq!((judgement.verdict, judgement.violations_total), (Verdict::Broken, 1));
+        assert_eq!(
+            judgement.violations[0].what,
+            "driver/00001 accepted job J7 at 31.200 s (ok, op 1): nothing could end it before \
+             58.100 s; driver/00001 accepted job J9 at 33.200 s (ok, op 3): nothing ever ended \
+             it; 2 live jobs at once from 33.200 s"
+        );
+        assert_eq!(judgement.violations[0].ops, ["1", "2", "5", "3", "4"]);
+        tale.declares.jobs_per_driver = 2;
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn whatever_may_have_ended_the_first_excuses_the_second() {
+        for kind in [OpKind::DriverCancel, OpKind::DriverNoShow, OpKind::DriverDropOff] {
+            let mut tale = Tale::default();
+            held(&mut tale, "J7", 31.0, 32.0);
+            tale.moves(d(1), kind, (32.5, 40.0), "J7", 1).info();
+            held(&mut tale, "J9", 33.0, 34.0);
+            assert_ne!(tale.judge(LAW).verdict, Verdict::Broken, "{kind}");
+        }
+        let mut tale = Tale::default();
+        held(&mut tale, "J7", 31.0, 32.0);
+        // The passenger's cancel began before the accept was answered, and nobody knows its end.
+        tale.cancel(p(1), (30.9, 36.0), "J7").info();
+        held(&mut tale, "J9", 33.0, 34.0);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+        // But a read that shows the job after the second accept takes the excuse away.
+        held(&mut tale, "J7", 31.0, 34.5);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_hold_that_nobody_confirmed_proves_nothing() {
+        let mut tale = Tale::default();
+        held(&mut tale, "J7", 31.0, 32.0);
+        tale.accept(d(1), (33.0, 33.2), "J9", 1);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+        assert_eq!(Tale::default().judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn while_the_run_goes_on_an_op_under_way_may_be_the_end() {
+        let mut tale = Tale::default();
+        tale.complete = false;
+        held(&mut tale, "J7", 31.0, 32.0);
+        held(&mut tale, "J9", 33.0, 34.0);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+        held(&mut tale, "J9", 33.0, 100.0);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn what_the_backend_may_release_alone_is_certain_only_as_far_as_it_was_read() {
+        let mut tale = Tale::default();
+        tale.declares.releases_alone = true;
+        held(&mut tale, "J7", 31.0, 32.0);
+        held(&mut tale, "J9", 33.0, 34.0);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
+        held(&mut tale, "J7", 31.0, 35.0);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+}

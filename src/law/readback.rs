@@ -1,0 +1,101 @@
+//! What the audits at the end of a run showed: the city at rest. Only a whole list lets anybody say
+//! that something is *not* there.
+
+use std::collections::BTreeMap;
+
+use super::{Seen, fact::Fact, fact::is_audit};
+use crate::{
+    base::{id::Id, time::Time},
+    history::{
+        answer::{ChargeView, JobView},
+        op::{Op, OpKind, Outcome},
+        record::Phase,
+    },
+};
+
+/// One list that the auditor read, page by page.
+#[derive(Debug, Clone)]
+pub struct Listing<T> {
+    /// What was on it, by id; the newest reading counts.
+    pub by_id: BTreeMap<Id, (T, Fact)>,
+    /// When its first page was sent.
+    from: Option<Time>,
+    /// True once a page said that nothing follows.
+    whole: bool,
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self { by_id: BTreeMap::new(), from: None, whole: false }
+    }
+}
+
+impl<T> Listing<T> {
+    fn page(&mut self, op: &Op) {
+        self.from.get_or_insert(op.sent);
+        // A question about one job is no page of the whole list.
+        self.whole |= op.ask.job.is_none() && op.answer.next.is_none();
+    }
+
+    /// True when whatever was certainly there at `moment` must be on the list.
+    pub fn covers(&self, moment: Time) -> bool {
+        self.whole && self.from.is_some_and(|from| moment < from)
+    }
+
+    /// True when the whole list was read.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+}
+
+/// The read-back of a run.
+#[derive(Debug, Clone, Default)]
+pub struct ReadBack {
+    begun: bool,
+    /// Jobs.
+    pub jobs: Listing<JobView>,
+    /// Charges.
+    pub charges: Listing<ChargeView>,
+}
+
+impl ReadBack {
+    /// Takes one record; audits before the phase of the read-back are not at rest and are left out.
+    pub fn see(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Phase(phase, _) => self.begun |= phase >= Phase::ReadBack,
+            Seen::Op(op) if self.begun && op.outcome == Outcome::Ok && is_audit(op.kind()) => {
+                self.audit(op);
+            }
+            Seen::Op(_) | Seen::Fault(_) => {}
+        }
+    }
+
+    fn audit(&mut self, op: &Op) {
+        for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
+            self.jobs.by_id.insert(view.id.clone(), (view.clone(), Fact::about(op, view)));
+        }
+        for charge in &op.answer.charges {
+            let fact = Fact { job: Some(charge.job.clone()), ..Fact::of(op) };
+            self.charges.by_id.insert(charge.id.clone(), (charge.clone(), fact));
+        }
+        match op.kind() {
+            OpKind::AuditJobs => self.jobs.page(op),
+            OpKind::AuditCharges => self.charges.page(op),
+            _ => {}
+        }
+    }
+
+    /// How a job was read back.
+    pub fn job(&self, id: &Id) -> Option<(&JobView, &Fact)> {
+        self.jobs.by_id.get(id).map(|(view, fact)| (view, fact))
+    }
+
+    /// The charges by job: each charge once, however many pages it was on.
+    pub fn charges_by_job(&self) -> BTreeMap<&Id, Vec<(&ChargeView, &Fact)>> {
+        let mut by_job: BTreeMap<&Id, Vec<_>> = BTreeMap::new();
+        for (charge, fact) in self.charges.by_id.values() {
+            by_job.entry(&charge.job).or_default().push((charge, fact));
+        }
+        by_job
+    }
+}

@@ -1,0 +1,76 @@
+//! The list of the laws. One more law is one more file and one more line here.
+
+use super::{
+    LawEntry, answers_match, charged_once, every_job_ends, idempotent_requests, legal_transitions,
+    never_goes_back, no_server_error, nothing_lost, offers_in_reach, one_driver_per_job,
+    one_job_per_driver, unique_ids,
+};
+
+/// Every law, in the order in which people read them.
+pub static LAWS: &[LawEntry] = &[
+    one_job_per_driver::ENTRY,
+    one_driver_per_job::ENTRY,
+    legal_transitions::ENTRY,
+    every_job_ends::ENTRY,
+    charged_once::ENTRY,
+    nothing_lost::ENTRY,
+    idempotent_requests::ENTRY,
+    unique_ids::ENTRY,
+    offers_in_reach::ENTRY,
+    never_goes_back::ENTRY,
+    answers_match::ENTRY,
+    no_server_error::ENTRY,
+];
+
+/// The law of that name.
+pub fn entry(name: &str) -> Option<&'static LawEntry> {
+    LAWS.iter().find(|law| law.name == name)
+}
+
+/// The table of the laws for the documents, in Markdown.
+pub fn table() -> String {
+    let mut table = String::from("| law | broken when | needs | blind spot |\n|---|---|---|---|\n");
+    for law in LAWS {
+        let needs: Vec<_> = law.needs.iter().map(|op| format!("`{op}`")).collect();
+        let needs = if needs.is_empty() { "–".to_owned() } else { needs.join(", ") };
+        let row = format!("| **{}** | {} | {needs} | {} |\n", law.name, law.means, law.blind_spot);
+        table.push_str(&row);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    const BEGIN: &str = "<!-- laws: begin -->\n";
+    const END: &str = "<!-- laws: end -->";
+
+    #[test]
+    fn the_document_has_the_table_of_the_registry() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/laws.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let (head, rest) = text.split_once(BEGIN).unwrap();
+        let (old, tail) = rest.split_once(END).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(&path, format!("{head}{BEGIN}{}{END}{tail}", table())).unwrap();
+            return;
+        }
+        assert_eq!(
+            old,
+            table(),
+            "run the tests with UPDATE_DOCS=1 to bring docs/laws.md up to date"
+        );
+    }
+
+    #[test]
+    fn names_are_words_with_hyphens_and_stand_once() {
+        for (at, law) in LAWS.iter().enumerate() {
+            assert!(law.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", law.name);
+            assert!(LAWS[..at].iter().all(|other| other.name != law.name), "{}", law.name);
+            assert!(!law.means.is_empty() && !law.blind_spot.is_empty(), "{}", law.name);
+        }
+    }
+}

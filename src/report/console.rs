@@ -1,0 +1,256 @@
+//! The end of a run on a terminal: laws first, then the figures in the layout that k6's users know.
+
+use std::fmt::Write as _;
+
+use super::{
+    gate::GateVerdict,
+    summary::{OpSummary, RunVerdict, Summary},
+};
+use crate::law::Verdict;
+
+/// Violations of one law that are told in full.
+const TOLD_MAX: usize = 3;
+/// The column where values begin.
+const COLUMN: usize = 34;
+
+/// The text.
+pub fn render(summary: &Summary) -> String {
+    let mut text = String::new();
+    banner(&mut text, summary);
+    laws(&mut text, summary);
+    gates(&mut text, summary);
+    adequacy(&mut text, summary);
+    faults(&mut text, summary);
+    totals(&mut text, summary);
+    ops(&mut text, &summary.ops);
+    verdict(&mut text, summary);
+    text
+}
+
+/// One line; writing to a string cannot fail.
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(what);
+    text.push('\n');
+}
+
+fn banner(text: &mut String, summary: &Summary) {
+    if !summary.plants.is_empty() {
+        line(text, format_args!("\n!! PLANTED BUGS ARE ON: {} !!", summary.plants.join(", ")));
+    }
+}
+
+fn dotted(name: &str) -> String {
+    let dots = COLUMN.saturating_sub(name.chars().count() + 2).max(3);
+    format!("{name}{}:", ".".repeat(dots))
+}
+
+fn laws(text: &mut String, summary: &Summary) {
+    line(text, format_args!("\n  █ LAWS\n"));
+    for law in &summary.laws {
+        let mark = match law.verdict {
+            Verdict::Pass => "✓",
+            Verdict::Broken => "✗",
+            Verdict::Unknown => "?",
+            Verdict::NotApplicable => "-",
+        };
+        let told = match law.verdict {
+            Verdict::Pass => format!("{} opportunities, none violated", law.opportunities),
+            Verdict::Broken => format!("BROKEN {} times", law.violations_total),
+            Verdict::Unknown => format!("unknown: {}", law.note),
+            Verdict::NotApplicable => format!("not applicable: {}", law.note),
+        };
+        line(text, format_args!("    {mark} {} {told}", dotted(&law.law)));
+        for violation in law.violations.iter().take(TOLD_MAX) {
+            line(text, format_args!("        ↳ {}", violation.what));
+            line(text, format_args!("          ops {}", violation.ops.join(", ")));
+        }
+        if law.violations_total > TOLD_MAX as u64 && law.verdict == Verdict::Broken {
+            let more = law.violations_total - TOLD_MAX as u64;
+            line(text, format_args!("        ↳ and {more} more (report.html)"));
+        }
+    }
+}
+
+fn gates(text: &mut String, summary: &Summary) {
+    if summary.gates.is_empty() {
+        return;
+    }
+    line(text, format_args!("\n  █ GATES\n"));
+    for gate in &summary.gates {
+        let mark = match gate.verdict {
+            GateVerdict::Ok => "✓",
+            GateVerdict::Missed => "✗",
+            GateVerdict::Unknown => "?",
+        };
+        let value = gate.value.map_or("not measured".into(), |value| format!("{value:.3}"));
+        line(text, format_args!("    {mark} {}  (measured {value})", gate.gate));
+    }
+}
+
+fn adequacy(text: &mut String, summary: &Summary) {
+    line(text, format_args!("\n  █ WAS ENOUGH SEEN?\n"));
+    for asked in &summary.adequacy {
+        let mark = match (asked.enough, asked.required) {
+            (true, _) => "✓",
+            (false, true) => "✗",
+            (false, false) => "-",
+        };
+        let needed = asked.needed.map_or(String::new(), |n| format!(" (asked {})", figure(n)));
+        line(
+            text,
+            format_args!("    {mark} {} {}{needed}", dotted(&asked.what), figure(asked.seen)),
+        );
+    }
+}
+
+/// A number as people write it: whole where it is whole.
+fn figure(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.4}") }
+}
+
+fn faults(text: &mut String, summary: &Summary) {
+    if summary.faults.is_empty() {
+        return;
+    }
+    line(text, format_args!("\n  █ FAULTS\n"));
+    for fault in &summary.faults {
+        let mark = if fault.bit && fault.healed_s.is_some() { "✓" } else { "✗" };
+        let at = |moment: Option<f64>| moment.map_or("never".into(), |s| format!("{s:.1} s"));
+        line(
+            text,
+            format_args!(
+                "    {mark} {} {}: injected {}, healed {}, {}, recovered {}",
+                fault.kind,
+                few(&fault.victims),
+                at(fault.injected_s),
+                at(fault.healed_s),
+                if fault.bit { "bit" } else { "DID NOT BITE" },
+                at(fault.recovered_s),
+            ),
+        );
+        line(text, format_args!("        ↳ {}", fault.effect));
+    }
+}
+
+/// The first victims, and how many more.
+fn few(victims: &[String]) -> String {
+    match victims {
+        [] => "nobody".into(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+fn totals(text: &mut String, summary: &Summary) {
+    let load = &summary.load;
+    let updates = &load.updates;
+    let jobs = &load.jobs;
+    line(text, format_args!("\n  █ TOTALS\n"));
+    let row = |text: &mut String, name: &str, value: String| {
+        line(text, format_args!("    {} {value}", dotted(name)));
+    };
+    row(
+        text,
+        "location updates",
+        format!(
+            "{} sent, {:.1}/s planned, {:.1}/s sent, {:.1}/s ok (asked {:.1}/s)",
+            updates.count,
+            updates.planned_per_s,
+            updates.sent_per_s,
+            updates.ok_per_s,
+            updates.target_per_s
+        ),
+    );
+    if let Some(share) = updates.ok_outside_faults {
+        row(text, "updates ok outside faults", format!("{:.3} %", share * 100.0));
+    }
+    row(
+        text,
+        "jobs",
+        format!(
+            "{} requested, {} completed, {} cancelled, {} expired, {} open",
+            jobs.requested, jobs.completed, jobs.cancelled, jobs.expired, jobs.open
+        ),
+    );
+    row(
+        text,
+        "robots",
+        format!("{} drivers, {} passengers", load.robots.drivers, load.robots.passengers),
+    );
+    row(
+        text,
+        "lag",
+        format!(
+            "p(50)={} p(99)={} max={}",
+            span(load.lag_us.p50),
+            span(load.lag_us.p99),
+            span(load.lag_us.max)
+        ),
+    );
+    row(
+        text,
+        "robots' process",
+        format!("{:.1} s of CPU, {:.0} MB", load.generator_cpu_s, load.generator_rss_mb),
+    );
+}
+
+fn ops(text: &mut String, ops: &[OpSummary]) {
+    line(text, format_args!("\n  █ OPS (response time, from the planned moment)\n"));
+    for op in ops {
+        let t = &op.response_us;
+        line(
+            text,
+            format_args!(
+                "    {} avg={} min={} med={} max={} p(90)={} p(95)={} p(99)={} p(99.9)={}",
+                dotted(op.op.word()),
+                span(t.avg),
+                span(t.min),
+                span(t.p50),
+                span(t.max),
+                span(t.p90),
+                span(t.p95),
+                span(t.p99),
+                span(t.p999),
+            ),
+        );
+        line(
+            text,
+            format_args!(
+                "    {} {} ok, {} fail, {} info, {} more attempts; service med={} p(99)={}",
+                " ".repeat(COLUMN - 1),
+                op.ok,
+                op.fail,
+                op.info,
+                op.retries,
+                span(op.service_us.p50),
+                span(op.service_us.p99),
+            ),
+        );
+    }
+}
+
+/// Microseconds for people.
+pub fn span(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us}µs"),
+        1_000..1_000_000 => format!("{:.2}ms", us as f64 / 1e3),
+        _ => format!("{:.2}s", us as f64 / 1e6),
+    }
+}
+
+fn verdict(text: &mut String, summary: &Summary) {
+    let word = match summary.verdict {
+        RunVerdict::Pass => "PASS",
+        RunVerdict::Broken => "BROKEN",
+        RunVerdict::Inconclusive => "INCONCLUSIVE",
+        RunVerdict::GateMissed => "GATE MISSED",
+    };
+    line(text, format_args!("\n  verdict: {word}"));
+    for reason in &summary.reasons {
+        line(text, format_args!("    - {reason}"));
+    }
+    for left in &summary.left_behind {
+        line(text, format_args!("    - LEFT BEHIND: {left}"));
+    }
+    banner(text, summary);
+}

@@ -1,0 +1,298 @@
+//! The figures of a run: a fold over its history, the same live and from disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+use super::timeline::{Timeline, record_us};
+use crate::{
+    base::{id::Id, time::Time},
+    history::{
+        answer::JobState,
+        op::{Op, OpKind, Outcome},
+        record::{Ending, FaultChange, FaultEvent, Header, Phase, Record},
+    },
+};
+
+/// Times of one kind of op, in microseconds, and how its ops ended.
+#[derive(Debug, Clone)]
+pub struct OpFigures {
+    /// ok, fail, info.
+    pub outcomes: [u64; 3],
+    /// done − planned: what a person waited.
+    pub response_us: Histogram<u64>,
+    /// done − sent: what the backend took.
+    pub service_us: Histogram<u64>,
+    /// Attempts beyond the first.
+    pub retries: u64,
+}
+
+impl Default for OpFigures {
+    fn default() -> Self {
+        Self { outcomes: [0; 3], response_us: histogram(), service_us: histogram(), retries: 0 }
+    }
+}
+
+impl OpFigures {
+    /// Ops in all.
+    pub fn count(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    fn see(&mut self, op: &Op) {
+        self.outcomes[op.outcome as usize] += 1;
+        record_us(&mut self.response_us, op.done - op.planned);
+        record_us(&mut self.service_us, op.done - op.sent);
+        self.retries += op.attempts.len().saturating_sub(1) as u64;
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "three digits are within the library's bounds")]
+    Histogram::new(3).expect("three significant digits")
+}
+
+/// One fault from injection to recovery.
+#[derive(Debug, Clone)]
+pub struct FaultFigures {
+    /// Its kind.
+    pub kind: String,
+    /// Whom it hit.
+    pub victims: Vec<String>,
+    /// When it was in force, if it ever was.
+    pub injected: Option<Time>,
+    /// When it was verified to be gone.
+    pub healed: Option<Time>,
+    /// Its effect was seen.
+    pub bit: bool,
+    /// It was put back and nobody could confirm it.
+    pub unverified: bool,
+    /// It could not be injected.
+    pub failed: bool,
+    /// What was measured.
+    pub effect: Vec<String>,
+}
+
+/// Updates planned while the demand ran.
+#[derive(Debug, Clone, Default)]
+pub struct Updates {
+    /// Planned and sent.
+    pub sent: u64,
+    /// Planned and never sent.
+    pub skipped: u64,
+    /// ok, fail, info.
+    pub outcomes: [u64; 3],
+}
+
+/// The figures of a run.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// The first record.
+    pub header: Option<Header>,
+    /// By kind of op, at its index.
+    pub ops: Vec<OpFigures>,
+    /// sent − planned of every op of the load, in microseconds.
+    pub lag_us: Option<Histogram<u64>>,
+    /// Pings over time.
+    pub pings: Timeline,
+    /// All other ops over time.
+    pub flow: Timeline,
+    /// Updates of the load.
+    pub updates: Updates,
+    /// When each part began.
+    pub phases: Vec<(Phase, Time)>,
+    /// Faults by their number.
+    pub faults: BTreeMap<u32, FaultFigures>,
+    /// The newest state of each job that was seen.
+    pub jobs: BTreeMap<Id, JobState>,
+    /// Jobs whose request was acknowledged.
+    asked_jobs: BTreeSet<Id>,
+    /// Jobs that an audit listed.
+    audited_jobs: BTreeSet<Id>,
+    /// The largest numbers of robots seen, drivers and passengers.
+    pub robots: [u32; 2],
+    /// How the run ended.
+    pub end: Option<Ending>,
+    /// Planned moments of pings that did not end ok, and pings by second: what was ok outside the
+    /// windows of faults is known only once those have ended.
+    not_ok_pings: Vec<Time>,
+    pings_at: Vec<u32>,
+}
+
+/// Moments of failed pings that are kept for "outside the fault windows"; more than that many
+/// failures say enough by themselves.
+const NOT_OK_MAX: usize = 1_000_000;
+/// After a heal, how long a phone may still be retrying: it belongs to the fault's window.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+impl Figures {
+    /// Takes one record.
+    pub fn see(&mut self, record: &Record) {
+        match record {
+            Record::Run(header) => self.header = Some((**header).clone()),
+            Record::Phase { phase, at } => self.phases.push((*phase, *at)),
+            Record::Op(op) => self.see_op(op),
+            Record::Fault(event) => self.see_fault(event),
+            Record::Skipped { count, .. } => self.updates.skipped += count,
+            Record::End(ending) => self.end = Some(ending.clone()),
+        }
+    }
+
+    fn see_op(&mut self, op: &Op) {
+        if self.ops.is_empty() {
+            self.ops.resize(OpKind::ALL.len(), OpFigures::default());
+        }
+        let kind = op.kind();
+        self.ops[kind.index()].see(op);
+        let response = op.done - op.planned;
+        if kind == OpKind::DriverPing {
+            self.pings.record(op.planned, op.outcome, response);
+            self.see_ping(op);
+        } else {
+            self.flow.record(op.planned, op.outcome, response);
+        }
+        if self.in_load(op.planned) {
+            let lag = self.lag_us.get_or_insert_with(histogram);
+            record_us(lag, op.sent - op.planned);
+        }
+        if let Some(robots) = self.robots.get_mut(op.robot.kind as usize) {
+            *robots = (*robots).max(op.robot.number + 1);
+        }
+        self.see_jobs(op);
+    }
+
+    fn see_ping(&mut self, op: &Op) {
+        if !self.in_load(op.planned) {
+            return;
+        }
+        self.updates.sent += 1;
+        self.updates.outcomes[op.outcome as usize] += 1;
+        let second = op.planned.as_secs_f64() as usize;
+        if self.pings_at.len() <= second && second < NOT_OK_MAX {
+            self.pings_at.resize(second + 1, 0);
+        }
+        if let Some(count) = self.pings_at.get_mut(second) {
+            *count += 1;
+        }
+        if op.outcome != Outcome::Ok && self.not_ok_pings.len() < NOT_OK_MAX {
+            self.not_ok_pings.push(op.planned);
+        }
+    }
+
+    fn see_jobs(&mut self, op: &Op) {
+        if op.outcome != Outcome::Ok {
+            return;
+        }
+        if op.kind() == OpKind::PassengerRequestJob {
+            self.asked_jobs.extend(op.answer.job.iter().map(|job| job.id.clone()));
+        }
+        if kind_is_audit(op.kind()) {
+            self.audited_jobs.extend(op.answer.jobs.iter().map(|job| job.id.clone()));
+        }
+        for view in op.answer.job.iter().map(|job| &**job).chain(&op.answer.jobs) {
+            let state = self.jobs.entry(view.id.clone()).or_insert(view.state);
+            // Late answers do not reopen what has ended; an audit is the last word.
+            if !state.is_terminal() || kind_is_audit(op.kind()) {
+                *state = view.state;
+            }
+        }
+    }
+
+    fn see_fault(&mut self, event: &FaultEvent) {
+        let fault = self.faults.entry(event.fault).or_insert_with(|| FaultFigures {
+            kind: event.kind.clone(),
+            victims: event.victims.iter().map(ToString::to_string).collect(),
+            injected: None,
+            healed: None,
+            bit: false,
+            unverified: false,
+            failed: false,
+            effect: Vec::new(),
+        });
+        match event.change {
+            FaultChange::Injected => fault.injected = Some(event.at),
+            FaultChange::Bit => fault.bit = true,
+            FaultChange::Missed => fault.bit = false,
+            FaultChange::Healed => fault.healed = Some(event.at),
+            FaultChange::HealUnverified => fault.unverified = true,
+            FaultChange::Failed => fault.failed = true,
+        }
+        if !event.effect.is_empty() {
+            fault.effect.push(event.effect.clone());
+        }
+    }
+
+    /// Share of the acknowledged jobs that the read-back showed; `None` without a read-back.
+    pub fn read_back(&self) -> Option<f64> {
+        self.op(OpKind::AuditJobs)?;
+        let asked = self.asked_jobs.len();
+        let shown = self.asked_jobs.intersection(&self.audited_jobs).count();
+        Some(if asked == 0 { 1.0 } else { shown as f64 / asked as f64 })
+    }
+
+    /// When a part began.
+    pub fn began(&self, phase: Phase) -> Option<Time> {
+        self.phases.iter().find(|(p, _)| *p == phase).map(|(_, at)| *at)
+    }
+
+    /// Time zero of the plan: when the demand started.
+    pub fn zero(&self) -> Time {
+        self.began(Phase::Load).unwrap_or(Time::ZERO)
+    }
+
+    /// True for a moment while the demand ran.
+    fn in_load(&self, at: Time) -> bool {
+        self.began(Phase::Load).is_some_and(|load| at >= load)
+            && self.began(Phase::Drain).is_none_or(|drain| at < drain)
+    }
+
+    /// How long the demand ran, in seconds.
+    pub fn load_s(&self) -> f64 {
+        let end = self.began(Phase::Drain).or(self.end.as_ref().map(|end| end.at));
+        end.map_or(0.0, |end| (end - self.zero()).as_secs_f64())
+    }
+
+    /// The figures of one kind of op, if there were any.
+    pub fn op(&self, kind: OpKind) -> Option<&OpFigures> {
+        self.ops.get(kind.index()).filter(|figures| figures.count() > 0)
+    }
+
+    /// Jobs whose newest known state is this one.
+    pub fn jobs_in(&self, state: JobState) -> u64 {
+        self.jobs.values().filter(|seen| **seen == state).count() as u64
+    }
+
+    /// True when a fault was in force (or its aftermath lasted) at `at`.
+    pub fn in_fault(&self, at: Time) -> bool {
+        self.faults.values().any(|fault| {
+            fault.injected.is_some_and(|from| at >= from)
+                && fault.healed.is_none_or(|healed| at < healed + AFTERMATH)
+        })
+    }
+
+    /// Share of the load's pings planned outside every fault window that ended ok, with how many
+    /// those were. Whole seconds count as inside when any of their moments is.
+    pub fn ok_outside_faults(&self) -> Option<(f64, u64)> {
+        let quiet = |second: usize| {
+            let at = |s: usize| Time(s as u64 * 1_000_000_000);
+            !self.in_fault(at(second)) && !self.in_fault(at(second + 1))
+        };
+        let all: u64 = self
+            .pings_at
+            .iter()
+            .enumerate()
+            .filter(|(second, _)| quiet(*second))
+            .map(|(_, n)| u64::from(*n))
+            .sum();
+        let bad =
+            self.not_ok_pings.iter().filter(|at| quiet(at.as_secs_f64() as usize)).count() as u64;
+        (all > 0).then(|| ((all - bad.min(all)) as f64 / all as f64, all))
+    }
+}
+
+fn kind_is_audit(kind: OpKind) -> bool {
+    matches!(kind, OpKind::AuditJob | OpKind::AuditJobs)
+}

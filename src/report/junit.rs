@@ -1,0 +1,66 @@
+//! `junit.xml`: one test case a law, a gate and an adequacy line, as CI servers draw them.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::{
+    gate::GateVerdict,
+    summary::{LawSummary, Summary},
+};
+use crate::law::Verdict;
+
+/// The XML of a summary.
+pub fn render(summary: &Summary) -> Result<String, quick_junit::SerializeError> {
+    let mut report = Report::new(format!("robot-city {}", summary.scenario));
+    let mut laws = TestSuite::new("laws");
+    laws.add_test_cases(summary.laws.iter().map(|law| case(&law.law, law_status(law))));
+    let mut gates = TestSuite::new("gates");
+    gates.add_test_cases(summary.gates.iter().map(|gate| {
+        let status = match gate.verdict {
+            GateVerdict::Ok => TestCaseStatus::success(),
+            GateVerdict::Missed => failure(&format!("measured {:?}", gate.value)),
+            GateVerdict::Unknown => skipped("nothing measured that says something of the target"),
+        };
+        case(&gate.gate, status)
+    }));
+    let mut adequacy = TestSuite::new("adequacy");
+    adequacy.add_test_cases(summary.adequacy.iter().filter(|asked| asked.required).map(|asked| {
+        let status = if asked.enough {
+            TestCaseStatus::success()
+        } else {
+            failure(&format!("seen {}, needed {:?}", asked.seen, asked.needed))
+        };
+        case(&asked.what, status)
+    }));
+    report.add_test_suites([laws, gates, adequacy]);
+    report.to_string()
+}
+
+fn case(name: &str, status: TestCaseStatus) -> TestCase {
+    TestCase::new(name, status)
+}
+
+fn law_status(law: &LawSummary) -> TestCaseStatus {
+    match law.verdict {
+        Verdict::Pass => TestCaseStatus::success(),
+        Verdict::Broken => {
+            let told: Vec<&str> = law.violations.iter().map(|v| v.what.as_str()).collect();
+            let mut status = failure(&format!("broken {} times", law.violations_total));
+            status.set_description(told.join("\n"));
+            status
+        }
+        Verdict::Unknown => skipped(&format!("unknown: {}", law.note)),
+        Verdict::NotApplicable => skipped(&format!("not applicable: {}", law.note)),
+    }
+}
+
+fn failure(message: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(message);
+    status
+}
+
+fn skipped(message: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(message);
+    status
+}

@@ -1,0 +1,446 @@
+//! From figures and judgements to one verdict, with reasons. Used by a run, and by `check` later:
+//! the same inputs give the same verdict.
+
+use std::collections::BTreeMap;
+
+use super::{
+    figures::Figures,
+    gate::{Gate, GateVerdict, NotAGate},
+    summary::{
+        AdequacySummary, FaultSummary, GateSummary, LawSummary, LoadSummary, OpSummary, RunVerdict,
+        SCHEMA, Summary, TargetSummary,
+    },
+};
+use crate::{
+    history::{
+        op::{OpKind, Outcome},
+        record::{Header, Phase},
+    },
+    law::{Verdict, races::RaceCounts},
+    scenario::{Adequacy, Laws},
+};
+
+/// Below this share of planned updates sent, the generator failed.
+const SENT_MIN: f64 = 0.99;
+/// Below this share of acknowledged jobs read back, the run proves nothing.
+const READ_BACK_MIN: f64 = 0.999;
+/// Above this share of ops with an unknown outcome, the run proves nothing.
+const INFO_MAX: f64 = 0.01;
+
+/// Everything that a verdict is made from.
+pub struct Evidence<'a> {
+    /// The figures.
+    pub figures: &'a Figures,
+    /// What each law says.
+    pub laws: Vec<LawSummary>,
+    /// How often accepts raced, offers doubled, repeats were recognised.
+    pub races: RaceCounts,
+    /// What the scenario asks of laws.
+    pub asked: &'a Laws,
+    /// What the scenario asks to have been seen.
+    pub adequacy: &'a Adequacy,
+    /// Gates of the scenario.
+    pub gates: &'a [Gate],
+    /// Share of the acknowledged jobs that the read-back showed.
+    pub read_back: Option<f64>,
+    /// Faults that the plan holds.
+    pub faults_planned: usize,
+    /// The history was read to its end.
+    pub complete: bool,
+}
+
+/// Parses the gates of a scenario.
+pub fn parse_gates(texts: &[String]) -> Result<Vec<Gate>, NotAGate> {
+    texts.iter().map(|text| Gate::parse(text)).collect()
+}
+
+impl Evidence<'_> {
+    /// The summary, verdict included.
+    pub fn summary(self) -> Summary {
+        let figures = self.figures;
+        let load = LoadSummary::of(figures);
+        let faults: Vec<_> =
+            figures.faults.values().map(|fault| FaultSummary::of(fault, figures)).collect();
+        let adequacy = self.adequacy(&load, &faults);
+        let generator_failed = self.generator_failed(&load);
+        let gates = self.judge_gates(generator_failed.is_some());
+        let (verdict, reasons) = self.decide(&adequacy, &gates, generator_failed);
+        let header = figures.header.clone().unwrap_or_else(unknown_header);
+        let end = figures.end.clone().unwrap_or_default();
+        Summary {
+            schema: SCHEMA,
+            target: TargetSummary::of(&header),
+            tool: header.tool,
+            scenario: header.scenario,
+            run: header.run,
+            seed: header.seed,
+            time: header.time,
+            labels: header.labels,
+            started_at: header.started_at,
+            complete: self.complete,
+            plan_sha256: header.plan_sha256,
+            plants: header.plants,
+            verdict,
+            reasons,
+            left_behind: end.left_behind,
+            wall_s: end.at.as_secs_f64(),
+            city_s: figures.load_s() * header.time_scale,
+            load,
+            ops: OpSummary::all(figures),
+            laws: self.laws,
+            races: BTreeMap::from([
+                ("raced_accepts".into(), self.races.raced_accepts),
+                ("doubled_offers".into(), self.races.doubled_offers),
+                ("deduplicated".into(), self.races.deduplicated),
+            ]),
+            faults,
+            adequacy,
+            gates,
+        }
+    }
+
+    fn decide(
+        &self,
+        adequacy: &[AdequacySummary],
+        gates: &[GateSummary],
+        generator_failed: Option<String>,
+    ) -> (RunVerdict, Vec<String>) {
+        let broken: Vec<String> = self
+            .laws
+            .iter()
+            .filter(|law| law.verdict == Verdict::Broken)
+            .map(|law| format!("law broken: {} ({} times)", law.law, law.violations_total))
+            .collect();
+        if !broken.is_empty() {
+            return (RunVerdict::Broken, broken);
+        }
+        let missed: Vec<String> = gates
+            .iter()
+            .filter(|gate| gate.verdict == GateVerdict::Missed)
+            .map(|gate| format!("gate missed: {} (measured {:?})", gate.gate, gate.value))
+            .collect();
+        if !missed.is_empty() {
+            return (RunVerdict::GateMissed, missed);
+        }
+        let mut doubts: Vec<String> = generator_failed.into_iter().collect();
+        doubts.extend(self.unknown_laws());
+        doubts.extend(
+            adequacy
+                .iter()
+                .filter(|asked| asked.required && !asked.enough)
+                .map(|asked| format!("not enough seen: {} ({})", asked.what, asked.seen)),
+        );
+        if !self.complete {
+            doubts.push("the history ends before the run did".into());
+        }
+        if doubts.is_empty() {
+            (RunVerdict::Pass, doubts)
+        } else {
+            (RunVerdict::Inconclusive, doubts)
+        }
+    }
+
+    fn unknown_laws(&self) -> impl Iterator<Item = String> {
+        let required = |name: &String| self.asked.require.as_ref().is_none_or(|r| r.contains(name));
+        self.laws
+            .iter()
+            .filter(move |law| law.verdict == Verdict::Unknown && required(&law.law))
+            .map(|law| format!("required law unknown: {} ({})", law.law, law.note))
+    }
+
+    /// Why the figures say more of the generator than of the target, if they do.
+    fn generator_failed(&self, load: &LoadSummary) -> Option<String> {
+        let updates = &load.updates;
+        let planned = self.figures.updates.sent + self.figures.updates.skipped;
+        if planned > 0 && (updates.count as f64) < SENT_MIN * planned as f64 {
+            return Some(format!("only {} of {planned} planned updates were sent", updates.count));
+        }
+        let limit_us = super::timeline::micros(self.adequacy.lag_p99.0);
+        (load.lag_us.p99 > limit_us).then(|| {
+            format!("the generator lagged: p99 {} µs, limit {limit_us} µs", load.lag_us.p99)
+        })
+    }
+
+    fn judge_gates(&self, generator_failed: bool) -> Vec<GateSummary> {
+        self.gates
+            .iter()
+            .map(|gate| {
+                let (value, verdict) = gate.judge(self.figures);
+                // A gate measured under a failing generator says nothing of the target.
+                let verdict = if generator_failed { GateVerdict::Unknown } else { verdict };
+                GateSummary { gate: gate.to_string(), value, verdict }
+            })
+            .collect()
+    }
+
+    fn adequacy(&self, load: &LoadSummary, faults: &[FaultSummary]) -> Vec<AdequacySummary> {
+        let asked = self.adequacy;
+        let mut all = vec![
+            at_least("jobs completed", asked.completed_jobs, load.jobs.completed),
+            at_least("accepts that raced", asked.raced_accepts, self.races.raced_accepts),
+            at_least(
+                "jobs offered to two at once",
+                asked.doubled_offers,
+                self.races.doubled_offers,
+            ),
+            at_least("repeats recognised", asked.deduplicated, self.races.deduplicated),
+            at_least(
+                "faults injected that bit",
+                self.faults_planned as u64,
+                faults.iter().filter(|fault| fault.bit).count() as u64,
+            ),
+            at_least(
+                "faults verified healed",
+                faults.iter().filter(|fault| fault.injected_s.is_some()).count() as u64,
+                faults.iter().filter(|fault| fault.healed_s.is_some()).count() as u64,
+            ),
+        ];
+        if let Some(share) = self.read_back {
+            all.push(share_at_least("acknowledged jobs read back", READ_BACK_MIN, share));
+        }
+        all.push(AdequacySummary {
+            what: "unknown outcomes of the job flow, share at most".into(),
+            required: true,
+            needed: Some(INFO_MAX),
+            seen: self.info_share(),
+            enough: self.info_share() <= INFO_MAX,
+        });
+        all.extend(self.baseline());
+        all
+    }
+
+    /// Share of ops (pings aside: the last one wins) whose outcome nobody knows.
+    fn info_share(&self) -> f64 {
+        let flow = OpKind::ALL.iter().filter(|op| **op != OpKind::DriverPing);
+        let (info, all) = flow
+            .filter_map(|op| self.figures.op(*op))
+            .fold((0, 0), |(i, n), op| (i + op.outcomes[Outcome::Info as usize], n + op.count()));
+        if all == 0 { 0.0 } else { info as f64 / all as f64 }
+    }
+
+    /// A healthy stretch before the first fault: without it nobody knows what the fault changed.
+    fn baseline(&self) -> Option<AdequacySummary> {
+        let first = self.figures.faults.values().filter_map(|fault| fault.injected).min()?;
+        let zero = self.figures.began(Phase::Load)?.as_secs_f64();
+        let before = self.figures.pings.buckets().filter(|(start, _)| {
+            *start >= zero
+                && start + self.figures.pings.width().as_secs_f64() <= first.as_secs_f64()
+        });
+        let (ok, all) = before
+            .fold((0, 0), |(ok, all), (_, bucket)| (ok + bucket.outcomes[0], all + bucket.count()));
+        let share = if all == 0 { 0.0 } else { ok as f64 / all as f64 };
+        Some(share_at_least("updates ok before the first fault", 0.99, share))
+    }
+}
+
+fn at_least(what: &str, needed: u64, seen: u64) -> AdequacySummary {
+    AdequacySummary {
+        what: what.into(),
+        required: needed > 0,
+        needed: Some(needed as f64),
+        seen: seen as f64,
+        enough: seen >= needed,
+    }
+}
+
+fn share_at_least(what: &str, needed: f64, seen: f64) -> AdequacySummary {
+    AdequacySummary {
+        what: format!("{what}, share at least"),
+        required: true,
+        needed: Some(needed),
+        seen,
+        enough: seen >= needed,
+    }
+}
+
+/// A history without its first line: judged, and said to be incomplete.
+fn unknown_header() -> Header {
+    Header {
+        schema: SCHEMA,
+        tool: String::new(),
+        scenario: String::new(),
+        run: String::new(),
+        seed: String::new(),
+        time: String::new(),
+        started_at: String::new(),
+        labels: BTreeMap::new(),
+        declares: crate::history::declares::Declares::default(),
+        plants: Vec::new(),
+        updates_per_s: 0.0,
+        time_scale: 1.0,
+        plan_sha256: String::new(),
+    }
+}
+
+/// Exit codes of the contract, in the order in which the first that holds is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Usage or configuration.
+    Usage = 64,
+    /// The target was unfit before the load began.
+    Unfit = 69,
+    /// Something was left behind.
+    LeftBehind = 4,
+    /// A law was broken.
+    Broken = 1,
+    /// Our own crash.
+    Crash = 70,
+    /// SIGINT, healed and reported first.
+    Interrupted = 130,
+    /// SIGTERM, healed and reported first.
+    Terminated = 143,
+    /// A gate was missed.
+    GateMissed = 3,
+    /// The run proves nothing.
+    Inconclusive = 2,
+    /// Pass.
+    Pass = 0,
+}
+
+impl Exit {
+    /// The code of a finished run.
+    pub fn of(summary: &Summary, signal: Option<&str>) -> Self {
+        if !summary.left_behind.is_empty() {
+            return Self::LeftBehind;
+        }
+        match (summary.verdict, signal) {
+            (RunVerdict::Broken, _) => Self::Broken,
+            (_, Some("TERM")) => Self::Terminated,
+            (_, Some(_)) => Self::Interrupted,
+            (RunVerdict::GateMissed, None) => Self::GateMissed,
+            (RunVerdict::Inconclusive, None) => Self::Inconclusive,
+            (RunVerdict::Pass, None) => Self::Pass,
+        }
+    }
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{id::RobotId, time::Time},
+        history::{
+            answer::Answer,
+            op::{Ask, Attempt, Op},
+            record::{Ending, Record},
+        },
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Ten seconds of load with one ping a second, all with the same outcome.
+    fn figures(outcome: Outcome) -> Figures {
+        let mut figures = Figures::default();
+        figures.see(&Record::Phase { phase: Phase::Load, at: Time::ZERO });
+        for second in 0..10 {
+            let (at, done) = (Time(second * SECOND), Time(second * SECOND + 1_000_000));
+            let attempt =
+                Attempt { sent: at, done, outcome, node: None, status: None, error: None };
+            figures.see(&Record::Op(std::rc::Rc::new(Op {
+                id: second,
+                robot: RobotId::driver(0),
+                ask: Ask::new(OpKind::DriverPing),
+                planned: at,
+                sent: at,
+                done,
+                outcome,
+                attempts: vec![attempt],
+                answer: Answer::default(),
+            })));
+        }
+        figures.see(&Record::Phase { phase: Phase::Drain, at: Time(10 * SECOND) });
+        figures.see(&Record::End(Ending::default()));
+        figures
+    }
+
+    fn law(verdict: Verdict) -> LawSummary {
+        LawSummary {
+            law: "charged-once".into(),
+            verdict,
+            observed: 1,
+            opportunities: 1,
+            violations_total: u64::from(verdict == Verdict::Broken),
+            violations: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    fn judged(figures: &Figures, verdict: Verdict, asked: &Adequacy, gates: &[&str]) -> Summary {
+        let gates: Vec<String> = gates.iter().map(ToString::to_string).collect();
+        Evidence {
+            figures,
+            laws: vec![law(verdict)],
+            races: RaceCounts::default(),
+            asked: &Laws::default(),
+            adequacy: asked,
+            gates: &parse_gates(&gates).unwrap(),
+            read_back: Some(1.0),
+            faults_planned: 0,
+            complete: true,
+        }
+        .summary()
+    }
+
+    fn nothing_asked() -> Adequacy {
+        Adequacy { completed_jobs: 0, ..Adequacy::default() }
+    }
+
+    #[test]
+    fn all_seen_to_hold_is_a_pass() {
+        let summary = judged(&figures(Outcome::Ok), Verdict::Pass, &nothing_asked(), &[]);
+        assert_eq!(summary.verdict, RunVerdict::Pass, "{:?}", summary.reasons);
+        assert_eq!(Exit::of(&summary, None), Exit::Pass);
+        assert_eq!(summary.load.updates.count, 10);
+    }
+
+    #[test]
+    fn a_broken_law_stands_whatever_else_is_wrong() {
+        let asked = Adequacy { completed_jobs: 5, ..Adequacy::default() };
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let summary = judged(&figures(Outcome::Info), Verdict::Broken, &asked, &gates);
+        assert_eq!(summary.verdict, RunVerdict::Broken);
+        assert_eq!(Exit::of(&summary, Some("INT")), Exit::Broken);
+    }
+
+    #[test]
+    fn a_missed_gate_and_an_unknown_law_are_told_apart() {
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let missed = judged(&figures(Outcome::Fail), Verdict::Pass, &nothing_asked(), &gates);
+        assert_eq!(Exit::of(&missed, None), Exit::GateMissed);
+        let unknown = judged(&figures(Outcome::Ok), Verdict::Unknown, &nothing_asked(), &gates);
+        assert_eq!(Exit::of(&unknown, None), Exit::Inconclusive);
+        assert_eq!(Exit::of(&unknown, Some("INT")), Exit::Interrupted);
+    }
+
+    #[test]
+    fn too_little_seen_is_inconclusive_and_named() {
+        let asked = Adequacy { completed_jobs: 5, ..Adequacy::default() };
+        let summary = judged(&figures(Outcome::Ok), Verdict::Pass, &asked, &[]);
+        assert_eq!(summary.verdict, RunVerdict::Inconclusive);
+        assert!(summary.reasons[0].contains("jobs completed"), "{:?}", summary.reasons);
+    }
+
+    #[test]
+    fn a_gate_under_a_failing_generator_is_unknown() {
+        let mut figures = figures(Outcome::Fail);
+        let why = "too much in flight".to_owned();
+        figures.see(&Record::Skipped { at: Time(SECOND), count: 5, why });
+        let gates = ["driver.ping rate(ok) > 95%"];
+        let summary = judged(&figures, Verdict::Pass, &nothing_asked(), &gates);
+        assert_eq!(summary.gates[0].verdict, GateVerdict::Unknown);
+        assert_eq!(summary.verdict, RunVerdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_is_left_behind_comes_first() {
+        let mut summary = judged(&figures(Outcome::Ok), Verdict::Broken, &nothing_asked(), &[]);
+        summary.left_behind.push("latency on a link".into());
+        assert_eq!(Exit::of(&summary, None), Exit::LeftBehind);
+    }
+}

@@ -1,0 +1,235 @@
+//! A passenger's job: watches it, may give it up, pays for it and rates the driver.
+
+use std::time::Duration;
+
+use super::{
+    cue::{Cue, seconds},
+    passenger::{self, Passenger, State},
+};
+use crate::{
+    base::{id::Id, time::Time},
+    history::{
+        answer::{JobState, JobView, Refusal},
+        op::{Ask, Op, OpKind, Outcome},
+    },
+};
+
+/// Tries of one payment, each with the same key, before it is given up.
+const PAYMENTS_MAX: u32 = 15;
+/// Between two of them, times their number.
+const PAY_AGAIN: Duration = Duration::from_secs(1);
+/// Reads in a row that know no such job, before the passenger looks for it elsewhere.
+const MISSES_MAX: u32 = 3;
+/// Share of completed jobs that are rated.
+const RATES: f64 = 0.5;
+
+/// A job as its passenger sees it.
+#[derive(Debug)]
+pub(super) struct Following {
+    job: Id,
+    key: Id,
+    seen: JobState,
+    stage: Stage,
+    /// The draw on giving it up after the match was made.
+    matched: bool,
+    polling: bool,
+    cancelling: bool,
+    /// Reads that were sent before this moment tell of the past.
+    since: Time,
+    misses: u32,
+    payments: u32,
+    /// A payment may have taken effect.
+    pay_unsure: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Watching,
+    Paying,
+    Rating,
+}
+
+impl Following {
+    /// A job with the key of the wish that it came from.
+    pub fn new(job: Id, key: Id) -> Self {
+        Self {
+            job,
+            key,
+            seen: JobState::Requested,
+            stage: Stage::Watching,
+            matched: false,
+            polling: false,
+            cancelling: false,
+            since: Time::ZERO,
+            misses: 0,
+            payments: 0,
+            pay_unsure: false,
+        }
+    }
+}
+
+impl Passenger {
+    fn following(&mut self) -> Option<&mut Following> {
+        match &mut self.state {
+            State::Following(job) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// The job is known: watches it, and may lose patience.
+    pub(super) fn begin_following(&mut self, view: &JobView, cue: &mut Cue<'_>) {
+        cue.wake(seconds(cue.around.habits.poll_s), self.alarm(passenger::POLL));
+        if cue.rng.chance(cue.around.habits.cancels_before_match) {
+            let patience = cue.around.habits.patience_s.draw(cue.rng);
+            cue.wake(patience, self.alarm(passenger::IMPATIENT));
+        }
+        self.see(view.state, cue);
+    }
+
+    fn see(&mut self, state: JobState, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        if job.stage != Stage::Watching {
+            return;
+        }
+        job.seen = state;
+        let first_match = state.is_held() && !job.matched;
+        job.matched |= first_match;
+        match state {
+            JobState::Completed => {
+                job.stage = Stage::Paying;
+                self.pay(cue);
+            }
+            JobState::Cancelled | JobState::Expired => self.be_idle(cue),
+            _ if first_match && cue.rng.chance(cue.around.habits.cancels_after_match) => {
+                let regret = cue.around.habits.regret_s.seconds(cue.rng);
+                cue.wake(cue.city(regret), self.alarm(passenger::REGRET));
+            }
+            _ => {}
+        }
+    }
+
+    /// An alarm of the job rang.
+    pub(super) fn go_on_following(&mut self, kind: u32, cue: &mut Cue<'_>) {
+        use JobState::{Accepted, Arrived, Offered, Requested};
+        let again = self.alarm(passenger::POLL);
+        let Some(job) = self.following() else { return };
+        match (kind, job.stage, job.seen) {
+            (passenger::POLL, Stage::Watching, _) => {
+                cue.wake(seconds(cue.around.habits.poll_s), again);
+                self.poll(cue);
+            }
+            (passenger::IMPATIENT, Stage::Watching, Requested | Offered) => {
+                self.cancel("waited too long", cue);
+            }
+            (passenger::REGRET, Stage::Watching, Accepted | Arrived) => {
+                self.cancel("other plans", cue);
+            }
+            (passenger::PAY, Stage::Paying, _) => self.pay(cue),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, cue: &mut Cue<'_>) {
+        if let Some(job) = self.following()
+            && !job.polling
+        {
+            job.polling = true;
+            let id = Some(job.job.clone());
+            cue.ask(Ask { job: id, ..Ask::new(OpKind::PassengerJobStatus) });
+        }
+    }
+
+    /// A look at the job ended.
+    pub(super) fn read(&mut self, op: &Op, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        if op.ask.job.as_ref() != Some(&job.job) {
+            return;
+        }
+        job.polling = false;
+        match (op.outcome, &op.answer.job) {
+            (Outcome::Ok, Some(view)) => {
+                job.misses = 0;
+                if op.sent >= job.since {
+                    let state = view.state;
+                    return self.see(state, cue);
+                }
+                self.poll(cue);
+            }
+            (Outcome::Fail, _) if op.answer.refusal == Some(Refusal::NotFound) => {
+                job.misses += 1;
+                if job.misses >= MISSES_MAX && job.stage == Stage::Watching {
+                    self.look_for_lost(cue);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn cancel(&mut self, reason: &str, cue: &mut Cue<'_>) {
+        if let Some(job) = self.following()
+            && !job.cancelling
+        {
+            job.cancelling = true;
+            let (id, reason) = (Some(job.job.clone()), Some(Id::from(reason)));
+            cue.ask(Ask { job: id, reason, ..Ask::new(OpKind::PassengerCancel) });
+        }
+    }
+
+    /// A cancellation ended. Whatever came of it, the next look tells.
+    pub(super) fn cancelled(&mut self, op: &Op, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        if op.ask.job.as_ref() != Some(&job.job) {
+            return;
+        }
+        job.cancelling = false;
+        job.since = op.done;
+        self.poll(cue);
+    }
+
+    fn pay(&mut self, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        job.payments += 1;
+        let key = Id(compact_str::format_compact!("{}-pay", job.key));
+        let id = Some(job.job.clone());
+        cue.ask(Ask { job: id, key: Some(key), ..Ask::new(OpKind::PassengerPay) });
+    }
+
+    /// A payment ended: it is tried again with the same key until somebody says yes.
+    pub(super) fn paid(&mut self, op: &Op, cue: &mut Cue<'_>) {
+        let again = self.alarm(passenger::PAY);
+        let Some(job) = self.following() else { return };
+        if job.stage != Stage::Paying || op.ask.job.as_ref() != Some(&job.job) {
+            return;
+        }
+        if op.outcome == Outcome::Ok {
+            return self.rate(cue);
+        }
+        job.pay_unsure |= op.outcome == Outcome::Info;
+        // "Paid already", after a payment whose fate nobody knew, is as good as a yes.
+        let settled = job.pay_unsure && op.answer.refusal == Some(Refusal::Conflict);
+        if settled || job.payments >= PAYMENTS_MAX {
+            return self.be_idle(cue);
+        }
+        let tries = job.payments;
+        let wait = cue.patience(PAY_AGAIN, tries);
+        cue.wake(wait, again);
+    }
+
+    fn rate(&mut self, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        if !cue.rng.chance(RATES) {
+            return self.be_idle(cue);
+        }
+        job.stage = Stage::Rating;
+        let stars = 3 + cue.rng.below(3) as u8;
+        let id = Some(job.job.clone());
+        cue.ask(Ask { job: id, stars: Some(stars), ..Ask::new(OpKind::PassengerRate) });
+    }
+
+    /// A rating ended; nobody minds how.
+    pub(super) fn rated(&mut self, cue: &mut Cue<'_>) {
+        if self.following().is_some_and(|job| job.stage == Stage::Rating) {
+            self.be_idle(cue);
+        }
+    }
+}

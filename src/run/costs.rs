@@ -1,0 +1,33 @@
+//! What the processes of a run cost, in CPU seconds.
+
+use std::time::Duration;
+
+use crate::world::real::process;
+
+/// CPU time of the three parts of a run on one machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// The process with the robots.
+    pub robots: Duration,
+    /// All nodes of the embedded backend, dead ones included.
+    pub backend: Duration,
+    /// The fault proxy.
+    pub proxy: Duration,
+}
+
+impl Costs {
+    /// Of this process and those parts.
+    pub fn now(backend: Duration, proxy: Duration) -> Self {
+        Self { robots: process::own_usage().cpu, backend, proxy }
+    }
+
+    /// What was spent since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            robots: self.robots.saturating_sub(earlier.robots),
+            backend: self.backend.saturating_sub(earlier.backend),
+            proxy: self.proxy.saturating_sub(earlier.proxy),
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The supervisor of the embedded backend in the real world: starts its processes, looks after their
+//! health, kills and restarts them for the faults, and puts proxies on the links that faults touch.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::LocalBoxFuture;
+use http::{Method, Request};
+
+use super::{facts, folder::Folder, node::NodeOrder, plan::RunPlan};
+use crate::{
+    backend::{
+        boot::NodeConfig,
+        layout::Layout,
+        node::{HEALTH, client},
+        platform::rpc::{Policy, Rpc},
+        wire::platform::{Health as HealthAnswer, HealthAsk},
+    },
+    base::{name::NodeName, rng::Rng, time::Time},
+    chaos::{
+        provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
+        proxy::Controller,
+    },
+    city::City,
+    world::{
+        Env,
+        real::{Boot, RealWorld, clock::origin_to_machine, ports::free_ports, process},
+    },
+};
+
+/// Between two looks at a node that is not healthy yet.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// One health check may take that long.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
+
+/// The backend's processes.
+pub struct Fleet {
+    plan: RunPlan,
+    city: Rc<City>,
+    folder: Folder,
+    origin: Instant,
+    nodes: Vec<NodeName>,
+    addresses: BTreeMap<NodeName, Addresses>,
+    /// Where a proxied link is dialled.
+    proxied: RefCell<BTreeMap<LinkName, String>>,
+    members: RefCell<BTreeMap<NodeName, Member>>,
+    proxy: RefCell<Option<process::Child>>,
+    controller: RefCell<Option<Controller>>,
+    operator: Env,
+    rpc: Rpc,
+}
+
+#[derive(Debug, Clone)]
+struct Addresses {
+    link: String,
+    http: String,
+}
+
+/// One node over its lives.
+#[derive(Default)]
+struct Member {
+    child: Option<process::Child>,
+    starts: u32,
+    /// CPU time of the lives that have ended.
+    spent: Duration,
+    /// It was killed on purpose.
+    down: bool,
+}
+
+/// The backend could not be brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// A process or a port could not be had.
+    #[error("{what}: {why}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// A node ended or did not become healthy.
+    #[error("{node} {why}. Its log: {}", log.display())]
+    Unhealthy {
+        /// The node.
+        node: NodeName,
+        /// What was seen.
+        why: String,
+        /// Where to look.
+        log: PathBuf,
+    },
+    /// The proxy could not be told what to do.
+    #[error("the fault proxy: {0}")]
+    Proxy(String),
+}
+
+impl Fleet {
+    /// Chooses addresses; starts nothing yet.
+    pub fn new(
+        plan: &RunPlan,
+        city: &Rc<City>,
+        folder: &Folder,
+        origin: Instant,
+    ) -> Result<Self, FleetError> {
+        let nodes = plan.nodes(&city.azs);
+        let addresses = addresses(&nodes, plan.scenario.backend.base_port)?;
+        let boot = Boot {
+            dial: addresses.iter().map(|(n, a)| (n.clone(), a.link.clone())).collect(),
+            dial_http: addresses.iter().map(|(n, a)| (n.clone(), a.http.clone())).collect(),
+            ..Boot::default()
+        };
+        let name = NodeName::from("operator");
+        let world = RealWorld::new(name.clone(), boot, origin);
+        let operator = Env::new(name, &plan.rng(), world);
+        Ok(Self {
+            plan: plan.clone(),
+            city: Rc::clone(city),
+            folder: folder.clone(),
+            origin,
+            rpc: client(operator.clone(), nodes.clone()),
+            nodes,
+            addresses,
+            proxied: RefCell::default(),
+            members: RefCell::default(),
+            proxy: RefCell::default(),
+            controller: RefCell::default(),
+            operator,
+        })
+    }
+
+    /// Starts proxies and nodes, and waits until all are healthy.
+    pub async fn start(&self) -> Result<(), FleetError> {
+        self.start_proxy().await?;
+        for node in &self.nodes {
+            self.start_process(node).await?;
+        }
+        let limit = self.plan.scenario.backend.healthy_within.0;
+        for node in &self.nodes {
+            self.await_healthy(node, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process that is still there and waits until it is reaped.
+    pub async fn stop(&self) {
+        let mut children: Vec<process::Child> = Vec::new();
+        for member in self.members.borrow_mut().values_mut() {
+            member.spent += cpu(member.child.as_ref());
+            children.extend(member.child.take());
+        }
+        children.extend(self.proxy.borrow_mut().take());
+        for mut child in children {
+            // One that has ended by itself is as good.
+            let _ = child.kill().await;
+        }
+    }
+
+    /// The world of the robots: they dial the API's HTTP, through proxies where faults may strike.
+    pub fn robots(&self, rng: &Rng) -> Env {
+        let name = NodeName::from(ROBOTS);
+        let boot = self.boot_of(&name);
+        Env::new(name.clone(), rng, RealWorld::new(name, boot, self.origin))
+    }
+
+    /// An environment for the run itself: time and timers.
+    pub fn operator(&self) -> Env {
+        self.operator.clone()
+    }
+
+    /// CPU time of all nodes so far, dead ones included, and of the proxy.
+    pub fn spent(&self) -> (Duration, Duration) {
+        let members = self.members.borrow();
+        let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
+        (nodes, cpu(self.proxy.borrow().as_ref()))
+    }
+
+    /// Nodes that ended without having been told to.
+    pub fn lost(&self) -> Vec<NodeName> {
+        let mut members = self.members.borrow_mut();
+        let ended = |member: &mut Member| {
+            !member.down
+                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
+        };
+        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
+    }
+
+    /// Where robots reach each API node.
+    pub fn api_addresses(&self) -> impl Iterator<Item = (&NodeName, &str)> {
+        self.addresses
+            .iter()
+            .filter(|(name, _)| name.role() == "api")
+            .map(|(name, address)| (name, address.http.as_str()))
+    }
+
+    /// About when the demand starts: local time need not be exact to the second.
+    fn zero(&self) -> Time {
+        Time::ZERO + self.plan.scenario.time.fill.0
+    }
+
+    async fn start_proxy(&self) -> Result<(), FleetError> {
+        let links = self.plan.faults.links_touched();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let words = ["proxy", &self.plan.seed, &std::process::id().to_string()];
+        let order = order(&self.folder, &words, "nodes/proxy", String::new())?;
+        let (child, replies, commands) =
+            process::Child::start_talking(&order).map_err(system("the fault proxy"))?;
+        *self.proxy.borrow_mut() = Some(child);
+        let (controller, talk) = Controller::new(replies, commands);
+        self.operator.spawn(talk);
+        let failed = |why: &dyn std::fmt::Display| FleetError::Proxy(why.to_string());
+        for link in links {
+            let upstream = self.address_of(&link).parse().map_err(|why| failed(&why))?;
+            let listen = controller.add(&link, upstream).await.map_err(|why| failed(&why))?;
+            self.proxied.borrow_mut().insert(link, listen.to_string());
+        }
+        *self.controller.borrow_mut() = Some(controller);
+        Ok(())
+    }
+
+    /// The dialled end of a link: HTTP for robots, frames for nodes.
+    fn address_of(&self, link: &LinkName) -> String {
+        let address = &self.addresses[&link.to];
+        if link.from.as_str() == ROBOTS { address.http.clone() } else { address.link.clone() }
+    }
+
+    fn boot_of(&self, node: &NodeName) -> Boot {
+        let proxied = self.proxied.borrow();
+        let through = |to: &NodeName, direct: &String| {
+            let link = LinkName { from: node.clone(), to: to.clone() };
+            (to.clone(), proxied.get(&link).unwrap_or(direct).clone())
+        };
+        let own = self.addresses.get(node);
+        Boot {
+            listen: own.map(|address| address.link.clone()),
+            http: own.filter(|_| node.role() == "api").map(|address| address.http.clone()),
+            dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
+            dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
+            data: self.folder.file("data").join(node.as_str().replace('/', "-")),
+            skip_sync: self.plan.plants.iter().any(|bug| bug == "skip-sync"),
+        }
+    }
+
+    async fn start_process(&self, node: &NodeName) -> Result<(), FleetError> {
+        let starts = self.members.borrow().get(node).map_or(0, |member| member.starts);
+        let words = NodeOrder {
+            parent: std::process::id(),
+            origin: origin_to_machine(self.origin),
+            boot: self.boot_of(node),
+            config: NodeConfig {
+                name: node.clone(),
+                machine: Layout::machine(&self.nodes, node),
+                incarnation: starts,
+                seed: self.plan.seed.clone(),
+                nodes: self.nodes.clone(),
+                settings: facts::settings(&self.plan.scenario, &self.city, self.zero()),
+                plants: self.plan.plants.clone(),
+            },
+        };
+        let words = serde_json::to_string(&words)
+            .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;
+        let log = format!("nodes/{}", node.as_str().replace('/', "-"));
+        let order = order(&self.folder, &["node"], &log, words)?;
+        let child = process::Child::start(&order).await.map_err(system(node.as_str()))?;
+        let mut members = self.members.borrow_mut();
+        let member = members.entry(node.clone()).or_default();
+        member.child = Some(child);
+        member.starts += 1;
+        member.down = false;
+        Ok(())
+    }
+
+    async fn await_healthy(&self, node: &NodeName, limit: Duration) -> Result<(), FleetError> {
+        let until = self.operator.now() + limit;
+        loop {
+            let unhealthy = |why: String| FleetError::Unhealthy {
+                node: node.clone(),
+                why,
+                log: self.folder.file(&format!("nodes/{}.log", node.as_str().replace('/', "-"))),
+            };
+            if let Some(status) = self.ended(node) {
+                return Err(unhealthy(format!("ended at its start ({status})")));
+            }
+            match self.look(node).await {
+                Health::Up => return Ok(()),
+                Health::Down(why) if self.operator.now() >= until => {
+                    return Err(unhealthy(format!("was not healthy within {limit:?}: {why}")));
+                }
+                Health::Down(_) => self.operator.sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    fn ended(&self, node: &NodeName) -> Option<std::process::ExitStatus> {
+        let mut members = self.members.borrow_mut();
+        members.get_mut(node)?.child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    async fn look(&self, node: &NodeName) -> Health {
+        let policy = Policy { deadline: CHECK_WITHIN, attempt: CHECK_WITHIN, idempotent: false };
+        match self.rpc.call_at::<_, HealthAnswer>(node, HEALTH, &HealthAsk {}, policy).await {
+            Ok(answer) if answer.ready => Health::Up,
+            Ok(answer) => Health::Down(answer.why),
+            Err(why) => Health::Down(why.to_string()),
+        }
+    }
+
+    async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
+        let child = {
+            let mut members = self.members.borrow_mut();
+            let member = members.entry(node.clone()).or_default();
+            member.down = true;
+            member.spent += cpu(member.child.as_ref());
+            member.child.take()
+        };
+        let Some(mut child) = child else {
+            return Err(failed(node, "there is no process to kill"));
+        };
+        let pid = child.pid();
+        let status = child.kill().await.map_err(|why| failed(node, &why.to_string()))?;
+        Ok(format!("process {pid} ended ({status})"))
+    }
+
+    async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
+        let alive = self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
+        let begun = self.operator.now();
+        if !alive {
+            self.start_process(node).await.map_err(|why| failed(node, &why.to_string()))?;
+        }
+        let limit = self.plan.scenario.backend.healthy_within.0;
+        self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))?;
+        let took = (self.operator.now() - begun).as_secs_f64();
+        Ok(format!("healthy {took:.2} s after its start"))
+    }
+
+    async fn probe(&self, link: &LinkName) -> Result<Duration, ProviderError> {
+        let wrong = |why: String| ProviderError { victim: link.to_string(), why };
+        // A world of its own for each probe: a fresh connection, through the link's proxy.
+        let address = self.proxied.borrow().get(link).cloned();
+        let address = address.unwrap_or_else(|| self.address_of(link));
+        let at = BTreeMap::from([(link.to.clone(), address)]);
+        let boot = Boot { dial: at.clone(), dial_http: at, ..Boot::default() };
+        let name = NodeName::from("probe");
+        let world = RealWorld::new(name.clone(), boot, self.origin);
+        let env = Env::new(name, &self.plan.rng(), world);
+        let begun = env.now();
+        if link.from.as_str() == ROBOTS {
+            let request = Request::builder()
+                .method(Method::GET)
+                .uri("/health")
+                .body(bytes::Bytes::new())
+                .map_err(|why| wrong(why.to_string()))?;
+            env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
+        } else {
+            let limit = Duration::from_secs(30);
+            let policy = Policy { deadline: limit, attempt: limit, idempotent: false };
+            client(env.clone(), vec![link.to.clone()])
+                .call_at::<_, HealthAnswer>(&link.to, HEALTH, &HealthAsk {}, policy)
+                .await
+                .map_err(|why| wrong(why.to_string()))?;
+        }
+        Ok(env.now() - begun)
+    }
+}
+
+impl Provider for Fleet {
+    fn nodes(&self) -> Vec<NodeName> {
+        self.nodes.clone()
+    }
+
+    fn links(&self) -> Vec<LinkName> {
+        super::plan::links(&self.nodes)
+    }
+
+    fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(self.kill_process(node))
+    }
+
+    fn start<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(self.revive(node))
+    }
+
+    fn health<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
+        Box::pin(async { Ok(self.look(node).await) })
+    }
+
+    fn impair<'a>(
+        &'a self,
+        link: &'a LinkName,
+        toxics: &'a [Toxic],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let wrong = |why: String| ProviderError { victim: link.to_string(), why };
+            let controller = self.controller.borrow().clone();
+            let controller = controller.ok_or_else(|| wrong("no proxy is on this link".into()))?;
+            controller.impair(link, toxics).await.map_err(|why| wrong(why.to_string()))
+        })
+    }
+
+    fn round_trip<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(self.probe(link))
+    }
+}
+
+fn cpu(child: Option<&process::Child>) -> Duration {
+    child.and_then(|child| process::usage(child.pid())).map_or(Duration::ZERO, |usage| usage.cpu)
+}
+
+fn failed(node: &NodeName, why: &str) -> ProviderError {
+    ProviderError { victim: node.to_string(), why: why.to_owned() }
+}
+
+fn system(what: &str) -> impl Fn(std::io::Error) -> FleetError + '_ {
+    move |why| FleetError::System { what: what.to_owned(), why }
+}
+
+/// Two ports a node: from `base` on where it is given, free ones otherwise.
+fn addresses(
+    nodes: &[NodeName],
+    base: Option<u16>,
+) -> Result<BTreeMap<NodeName, Addresses>, FleetError> {
+    let count = nodes.len() * 2;
+    let ports = match base {
+        Some(base) => (0..count as u16).map(|n| base.saturating_add(n)).collect(),
+        None => free_ports(count).map_err(system("free ports"))?,
+    };
+    let taken: BTreeSet<u16> = ports.iter().copied().collect();
+    debug_assert_eq!(taken.len(), count, "every node has ports of its own");
+    let at = |port: &u16| format!("127.0.0.1:{port}");
+    let pairs = nodes.iter().zip(ports.chunks(2));
+    Ok(pairs
+        .filter_map(|(node, pair)| {
+            let [link, http] = pair else { return None };
+            Some((node.clone(), Addresses { link: at(link), http: at(http) }))
+        })
+        .collect())
+}
+
+fn order(
+    folder: &Folder,
+    words: &[&str],
+    log: &str,
+    first_line: String,
+) -> Result<process::Order, FleetError> {
+    Ok(process::Order {
+        program: process::own_program().map_err(system("this program's own path"))?,
+        args: words.iter().map(Into::into).collect(),
+        env: Vec::new(),
+        first_line,
+        log: folder.file(&format!("{log}.log")),
+    })
+}

@@ -1,0 +1,225 @@
+//! `plan.toml`: a run, resolved. Running it again needs nothing else.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    backend::{layout::Layout, plants},
+    base::{file::{FileError, Source}, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
+    chaos::{
+        plan::Plan as FaultPlan,
+        provider::{LinkName, ROBOTS},
+        resolved::Resolved,
+    },
+    city::City,
+    law::registry::LAWS,
+    report::gate::Gate,
+    scenario::Scenario,
+    target::TARGETS,
+};
+
+/// The version of the format.
+pub const SCHEMA: u32 = 1;
+
+/// A run, resolved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunPlan {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The scenario's name: its file's stem.
+    pub name: String,
+    /// The seed, as given.
+    pub seed: String,
+    /// `real` or `virtual`.
+    pub time: String,
+    /// Planted bugs that are switched on.
+    pub plants: Vec<String>,
+    /// Labels of the run.
+    pub labels: BTreeMap<String, String>,
+    /// The scenario, with everything that was left out.
+    pub scenario: Scenario,
+    /// The faults with their victims and offsets.
+    pub faults: Resolved,
+    /// The city's files: name to text.
+    pub city: BTreeMap<String, String>,
+}
+
+/// What the command line says of a run beyond the scenario's file.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Instead of the scenario's city.
+    pub city: Option<String>,
+    /// Instead of the scenario's fault plan; `none` for none.
+    pub chaos: Option<String>,
+    /// The seed; drawn where it is left out.
+    pub seed: Option<String>,
+    /// Instead of the scenario's duration.
+    pub duration: Option<Span>,
+    /// `key=value` over the scenario's file.
+    pub sets: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Planted bugs.
+    pub plants: Vec<String>,
+}
+
+impl RunPlan {
+    /// Resolves a scenario's file and the wishes of the command line: everything that can be known
+    /// to be wrong before a run is found here.
+    pub fn resolve(path: &Path, wishes: &Wishes) -> Result<Self, FileError> {
+        let source = Source::read(path)?.with_sets(&wishes.all_sets());
+        let scenario = Scenario::from_source(&source)?;
+        let seed = wishes.seed.clone().unwrap_or_else(drawn_seed);
+        let city = City::load(Path::new(&scenario.city))?;
+        let mut plan = Self {
+            schema: SCHEMA,
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            seed,
+            time: "real".into(),
+            plants: wishes.plants.clone(),
+            labels: wishes.labels.clone(),
+            scenario,
+            faults: Resolved::default(),
+            city: city_files(&city),
+        };
+        plan.check(&source, &city)?;
+        plan.faults = plan.resolve_faults(&city)?;
+        Ok(plan)
+    }
+
+    /// What neither the scenario nor the city can check alone.
+    fn check(&self, source: &Source, city: &City) -> Result<(), FileError> {
+        let scenario = &self.scenario;
+        scenario.check_city(source, city)?;
+        let one_of = |key: &str, word: &str, known: &[&str]| {
+            if known.contains(&word) {
+                return Ok(());
+            }
+            let hint = must_be_one_of(word, known.iter().copied());
+            Err(source.error(key, format!("no `{word}` here: {hint}")))
+        };
+        let targets: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+        one_of("target", &scenario.target, &targets)?;
+        one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
+        let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
+        for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
+            one_of(&format!("laws.require[{n}]"), name, &laws)?;
+        }
+        for (n, name) in scenario.laws.skip.iter().enumerate() {
+            one_of(&format!("laws.skip[{n}]"), name, &laws)?;
+        }
+        for (n, gate) in scenario.gates.iter().enumerate() {
+            Gate::parse(gate)
+                .map_err(|why| source.error(&format!("gates[{n}]"), why.to_string()))?;
+        }
+        let bugs: Vec<_> = plants::ALL.iter().map(|bug| bug.name).collect();
+        for name in &self.plants {
+            if !bugs.contains(&name.as_str()) {
+                let hint = must_be_one_of(name, bugs.iter().copied());
+                let option = Path::new("--plant");
+                return Err(FileError::whole(option, format!("no bug `{name}`: {hint}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve_faults(&self, city: &City) -> Result<Resolved, FileError> {
+        let faults = match self.scenario.chaos.as_str() {
+            "none" => return Ok(Resolved::default()),
+            file => FaultPlan::load(Path::new(file))?,
+        };
+        let nodes = self.nodes(&city.azs);
+        let duration = self.scenario.time.duration.0;
+        faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
+    }
+
+    /// The nodes of the embedded backend.
+    pub fn nodes(&self, azs: &[String]) -> Vec<NodeName> {
+        let backend = &self.scenario.backend;
+        Layout::of(
+            azs,
+            backend.api_per_az as usize,
+            backend.orchestration_per_az as usize,
+            backend.core_per_az as usize,
+            &backend.storage_az,
+        )
+    }
+
+    /// The text of `plan.toml`.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// The plan of a recorded run.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let plan: Self = crate::base::file::load(path)?;
+        if plan.schema != SCHEMA {
+            let what =
+                format!("this tool reads plans of schema {SCHEMA}, this one is {}", plan.schema);
+            return Err(FileError::whole(path, what));
+        }
+        Ok(plan)
+    }
+
+    /// The root of the run's random streams.
+    pub fn rng(&self) -> Rng {
+        Rng::from_seed(&self.seed)
+    }
+
+    /// The city, from the plan's own copy of its files, which is put into `folder`.
+    pub fn city(&self, folder: &Path) -> Result<City, FileError> {
+        let unusable = |why: std::io::Error| {
+            FileError::whole(folder, format!("the city's files cannot be kept there: {why}"))
+        };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        for (name, text) in &self.city {
+            std::fs::write(folder.join(name), text).map_err(unusable)?;
+        }
+        let name = Path::new(&self.scenario.city).file_name().unwrap_or_default();
+        City::load(&folder.join(name))
+    }
+}
+
+impl Wishes {
+    /// Options that stand for a key of the scenario, before those of `--set`.
+    fn all_sets(&self) -> Vec<String> {
+        let city = self.city.iter().map(|file| format!("city={file}"));
+        let chaos = self.chaos.iter().map(|file| format!("chaos={file}"));
+        let duration = self.duration.iter().map(|span| format!("time.duration={span}"));
+        city.chain(chaos).chain(duration).chain(self.sets.iter().cloned()).collect()
+    }
+}
+
+/// Every link of a target: between its nodes, and from the robots to each API node.
+pub fn links(nodes: &[NodeName]) -> Vec<LinkName> {
+    let inner = Layout::links(nodes).into_iter().map(|(from, to)| LinkName { from, to });
+    let robots = nodes
+        .iter()
+        .filter(|node| node.role() == "api")
+        .map(|node| LinkName { from: NodeName::from(ROBOTS), to: node.clone() });
+    inner.chain(robots).collect()
+}
+
+fn city_files(city: &City) -> BTreeMap<String, String> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    city.sources().iter().map(|source| (name(&source.path), source.text.clone())).collect()
+}
+
+/// A seed for a run that was given none: it only has to be another one each time.
+fn drawn_seed() -> String {
+    let now = jiff::Timestamp::now().as_nanosecond().unsigned_abs();
+    (now % 1_000_000_007).to_string()
+}
+
+/// SHA-256 of a text, in hexadecimal.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        use std::fmt::Write as _;
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

@@ -1,0 +1,107 @@
+//! Where every record of a run goes: to the disk, the figures, the laws. The only path, live.
+
+use std::{
+    cell::{Cell, Ref, RefCell},
+    path::Path,
+};
+
+use super::{again::Judged, plan::RunPlan};
+use crate::{
+    history::{
+        declares::Declares,
+        manifest::HistoryError,
+        record::Record,
+        writer::Writer,
+    },
+    law::{judge::Judge, races::Races},
+    report::figures::Figures,
+};
+
+/// Everything that watches a run.
+pub struct Recorder {
+    inner: RefCell<Watchers>,
+    failed: Cell<bool>,
+}
+
+struct Watchers {
+    writer: Option<Writer>,
+    error: Option<HistoryError>,
+    figures: Figures,
+    judge: Judge,
+    races: Races,
+}
+
+impl Recorder {
+    /// Starts the history in the run's folder.
+    pub fn create(folder: &Path, plan: &RunPlan, declares: &Declares) -> anyhow::Result<Self> {
+        let watchers = Watchers {
+            writer: Some(Writer::create(folder)?),
+            error: None,
+            figures: Figures::default(),
+            judge: Judge::new(declares, &plan.scenario.laws.skip),
+            races: Races::default(),
+        };
+        Ok(Self { inner: RefCell::new(watchers), failed: Cell::new(false) })
+    }
+
+    /// Takes one record. Once the disk fails nothing more is written, the run is told through
+    /// [`Self::failed`], and the verdict says that the history is cut off.
+    pub fn record(&self, record: &Record) {
+        let mut watchers = self.inner.borrow_mut();
+        watchers.figures.see(record);
+        watchers.judge.see(record);
+        watchers.races.see(record);
+        watchers.write(|writer| writer.append(record));
+        self.failed.set(watchers.error.is_some());
+    }
+
+    /// Ends a frame, so that a reader finds everything up to here. Once a second.
+    pub fn flush(&self) {
+        let mut watchers = self.inner.borrow_mut();
+        watchers.write(Writer::flush);
+        self.failed.set(watchers.error.is_some());
+    }
+
+    /// True when the history can no longer be written.
+    pub fn failed(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// The figures so far.
+    pub fn figures(&self) -> Ref<'_, Figures> {
+        Ref::map(self.inner.borrow(), |watchers| &watchers.figures)
+    }
+
+    /// Laws that are broken so far.
+    pub fn broken(&self) -> Vec<&'static str> {
+        let watchers = self.inner.borrow();
+        let verdicts = watchers.judge.verdicts(false);
+        let broken = |j: &crate::law::Judgement| j.verdict == crate::law::Verdict::Broken;
+        verdicts.iter().filter(|(_, j)| broken(j)).map(|(law, _)| law.name).collect()
+    }
+
+    /// Ends the history and judges the run. Nothing is recorded after that.
+    pub fn finish(&self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
+        let mut watchers = self.inner.borrow_mut();
+        if let Some(Err(error)) = watchers.writer.take().map(Writer::finish) {
+            watchers.error.get_or_insert(error);
+        }
+        let cut = watchers.error.as_ref().map(ToString::to_string);
+        let complete = complete && cut.is_none();
+        let figures = std::mem::take(&mut watchers.figures);
+        let mut judged = Judged::new(plan, figures, &watchers.judge, &watchers.races, complete)?;
+        judged.summary.reasons.extend(cut);
+        Ok(judged)
+    }
+}
+
+impl Watchers {
+    fn write(&mut self, work: impl FnOnce(&mut Writer) -> Result<(), HistoryError>) {
+        if self.error.is_some() {
+            return;
+        }
+        if let Some(writer) = &mut self.writer {
+            self.error = work(writer).err();
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The adapter to the reference backend: robots' asks to HTTP requests, answers to outcomes. Works
+//! over [`Env::http`], so in both worlds. Keeps each robot's session; knows nothing of the
+//! backend's inside but its API.
+
+mod answer;
+mod request;
+
+use std::{cell::RefCell, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderValue, Method, Request, Response, header};
+
+use crate::{
+    base::{
+        id::{Id, RobotId, RobotKind},
+        name::NodeName,
+        time::Time,
+    },
+    engine::target::{Target, Tried},
+    history::{
+        answer::{Answer, Refusal},
+        declares::Declares,
+        op::{Ask, OpKind, Outcome},
+    },
+    scenario::Scenario,
+    world::{Env, HttpError},
+};
+use answer::Judged;
+use request::{Credentials, Form};
+
+/// A robot that was driven away from its own instance tries it again after so long.
+const HOME_AFTER: Duration = Duration::from_secs(10);
+/// Operations of the contract that the reference backend does not have.
+const LACKS: [OpKind; 4] = [
+    OpKind::AuditEarnings,
+    OpKind::AuditRefunds,
+    OpKind::SetupApproveDriver,
+    OpKind::CleanupRobot,
+];
+
+/// What the adapter needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The seed of the run: credentials are derived from it.
+    pub seed: String,
+    /// The instances of the API, by name.
+    pub apis: Vec<NodeName>,
+    /// How long one attempt may take.
+    pub attempt_timeout: Duration,
+    /// What is declared.
+    pub declares: Declares,
+}
+
+impl Settings {
+    /// For a scenario, on a backend with these nodes.
+    pub fn of(scenario: &Scenario, seed: &str, nodes: &[NodeName]) -> Self {
+        let backend = &scenario.backend;
+        let declares = Declares {
+            name: "embedded".into(),
+            environment: "local".into(),
+            ops: OpKind::ALL.iter().copied().filter(|op| !LACKS.contains(op)).collect(),
+            offer_ttl: backend.offer_ttl,
+            search_ttl: backend.search_ttl,
+            token_ttl: backend.token_ttl,
+            ping_ttl: backend.ping_ttl,
+            reach_m: backend.reach_m,
+            drift_m_per_s: 0.0,
+            scaled_time: true,
+            ..Declares::default()
+        };
+        Self {
+            seed: seed.to_owned(),
+            apis: nodes.iter().filter(|node| node.role() == "api").cloned().collect(),
+            attempt_timeout: scenario.robots.attempt_timeout.0,
+            declares,
+        }
+    }
+}
+
+/// One robot's session.
+#[derive(Debug, Clone, Default)]
+struct Session {
+    token: Option<HeaderValue>,
+    account: Option<Id>,
+    /// Instances away from home.
+    away: usize,
+    /// Since when.
+    since: Time,
+}
+
+/// The reference backend as a target.
+pub struct Embedded {
+    env: Env,
+    settings: Settings,
+    // By kind, then by number: looked up on every ping.
+    sessions: RefCell<[Vec<Session>; 3]>,
+}
+
+impl Embedded {
+    /// Speaks through `env`.
+    pub fn new(env: Env, settings: Settings) -> Self {
+        Self { env, settings, sessions: RefCell::default() }
+    }
+
+    /// The account of a robot at the backend, once it has one.
+    pub fn account(&self, robot: RobotId) -> Option<Id> {
+        self.session(robot, |session| session.account.clone())
+    }
+
+    fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
+        let mut sessions = self.sessions.borrow_mut();
+        let of_kind = &mut sessions[robot.kind as usize];
+        let number = robot.number as usize;
+        if of_kind.len() <= number {
+            of_kind.resize(number + 1, Session::default());
+        }
+        look(&mut of_kind[number])
+    }
+
+    /// The instance that this robot uses now: its own, or the one that it went to when that failed.
+    fn instance(&self, robot: RobotId) -> Option<(usize, NodeName)> {
+        let now = self.env.now();
+        let away = self.session(robot, |session| {
+            if session.away != 0 && now.since(session.since) >= HOME_AFTER {
+                session.away = 0;
+            }
+            session.away
+        });
+        let apis = &self.settings.apis;
+        let index = (robot.number as usize).checked_add(away)?.checked_rem(apis.len())?;
+        Some((away, apis.get(index)?.clone()))
+    }
+
+    /// The instance failed: the next attempt goes to another. Of two attempts that fail at once
+    /// only one moves on.
+    fn move_on(&self, robot: RobotId, from: usize) {
+        let (now, all) = (self.env.now(), self.settings.apis.len().max(1));
+        self.session(robot, |session| {
+            if session.away == from {
+                session.away = (from + 1) % all;
+                session.since = now;
+            }
+        });
+    }
+
+    async fn exchange(&self, robot: RobotId, form: &Form) -> Tried {
+        let Some((away, node)) = self.instance(robot) else {
+            return fail("the target has no API instance");
+        };
+        let token = self.session(robot, |session| session.token.clone());
+        let sent = self.env.http(&node, to_http(form, token.as_ref()));
+        let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
+        let (judged, status) = match ended {
+            Ok(Ok(response)) => (judge(form.op, &response), Some(response.status().as_u16())),
+            Ok(Err(HttpError::NotConnected(why))) => (Judged::not_sent(why), None),
+            Ok(Err(HttpError::Broken(why))) => (Judged::unknown(why), None),
+            Err(_) => (Judged::unknown("no answer in time".to_owned()), None),
+        };
+        if judged.instance_failed {
+            self.move_on(robot, away);
+        }
+        self.remember(robot, &judged);
+        Tried {
+            outcome: judged.outcome,
+            answer: judged.answer,
+            node: Some(node),
+            status,
+            error: judged.error,
+            expired: judged.expired,
+            retry: judged.retry,
+        }
+    }
+
+    fn remember(&self, robot: RobotId, judged: &Judged) {
+        self.session(robot, |session| {
+            if let Some(token) = &judged.token {
+                session.token = HeaderValue::try_from(format!("Bearer {token}")).ok();
+            }
+            if judged.expired {
+                session.token = None;
+            }
+            if judged.answer.account.is_some() {
+                session.account.clone_from(&judged.answer.account);
+            }
+        });
+    }
+
+    /// The auditor has no op to log in with: it does so as needed.
+    async fn audit(&self, robot: RobotId, form: &Form) -> Tried {
+        if self.session(robot, |session| session.token.is_none()) {
+            let entered = self.exchange(robot, &request::audit_login(&self.settings.seed)).await;
+            if entered.outcome != Outcome::Ok {
+                // Whatever became of the login, nothing was read.
+                return Tried { outcome: Outcome::Fail, retry: true, ..entered };
+            }
+        }
+        let tried = self.exchange(robot, form).await;
+        Tried { retry: tried.retry || tried.expired, expired: false, ..tried }
+    }
+}
+
+impl Target for Embedded {
+    fn declares(&self) -> &Declares {
+        &self.settings.declares
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        robot: RobotId,
+        ask: &'a Ask,
+        _attempt: u32,
+    ) -> LocalBoxFuture<'a, Tried> {
+        Box::pin(async move {
+            let form = match Form::of(ask, || Credentials::of(robot, &self.settings.seed)) {
+                Ok(form) => form,
+                Err(why) => return fail(&why),
+            };
+            if robot.kind == RobotKind::Auditor {
+                self.audit(robot, &form).await
+            } else {
+                self.exchange(robot, &form).await
+            }
+        })
+    }
+}
+
+fn to_http(form: &Form, token: Option<&HeaderValue>) -> Request<Bytes> {
+    let mut request = Request::new(form.body.clone());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static(form.path);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(token) = token.filter(|_| form.with_token) {
+        headers.insert(header::AUTHORIZATION, token.clone());
+    }
+    request
+}
+
+fn judge(op: OpKind, response: &Response<Bytes>) -> Judged {
+    answer::judge(op, response.status().as_u16(), response.body())
+}
+
+/// Nothing was sent, and nothing will be.
+fn fail(why: &str) -> Tried {
+    Tried {
+        outcome: Outcome::Fail,
+        answer: Answer { refusal: Some(Refusal::Other), ..Answer::default() },
+        node: None,
+        status: None,
+        error: Some(why.to_owned()),
+        expired: false,
+        retry: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

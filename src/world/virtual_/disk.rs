@@ -1,0 +1,270 @@
+//! A disk in memory that remembers which writes were synced. When its process dies, the unsynced
+//! ones are lost, but for a seeded few, of which one is torn: as a disk does it when the power goes.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use redb::StorageBackend;
+
+use super::settings::below;
+use crate::base::rng::Rng;
+
+/// The unit that a disk writes wholly or not at all.
+const SECTOR_BYTES: u64 = 512;
+/// Unsynced writes that are remembered; beyond it the older half counts as written, as a kernel
+/// writes back what waits for long. Only a disk that skips its syncs comes here.
+const UNSYNCED_MAX: usize = 65_536;
+/// How often everything that was unsynced survives a crash after all: a commit that nobody
+/// acknowledged and that is there nevertheless.
+const ALL_SURVIVE_P: f64 = 0.2;
+/// How often one unsynced write survives otherwise.
+const ONE_SURVIVES_P: f64 = 0.5;
+
+/// Something unsynced: what it replaced, and what it wrote.
+enum Change {
+    Write { offset: u64, old: Vec<u8>, new: Vec<u8> },
+    Length { old: u64, new: u64, cut: Vec<u8> },
+}
+
+#[derive(Default)]
+struct Image {
+    bytes: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// Goes up with each crash: what opened the disk before may not touch it any more.
+    crashes: u32,
+    /// Syncs do nothing: a planted bug, or the process is about to die.
+    deaf: bool,
+}
+
+/// What lies on the disk of a node under one name. Outlives the processes that open it.
+#[derive(Clone, Default)]
+pub(super) struct Medium(Arc<Mutex<Image>>);
+
+impl Medium {
+    fn lock(&self) -> MutexGuard<'_, Image> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk as a database sees it, until the next crash; `skip_sync` plants a bug.
+    pub(super) fn open(&self, skip_sync: bool) -> Head {
+        let mut image = self.lock();
+        image.deaf = skip_sync;
+        Head { medium: self.clone(), crashes: image.crashes }
+    }
+
+    /// From now on nothing is synced any more, whatever is asked.
+    pub(super) fn stop_syncing(&self) {
+        self.lock().deaf = true;
+    }
+
+    /// The process is gone: what was not synced is lost, mostly.
+    pub(super) fn crash(&self, rng: &mut Rng) {
+        let mut image = self.lock();
+        image.crashes += 1;
+        let changes = std::mem::take(&mut image.unsynced);
+        for change in changes.iter().rev() {
+            image.undo(change);
+        }
+        let survivors = survivors(&changes, rng);
+        for (change, kept) in changes.iter().zip(survivors) {
+            image.redo(change, kept);
+        }
+    }
+
+    /// Bytes of unsynced writes.
+    #[cfg(test)]
+    pub(super) fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+}
+
+/// How many bytes of each write survive. Lengths always do: file systems keep them in a journal.
+fn survivors(changes: &[Change], rng: &mut Rng) -> Vec<u64> {
+    let all = rng.chance(ALL_SURVIVE_P);
+    let torn = below(rng, changes.len() as u64) as usize;
+    let survivors = changes.iter().enumerate().map(|(number, change)| {
+        let len = match change {
+            Change::Write { new, .. } => new.len() as u64,
+            Change::Length { .. } => 0,
+        };
+        let survives = rng.chance(ONE_SURVIVES_P);
+        if all {
+            len
+        } else if number == torn {
+            below(rng, len.div_ceil(SECTOR_BYTES)) * SECTOR_BYTES
+        } else if survives {
+            len
+        } else {
+            0
+        }
+    });
+    survivors.collect()
+}
+
+impl Image {
+    fn range(&self, offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
+        let start = usize::try_from(offset).ok();
+        let range = start.and_then(|start| Some(start..start.checked_add(len)?));
+        let outside = || io::Error::new(io::ErrorKind::UnexpectedEof, "outside the file");
+        range.filter(|range| range.end <= self.bytes.len()).ok_or_else(outside)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let range = self.range(offset, data.len())?;
+        let place = &mut self.bytes[range];
+        let change = Change::Write { offset, old: place.to_vec(), new: data.to_vec() };
+        place.copy_from_slice(data);
+        if self.unsynced.len() >= UNSYNCED_MAX {
+            self.unsynced.drain(..UNSYNCED_MAX / 2);
+        }
+        self.unsynced.push(change);
+        Ok(())
+    }
+
+    fn set_len(&mut self, new: u64) {
+        let old = self.bytes.len() as u64;
+        let cut = self.bytes.get(new as usize..).unwrap_or_default().to_vec();
+        self.bytes.resize(new as usize, 0);
+        self.unsynced.push(Change::Length { old, new, cut });
+    }
+
+    fn undo(&mut self, change: &Change) {
+        match change {
+            Change::Write { offset, old, .. } => self.put(*offset, old),
+            Change::Length { old, new, cut } => {
+                self.bytes.resize(*old as usize, 0);
+                self.put(*new, cut);
+            }
+        }
+    }
+
+    fn redo(&mut self, change: &Change, kept: u64) {
+        match change {
+            Change::Write { offset, new, .. } => self.put(*offset, &new[..kept as usize]),
+            Change::Length { new, .. } => self.bytes.resize(*new as usize, 0),
+        }
+    }
+
+    fn put(&mut self, offset: u64, data: &[u8]) {
+        let start = offset as usize;
+        if let Some(place) = self.bytes.get_mut(start..start + data.len()) {
+            place.copy_from_slice(data);
+        }
+    }
+}
+
+/// A disk as one opening of it sees it.
+pub(super) struct Head {
+    medium: Medium,
+    crashes: u32,
+}
+
+impl Head {
+    fn image(&self) -> io::Result<MutexGuard<'_, Image>> {
+        let image = self.medium.lock();
+        if image.crashes == self.crashes { Ok(image) } else { Err(io::Error::other("crashed")) }
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head").field("crashes", &self.crashes).finish_non_exhaustive()
+    }
+}
+
+impl StorageBackend for Head {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.image()?.bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let image = self.image()?;
+        out.copy_from_slice(&image.bytes[image.range(offset, out.len())?]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.image()?.set_len(len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut image = self.image()?;
+        if !image.deaf {
+            image.unsynced.clear();
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.image()?.write(offset, data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(medium: &Medium) -> Head {
+        let head = medium.open(false);
+        head.set_len(8_192).unwrap();
+        head.write(0, &[1; 8_192]).unwrap();
+        head.sync_data().unwrap();
+        head
+    }
+
+    fn after_crash(seed: usize) -> Vec<u8> {
+        let medium = Medium::default();
+        let head = filled(&medium);
+        head.write(0, &[2; 4_096]).unwrap();
+        head.write(4_096, &[3; 4_096]).unwrap();
+        head.set_len(10_000).unwrap();
+        medium.crash(&mut Rng::from_seed(&seed.to_string()));
+        assert!(head.write(0, &[9]).is_err(), "a dead process writes nothing");
+        let mut bytes = vec![0; 10_000];
+        medium.open(false).read(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn synced_writes_survive_and_unsynced_ones_do_as_the_seed_says() {
+        let (mut torn, mut whole, mut lost) = (0, 0, 0);
+        for seed in 0..100 {
+            let bytes = after_crash(seed);
+            assert_eq!(bytes, after_crash(seed));
+            for (half, new) in [(&bytes[..4_096], 2), (&bytes[4_096..8_192], 3)] {
+                let kept = half.iter().take_while(|&&byte| byte == new).count();
+                assert!(half[kept..].iter().all(|&byte| byte == 1));
+                assert_eq!(kept as u64 % SECTOR_BYTES, 0);
+                match kept {
+                    0 => lost += 1,
+                    4_096 => whole += 1,
+                    _ => torn += 1,
+                }
+            }
+            assert!(bytes[8_192..].iter().all(|&byte| byte == 0));
+        }
+        assert!(torn > 20 && whole > 20 && lost > 20, "{torn} {whole} {lost}");
+    }
+
+    #[test]
+    fn a_dying_process_syncs_nothing() {
+        let medium = Medium::default();
+        let head = filled(&medium);
+        medium.stop_syncing();
+        head.write(0, &[2]).unwrap();
+        head.sync_data().unwrap();
+        assert_eq!(medium.unsynced(), 1);
+    }
+
+    #[test]
+    fn a_cut_that_is_undone_brings_the_bytes_back() {
+        let mut image = Image { bytes: (0..100).collect(), ..Image::default() };
+        image.set_len(40);
+        let change = image.unsynced.pop().unwrap();
+        image.undo(&change);
+        assert_eq!(image.bytes, (0..100).collect::<Vec<u8>>());
+    }
+}
