@@ -12,7 +12,10 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
-use super::{facts, folder::Folder, node::NodeOrder, plan::RunPlan};
+use super::{
+    costs::Costs, facts, folder::Folder, node::NodeOrder, plan::RunPlan, signals::Signals,
+    stage::Stage,
+};
 use crate::{
     backend::{
         boot::NodeConfig,
@@ -21,7 +24,7 @@ use crate::{
         platform::rpc::{Policy, Rpc},
         wire::platform::{Health as HealthAnswer, HealthAsk},
     },
-    base::{name::NodeName, rng::Rng, time::Time},
+    base::{name::NodeName, time::Time},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
@@ -38,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// One health check may take that long.
 const CHECK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The backend's processes.
+/// The backend's processes. Made on the runtime that it lives on.
 pub struct Fleet {
     plan: RunPlan,
     city: Rc<City>,
@@ -53,6 +56,7 @@ pub struct Fleet {
     controller: RefCell<Option<Controller>>,
     operator: Env,
     rpc: Rpc,
+    signals: Signals,
 }
 
 #[derive(Debug, Clone)]
@@ -129,11 +133,11 @@ impl Fleet {
             proxy: RefCell::default(),
             controller: RefCell::default(),
             operator,
+            signals: Signals::take().map_err(system("signals"))?,
         })
     }
 
-    /// Starts proxies and nodes, and waits until all are healthy.
-    pub async fn start(&self) -> Result<(), FleetError> {
+    async fn bring_up(&self) -> Result<(), FleetError> {
         self.start_proxy().await?;
         for node in &self.nodes {
             self.start_process(node).await?;
@@ -146,7 +150,7 @@ impl Fleet {
     }
 
     /// Kills every process that is still there and waits until it is reaped.
-    pub async fn stop(&self) {
+    async fn bring_down(&self) {
         let mut children: Vec<process::Child> = Vec::new();
         for member in self.members.borrow_mut().values_mut() {
             member.spent += cpu(member.child.as_ref());
@@ -159,33 +163,11 @@ impl Fleet {
         }
     }
 
-    /// The world of the robots: they dial the API's HTTP, through proxies where faults may strike.
-    pub fn robots(&self, rng: &Rng) -> Env {
-        let name = NodeName::from(ROBOTS);
-        let boot = self.boot_of(&name);
-        Env::new(name.clone(), rng, RealWorld::new(name, boot, self.origin))
-    }
-
-    /// An environment for the run itself: time and timers.
-    pub fn operator(&self) -> Env {
-        self.operator.clone()
-    }
-
     /// CPU time of all nodes so far, dead ones included, and of the proxy.
-    pub fn spent(&self) -> (Duration, Duration) {
+    fn spent(&self) -> (Duration, Duration) {
         let members = self.members.borrow();
         let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
         (nodes, cpu(self.proxy.borrow().as_ref()))
-    }
-
-    /// Nodes that ended without having been told to.
-    pub fn lost(&self) -> Vec<NodeName> {
-        let mut members = self.members.borrow_mut();
-        let ended = |member: &mut Member| {
-            !member.down
-                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
-        };
-        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
     }
 
     /// Where robots reach each API node.
@@ -365,6 +347,53 @@ impl Fleet {
                 .map_err(|why| wrong(why.to_string()))?;
         }
         Ok(env.now() - begun)
+    }
+}
+
+impl Stage for Fleet {
+    fn operator(&self) -> Env {
+        self.operator.clone()
+    }
+
+    /// They dial the API's HTTP, through proxies where faults may strike.
+    fn robots(&self) -> Env {
+        let name = NodeName::from(ROBOTS);
+        let world = RealWorld::new(name.clone(), self.boot_of(&name), self.origin);
+        Env::new(name, &self.plan.rng(), world)
+    }
+
+    fn provider(self: Rc<Self>) -> Rc<dyn Provider> {
+        self
+    }
+
+    fn start(&self) -> LocalBoxFuture<'_, Result<(), String>> {
+        Box::pin(async { self.bring_up().await.map_err(|why| why.to_string()) })
+    }
+
+    fn stop(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.bring_down())
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        let (backend, proxy) = self.spent();
+        Some(Costs::now(backend, proxy))
+    }
+
+    fn lost(&self) -> Vec<NodeName> {
+        let mut members = self.members.borrow_mut();
+        let ended = |member: &mut Member| {
+            !member.down
+                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
+        };
+        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
+    }
+
+    fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
+        Box::pin(self.signals.wait_for(count))
+    }
+
+    fn wants_line(&self) -> bool {
+        true
     }
 }
 

@@ -11,7 +11,9 @@ pub mod plan;
 pub mod progress;
 pub mod real;
 pub mod recorder;
+pub mod show;
 pub mod signals;
+pub mod stage;
 
 use crate::report::verdict::Exit;
 

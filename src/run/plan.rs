@@ -5,9 +5,16 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folder::Folder;
 use crate::{
     backend::{layout::Layout, plants},
-    base::{file::{FileError, Source}, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
+    base::{
+        file::{FileError, Source},
+        name::NodeName,
+        rng::Rng,
+        span::Span,
+        suggest::must_be_one_of,
+    },
     chaos::{
         plan::Plan as FaultPlan,
         provider::{LinkName, ROBOTS},
@@ -162,6 +169,21 @@ impl RunPlan {
             return Err(FileError::whole(path, what));
         }
         Ok(plan)
+    }
+
+    /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
+    pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
+        folder.write("plan.toml", self.to_toml()?.as_bytes())?;
+        println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
+        if !self.plants.is_empty() {
+            println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
+        }
+        Ok(())
+    }
+
+    /// The seed as a part of a file's name.
+    pub fn seed_word(&self) -> String {
+        self.seed.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
     }
 
     /// The root of the run's random streams.

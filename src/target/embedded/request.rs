@@ -74,9 +74,7 @@ impl Form {
             K::PassengerJobStatus => ("/v1/customer/job", json!({ "job": job(ask)? })),
             K::PassengerCurrentJob => ("/v1/customer/currentjob", json!({})),
             K::PassengerCancel => ("/v1/customer/cancel", step(ask)?),
-            K::PassengerPay => {
-                ("/v1/customer/pay", json!({ "job": job(ask)?, "key": key(ask)? }))
-            }
+            K::PassengerPay => ("/v1/customer/pay", json!({ "job": job(ask)?, "key": key(ask)? })),
             K::PassengerRate => {
                 let stars = ask.stars.ok_or_else(|| lacks(ask, "stars"))?;
                 ("/v1/customer/rate", json!({ "job": job(ask)?, "stars": stars }))

@@ -4,8 +4,9 @@ use super::{Jobs, at_driver, at_job, standing};
 use crate::{
     backend::{
         core::{
-            Code, RpcError, refuse,
+            Code, RpcError,
             job::board::is_held_by,
+            refuse,
             table::{Plan, Read, change},
         },
         wire::{DriverRow, Job, Shift, ShiftAnswer},

@@ -1,10 +1,7 @@
 //! The index itself: drivers in the cells of a grid, in memory. Pure: time is handed in. Every walk
 //! goes over vectors in a fixed order, so that two equal indexes answer alike.
 
-use std::{
-    collections::HashMap,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     backend::wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
@@ -219,7 +216,8 @@ impl Grid {
         let entry = &self.entries[index as usize];
         let asked = entry.pending.as_ref().is_some_and(|pending| pending.expires_ms > wall_ms);
         let fresh = now.since(entry.seen) < self.ping_ttl;
-        if entry.status != Status::Free || asked || !fresh || query.without.contains(&entry.driver) {
+        if entry.status != Status::Free || asked || !fresh || query.without.contains(&entry.driver)
+        {
             return None;
         }
         let metres = entry.at.metres_to(query.at);
@@ -259,7 +257,8 @@ impl Grid {
             let older = if seq == 0 || entry.seq == 0 {
                 seen < entry.seen
             } else {
-                seq < entry.seq && now.since(entry.seen) < RESTART_AFTER || seen < entry.seen && seq == entry.seq
+                seq < entry.seq && now.since(entry.seen) < RESTART_AFTER
+                    || seen < entry.seen && seq == entry.seq
             };
             if older {
                 return;
@@ -269,7 +268,10 @@ impl Grid {
         if seq != 0 {
             entry.seq = seq;
         }
-        let (old, new) = (entry.cell, (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6)));
+        let (old, new) = (
+            entry.cell,
+            (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6)),
+        );
         if old == Some(new) {
             return;
         }
@@ -407,7 +409,13 @@ mod tests {
         let (old, new) = (spire().offset(100.0, 0.0), spire().offset(900.0, 0.0));
         grid.mark(&free(1, 1), at(1));
         grid.ping(1, new, 8, at(5), 0);
-        let late = Moved { driver: 1, lat_e6: old.lat_e6, lon_e6: old.lon_e6, seq: 7, ..moved(&grid.entries[0], at(5)) };
+        let late = Moved {
+            driver: 1,
+            lat_e6: old.lat_e6,
+            lon_e6: old.lon_e6,
+            seq: 7,
+            ..moved(&grid.entries[0], at(5))
+        };
         grid.learn(&late, at(5));
         grid.ping(1, old, 7, at(6), 0);
         assert_eq!(grid.entries[0].at, new);

@@ -130,11 +130,7 @@ async fn fetch(node: Node, grid: Rc<RefCell<Grid>>) {
     }
 }
 
-async fn fetch_from(
-    node: &Node,
-    grid: &RefCell<Grid>,
-    other: &NodeName,
-) -> Result<(), RpcError> {
+async fn fetch_from(node: &Node, grid: &RefCell<Grid>, other: &NodeName) -> Result<(), RpcError> {
     let mut from = 0;
     loop {
         let ask = SnapshotAsk { from, limit: BATCH_MAX as u32 };
@@ -151,9 +147,8 @@ async fn fetch_from(
 /// The middle of the boundary's box: cells are shaped for its latitude.
 fn middle(boundary: &[Place]) -> Place {
     let half = |values: &mut dyn Iterator<Item = i32>| {
-        let (low, high) = values.fold((i32::MAX, i32::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = values
+            .fold((i32::MAX, i32::MIN), |(low, high), value| (low.min(value), high.max(value)));
         if low > high { 0 } else { i32::midpoint(low, high) }
     };
     Place {
