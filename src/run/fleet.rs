@@ -13,18 +13,12 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
 use super::{
-    costs::Costs, facts, folder::Folder, node::NodeOrder, plan::RunPlan, signals::Signals,
+    costs::Costs, facts, folder::Folder, health, node::NodeOrder, plan::RunPlan, signals::Signals,
     stage::Stage,
 };
 use crate::{
-    backend::{
-        boot::NodeConfig,
-        layout::Layout,
-        node::{HEALTH, client},
-        platform::rpc::{Policy, Rpc},
-        wire::platform::{Health as HealthAnswer, HealthAsk},
-    },
-    base::{name::NodeName, time::Time},
+    backend::{node::client, platform::rpc::Rpc},
+    base::name::NodeName,
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
@@ -38,8 +32,6 @@ use crate::{
 
 /// Between two looks at a node that is not healthy yet.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// One health check may take that long.
-const CHECK_WITHIN: Duration = Duration::from_secs(2);
 
 /// The backend's processes. Made on the runtime that it lives on.
 pub struct Fleet {
@@ -178,11 +170,6 @@ impl Fleet {
             .map(|(name, address)| (name, address.http.as_str()))
     }
 
-    /// About when the demand starts: local time need not be exact to the second.
-    fn zero(&self) -> Time {
-        Time::ZERO + self.plan.scenario.time.fill.0
-    }
-
     async fn start_proxy(&self) -> Result<(), FleetError> {
         let links = self.plan.faults.links_touched();
         if links.is_empty() {
@@ -234,15 +221,7 @@ impl Fleet {
             parent: std::process::id(),
             origin: origin_to_machine(self.origin),
             boot: self.boot_of(node),
-            config: NodeConfig {
-                name: node.clone(),
-                machine: Layout::machine(&self.nodes, node),
-                incarnation: starts,
-                seed: self.plan.seed.clone(),
-                nodes: self.nodes.clone(),
-                settings: facts::settings(&self.plan.scenario, &self.city, self.zero()),
-                plants: self.plan.plants.clone(),
-            },
+            config: facts::node_config(&self.plan, &self.city, &self.nodes, node, starts),
         };
         let words = serde_json::to_string(&words)
             .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;
@@ -268,7 +247,7 @@ impl Fleet {
             if let Some(status) = self.ended(node) {
                 return Err(unhealthy(format!("ended at its start ({status})")));
             }
-            match self.look(node).await {
+            match health::look(&self.rpc, node).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(unhealthy(format!("was not healthy within {limit:?}: {why}")));
@@ -281,15 +260,6 @@ impl Fleet {
     fn ended(&self, node: &NodeName) -> Option<std::process::ExitStatus> {
         let mut members = self.members.borrow_mut();
         members.get_mut(node)?.child.as_mut()?.try_wait().ok().flatten()
-    }
-
-    async fn look(&self, node: &NodeName) -> Health {
-        let policy = Policy { deadline: CHECK_WITHIN, attempt: CHECK_WITHIN, idempotent: false };
-        match self.rpc.call_at::<_, HealthAnswer>(node, HEALTH, &HealthAsk {}, policy).await {
-            Ok(answer) if answer.ready => Health::Up,
-            Ok(answer) => Health::Down(answer.why),
-            Err(why) => Health::Down(why.to_string()),
-        }
     }
 
     async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
@@ -339,12 +309,10 @@ impl Fleet {
                 .map_err(|why| wrong(why.to_string()))?;
             env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
         } else {
-            let limit = Duration::from_secs(30);
-            let policy = Policy { deadline: limit, attempt: limit, idempotent: false };
-            client(env.clone(), vec![link.to.clone()])
-                .call_at::<_, HealthAnswer>(&link.to, HEALTH, &HealthAsk {}, policy)
-                .await
-                .map_err(|why| wrong(why.to_string()))?;
+            let rpc = client(env.clone(), vec![link.to.clone()]);
+            if let Health::Down(why) = health::look(&rpc, &link.to).await {
+                return Err(wrong(why));
+            }
         }
         Ok(env.now() - begun)
     }
@@ -421,7 +389,7 @@ impl Provider for Fleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(self.look(node).await) })
+        Box::pin(async { Ok(health::look(&self.rpc, node).await) })
     }
 
     fn impair<'a>(

@@ -40,8 +40,8 @@ pub struct RunPlan {
     pub name: String,
     /// The seed, as given.
     pub seed: String,
-    /// `real` or `virtual`.
-    pub time: String,
+    /// The world that it runs in.
+    pub time: Time,
     /// Planted bugs that are switched on.
     pub plants: Vec<String>,
     /// Labels of the run.
@@ -71,6 +71,29 @@ pub struct Wishes {
     pub labels: BTreeMap<String, String>,
     /// Planted bugs.
     pub plants: Vec<String>,
+    /// The world.
+    pub time: Time,
+}
+
+/// The two worlds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Time {
+    /// Processes, sockets, disks, the clock on the wall.
+    #[default]
+    Real,
+    /// One thread, deterministic: one seed, one history.
+    Virtual,
+}
+
+impl Time {
+    /// The word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        }
+    }
 }
 
 impl RunPlan {
@@ -85,7 +108,7 @@ impl RunPlan {
             schema: SCHEMA,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             seed,
-            time: "real".into(),
+            time: wishes.time,
             plants: wishes.plants.clone(),
             labels: wishes.labels.clone(),
             scenario,

@@ -302,7 +302,7 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         scenario: plan.name.clone(),
         run: billing.run,
         seed: plan.seed.clone(),
-        time: plan.time.clone(),
+        time: plan.time.word().to_owned(),
         started_at: billing.started_at,
         labels: plan.labels.clone(),
         declares,
