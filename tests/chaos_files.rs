@@ -1,6 +1,8 @@
 //! Every fault plan that is shipped loads and fits the embedded backend; every bad one is refused
 //! with the text beside it. `UPDATE_GOLDEN=1` writes those texts anew.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

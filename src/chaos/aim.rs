@@ -8,12 +8,7 @@ use super::{
     keys::{At, Keys, Source},
     provider::LinkName,
 };
-use crate::base::{
-    file::FileError,
-    name::NodeName,
-    rng::Rng,
-    suggest::must_be_one_of,
-};
+use crate::base::{file::FileError, name::NodeName, rng::Rng, suggest::must_be_one_of};
 
 /// The modes, in the words of Chaos Mesh.
 const MODES: [&str; 5] = ["one", "all", "fixed", "fixed-percent", "random-max-percent"];
@@ -101,10 +96,9 @@ impl Aim {
         };
         let at = value.span();
         let ways = match value.into_inner() {
-            DeValue::Array(list) => list
-                .into_iter()
-                .map(|item| Way::read(keys, item))
-                .collect::<Result<Vec<_>, _>>()?,
+            DeValue::Array(list) => {
+                list.into_iter().map(|item| Way::read(keys, item)).collect::<Result<Vec<_>, _>>()?
+            }
             other => vec![Way::read(keys, Spanned::new(at.clone(), other))?],
         };
         let mode = Mode::read(keys, Some(Mode::All))?;
@@ -119,9 +113,8 @@ impl Aim {
         links: &BTreeSet<LinkName>,
         rng: &mut Rng,
     ) -> Result<(Vec<NodeName>, Vec<LinkName>), FileError> {
-        let nothing = |of: &str| {
-            source.error(&self.at, &self.key, format!("matches no {of} of this target"))
-        };
+        let nothing =
+            |of: &str| source.error(&self.at, &self.key, format!("matches no {of} of this target"));
         match &self.wanted {
             Wanted::Nodes(ends) => {
                 for end in ends {
@@ -181,7 +174,8 @@ impl Aim {
 /// The list of `nodes`.
 fn names(keys: &Keys<'_>, value: Spanned<DeValue<'_>>) -> Result<Vec<End>, FileError> {
     let at = value.span();
-    let wrong = || keys.source.error(&at, &keys.dotted("nodes"), "must be a list of names of nodes");
+    let wrong =
+        || keys.source.error(&at, &keys.dotted("nodes"), "must be a list of names of nodes");
     let DeValue::Array(list) = value.into_inner() else { return Err(wrong()) };
     list.into_iter()
         .map(|item| {
@@ -324,9 +318,8 @@ impl Mode {
                 }
             };
         };
-        let complain = |key: &str, what: String| {
-            Err(keys.source.error(&word.span(), &keys.dotted(key), what))
-        };
+        let complain =
+            |key: &str, what: String| Err(keys.source.error(&word.span(), &keys.dotted(key), what));
         let in_range = |low: f64, high: f64| value.filter(|v| (low..=high).contains(v));
         let percent = "must be a percentage above 0 and up to 100";
         match word.get_ref().as_str() {
@@ -347,7 +340,9 @@ impl Mode {
                 Some(share) => Ok(Self::RandomMaxPercent(share)),
                 None => complain("value", percent.into()),
             },
-            other => complain("mode", format!("`{other}` is no mode: {}", must_be_one_of(other, MODES))),
+            other => {
+                complain("mode", format!("`{other}` is no mode: {}", must_be_one_of(other, MODES)))
+            }
         }
     }
 }

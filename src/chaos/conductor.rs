@@ -264,17 +264,11 @@ impl Conductor {
     /// True while a fault other than `but` keeps that node down.
     fn is_down(&self, node: &NodeName, but: &Scene) -> bool {
         self.scenes.iter().any(|scene| {
-            scene.number != but.number
-                && scene.is_in_force()
-                && scene.fault.nodes.contains(node)
+            scene.number != but.number && scene.is_in_force() && scene.fault.nodes.contains(node)
         })
     }
 
-    fn stage<'a>(
-        &'a self,
-        scene: &'a Scene,
-        is_down: &'a dyn Fn(&NodeName) -> bool,
-    ) -> Stage<'a> {
+    fn stage<'a>(&'a self, scene: &'a Scene, is_down: &'a dyn Fn(&NodeName) -> bool) -> Stage<'a> {
         Stage {
             env: &self.env,
             provider: &*self.provider,

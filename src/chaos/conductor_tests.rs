@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-const KILL: &str = "[[fault]]\nkind = \"kill\"\nnodes = [\"b/storage-1\"]\nat = \"30s\"\nfor = \"5s\"\n";
+const KILL: &str =
+    "[[fault]]\nkind = \"kill\"\nnodes = [\"b/storage-1\"]\nat = \"30s\"\nfor = \"5s\"\n";
 const SLOW: &str = "[[fault]]\nkind = \"latency\"\nlinks = { az = \"a\" }\nlatency = \"100ms\"\n\
                     jitter = \"50ms\"\nat = \"65s\"\nfor = \"15s\"\n";
 

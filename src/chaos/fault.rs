@@ -53,8 +53,7 @@ pub struct FaultEntry {
 }
 
 /// Every kind of fault.
-pub const FAULTS: &[FaultEntry] =
-    &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
+pub const FAULTS: &[FaultEntry] = &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
 
 /// The kind of that name.
 pub fn entry(name: &str) -> Option<&'static FaultEntry> {
@@ -75,10 +74,8 @@ pub fn kinds_table() -> String {
         let keys: Vec<String> =
             entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
         let keys = if keys.is_empty() { "none".to_owned() } else { keys.join("<br>") };
-        table += &format!(
-            "| `{}` | {} | {hits} | {keys} | {} |\n",
-            entry.name, entry.means, entry.bites
-        );
+        let row = [&format!("`{}`", entry.name), entry.means, hits, &keys, entry.bites];
+        table.extend(["| ", &row.join(" | "), " |\n"]);
     }
     table
 }
@@ -134,18 +131,10 @@ pub trait Fault: fmt::Debug + Send + Sync {
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
     /// Measures whether it had its effect.
-    fn bite<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen>;
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;
 
     /// Puts everything back, and measures whether all is well again.
-    fn heal<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen>;
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;
 }
 
 #[cfg(test)]

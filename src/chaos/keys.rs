@@ -9,11 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::base::{
-    file::FileError,
-    span::Span,
-    suggest::must_be_one_of,
-};
+use crate::base::{file::FileError, span::Span, suggest::must_be_one_of};
 
 /// Where in a file something stands: bytes.
 pub(super) type At = Range<usize>;
@@ -34,12 +30,7 @@ impl Source<'_> {
 
     pub fn error(&self, at: &At, key: &str, what: impl Into<String>) -> FileError {
         let key = (!key.is_empty()).then(|| key.to_owned());
-        FileError {
-            path: self.path.to_owned(),
-            line: self.line(at),
-            key,
-            what: what.into(),
-        }
+        FileError { path: self.path.to_owned(), line: self.line(at), key, what: what.into() }
     }
 }
 
@@ -84,7 +75,11 @@ impl<'t> Keys<'t> {
         self.as_text(key, value).map(Some)
     }
 
-    fn as_text(&self, key: &str, value: Spanned<DeValue<'t>>) -> Result<Spanned<String>, FileError> {
+    fn as_text(
+        &self,
+        key: &str,
+        value: Spanned<DeValue<'t>>,
+    ) -> Result<Spanned<String>, FileError> {
         let at = value.span();
         match value.into_inner() {
             DeValue::String(text) => Ok(Spanned::new(at, text.into_owned())),
@@ -109,10 +104,9 @@ impl<'t> Keys<'t> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let at = value.span();
         let read = match value.get_ref() {
-            DeValue::Integer(_) | DeValue::Float(_) => f64::deserialize(
-                toml::de::ValueDeserializer::from(value.clone()),
-            )
-            .ok(),
+            DeValue::Integer(_) | DeValue::Float(_) => {
+                f64::deserialize(toml::de::ValueDeserializer::from(value.clone())).ok()
+            }
             _ => None,
         };
         read.map(Some).ok_or_else(|| self.wrong_type(&at, key, "a number", value.get_ref()))

@@ -36,6 +36,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     read,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the registry asks for it: other kinds can fail")]
 fn read(_: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     Ok(Arc::new(Kill))
 }
@@ -85,11 +86,7 @@ impl Fault for Kill {
         })
     }
 
-    fn bite<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         Box::pin(async move {
             let mut holds = true;
             let mut texts = Vec::new();
@@ -106,11 +103,7 @@ impl Fault for Kill {
         })
     }
 
-    fn heal<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        _: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, _: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         Box::pin(async move {
             let healed = join_all(stage.nodes.iter().map(|node| start(stage, node))).await;
             let holds = healed.iter().all(|seen| seen.holds);

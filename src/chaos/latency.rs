@@ -36,7 +36,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
 };
 
 /// The longest delay that a plan may ask for.
-const LATENCY_MAX: Duration = Duration::from_secs(60);
+const LATENCY_MAX: Duration = Duration::from_mins(1);
 
 fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     let latency = keys.needed_span("latency", "say how long: latency = \"100ms\"")?;
@@ -89,11 +89,7 @@ impl Fault for Latency {
         })
     }
 
-    fn bite<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         // Opening a connection may cost round trips of its own, and each one is slow now.
         let limit = links::WELL_LIMIT + (self.latency.0 + self.jitter.0) * 8;
         Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
@@ -103,11 +99,7 @@ impl Fault for Latency {
         }))
     }
 
-    fn heal<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         Box::pin(links::heal(stage, before, self.latency.0 / 2))
     }
 }

@@ -47,11 +47,7 @@ async fn cure(stage: &Stage<'_>) -> Vec<String> {
     done.into_iter().filter_map(|done| done.err().map(|error| error.to_string())).collect()
 }
 
-async fn set(
-    stage: &Stage<'_>,
-    link: &LinkName,
-    toxics: &[Toxic],
-) -> Result<(), ProviderError> {
+async fn set(stage: &Stage<'_>, link: &LinkName, toxics: &[Toxic]) -> Result<(), ProviderError> {
     match stage.env.timeout(IMPAIR_LIMIT, stage.provider.impair(link, toxics)).await {
         Ok(done) => done,
         Err(_) => Err(ProviderError {
@@ -102,9 +98,7 @@ pub(super) async fn median(
 /// Measures a sample of the links while they are well.
 pub(super) async fn baseline(stage: &Stage<'_>) -> Baseline {
     let measured = join_all(
-        sample(stage)
-            .into_iter()
-            .map(|link| async move { (link, first_look(stage, link).await) }),
+        sample(stage).into_iter().map(|link| async move { (link, first_look(stage, link).await) }),
     )
     .await;
     let well = measured.into_iter().filter_map(|(link, rtt)| Some((link.clone(), rtt.ok()?)));
@@ -139,11 +133,11 @@ where
         let look = look(link, rtt);
         async move { (link, look.await) }
     });
-    sum_up(stage.links.len(), join_all(looks).await)
+    sum_up(stage.links.len(), &join_all(looks).await)
 }
 
 /// One text of many looks: the first that is amiss, or the first of all.
-fn sum_up(of: usize, looks: Vec<(&LinkName, Look)>) -> Seen {
+fn sum_up(of: usize, looks: &[(&LinkName, Look)]) -> Seen {
     let right = looks.iter().filter(|(_, look)| look.is_ok()).count();
     let tally = format!("{right} of {} measured ({} hit)", count(looks.len(), "link"), of);
     let amiss = looks.iter().find_map(|(link, look)| Some((link, look.as_ref().err()?)));
@@ -155,10 +149,9 @@ fn sum_up(of: usize, looks: Vec<(&LinkName, Look)>) -> Seen {
         (None, Some((link, what))) => {
             Seen { holds: true, what: format!("{tally}; {link}: {what}") }
         }
-        (None, None) => Seen {
-            holds: false,
-            what: format!("none of {} could be measured", count(of, "link")),
-        },
+        (None, None) => {
+            Seen { holds: false, what: format!("none of {} could be measured", count(of, "link")) }
+        }
     }
 }
 
@@ -168,26 +161,21 @@ pub(super) async fn heal(stage: &Stage<'_>, before: &Baseline, slack: Duration) 
     if !failed.is_empty() {
         return Seen { holds: false, what: failed.join("; ") };
     }
-    let seen =
-        look_at_each(stage, before, |link, rtt| well_again(stage, link, rtt, slack)).await;
+    let seen = look_at_each(stage, before, |link, rtt| well_again(stage, link, rtt, slack)).await;
     let nothing_to_measure = !before
         .round_trips
         .keys()
         .any(|link| !(stage.is_down)(&link.from) && !(stage.is_down)(&link.to));
     if nothing_to_measure {
         // Each rule was taken back, and was acknowledged; there is nothing that could answer.
-        let what = format!("taken off {}; none could be measured", count(stage.links.len(), "link"));
+        let what =
+            format!("taken off {}; none could be measured", count(stage.links.len(), "link"));
         return Seen { holds: true, what };
     }
     seen
 }
 
-async fn well_again(
-    stage: &Stage<'_>,
-    link: &LinkName,
-    before: Duration,
-    slack: Duration,
-) -> Look {
+async fn well_again(stage: &Stage<'_>, link: &LinkName, before: Duration, slack: Duration) -> Look {
     let mut last = String::new();
     for attempt in 0..WELL_TRIES {
         if attempt > 0 {

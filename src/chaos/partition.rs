@@ -32,6 +32,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     read,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "the registry asks for it: other kinds can fail")]
 fn read(_: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     Ok(Arc::new(Partition))
 }
@@ -62,11 +63,7 @@ impl Fault for Partition {
         })
     }
 
-    fn bite<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
             // A link that was slow before gets the time to be slow again.
             match links::round_trip(stage, link, SILENCE + rtt * 4).await {
@@ -76,11 +73,7 @@ impl Fault for Partition {
         }))
     }
 
-    fn heal<'a>(
-        &'a self,
-        stage: &'a Stage<'a>,
-        before: &'a Baseline,
-    ) -> LocalBoxFuture<'a, Seen> {
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         Box::pin(links::heal(stage, before, SLACK))
     }
 }

@@ -20,9 +20,7 @@ use super::{
     provider::LinkName,
     resolved::{Resolved, ResolvedFault},
 };
-use crate::base::{
-    file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of,
-};
+use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
 
 /// Faults in one plan at most.
 pub const FAULTS_MAX: usize = 1_000;
@@ -152,10 +150,7 @@ impl Plan {
     }
 }
 
-fn read_faults<'t>(
-    keys: &Keys<'t>,
-    list: Spanned<DeValue<'t>>,
-) -> Result<Vec<Planned>, FileError> {
+fn read_faults<'t>(keys: &Keys<'t>, list: Spanned<DeValue<'t>>) -> Result<Vec<Planned>, FileError> {
     let at = list.span();
     let DeValue::Array(list) = list.into_inner() else {
         return Err(keys.source.error(&at, "fault", "must be written as [[fault]], once for each"));

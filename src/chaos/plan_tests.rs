@@ -88,7 +88,8 @@ fn links_are_found_by_their_ends() {
 
 #[test]
 fn a_resolved_plan_survives_its_file() {
-    let fault = "kind = \"latency\"\nlinks = { az = \"a\" }\nlatency = \"100ms\"\njitter = \"50ms\"";
+    let fault =
+        "kind = \"latency\"\nlinks = { az = \"a\" }\nlatency = \"100ms\"\njitter = \"50ms\"";
     let mut resolved = resolve(fault, "42").unwrap();
     let kill = "kind = \"kill\"\nnodes = [\"b/storage-1\"]";
     resolved.faults.extend(resolve(kill, "42").unwrap().faults);

@@ -85,12 +85,12 @@ impl World for Hands {
     }
     fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
         let clock = self.0.clone();
-        // Polled again and again it sets a new alarm each time; an old one that rings does no harm.
+        let number = clock.next.replace(clock.next.get() + 1);
+        // One alarm for each sleep, however often it is polled.
         Box::pin(future::poll_fn(move |cx| {
             if clock.now.get() >= at.0 {
                 return Poll::Ready(());
             }
-            let number = clock.next.replace(clock.next.get() + 1);
             clock.alarms.borrow_mut().insert((at.0, number), cx.waker().clone());
             Poll::Pending
         }))

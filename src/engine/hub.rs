@@ -77,6 +77,8 @@ pub(super) struct State {
     pub tally: Tally,
     /// Idle passengers, by number.
     pub idle: Vec<u32>,
+    /// Wishes that wait for a passenger who is on the way in.
+    pub waiting: u32,
     pick: Rng,
     skipped: u64,
     skipped_told: Time,
@@ -100,6 +102,7 @@ impl Hub {
             supply: Supply::new(load.drivers),
             tally: Tally::new(),
             idle: Vec::new(),
+            waiting: 0,
             pick: root.fork("pick"),
             skipped: 0,
             skipped_told: Time::ZERO,
@@ -210,7 +213,9 @@ impl Hub {
         let wish = {
             let state = &mut *self.state.borrow_mut();
             let wish = state.population.get_mut(robot).and_then(|resident| resident.wish.take());
-            if wish.is_none() {
+            if wish.is_some() {
+                state.waiting -= 1;
+            } else {
                 state.idle.push(robot.number);
             }
             wish
@@ -224,6 +229,7 @@ impl Hub {
         let state = &mut *self.state.borrow_mut();
         if state.population.bury(robot).is_some() {
             state.tally.wishes_lost += 1;
+            state.waiting -= 1;
         }
         if robot.kind != RobotKind::Driver {
             return;
@@ -259,6 +265,7 @@ impl Hub {
             let fresh = state.population.admit(RobotKind::Passenger);
             if let Some(resident) = state.population.get_mut(fresh) {
                 resident.wish = Some(trip);
+                state.waiting += 1;
             }
             fresh
         };

@@ -130,7 +130,7 @@ impl Engine {
             let population = &state.population;
             population.count(RobotKind::Driver, Standing::Busy) == 0
                 && population.count(RobotKind::Passenger, Standing::Busy) == 0
-                && population.count(RobotKind::Passenger, Standing::Arriving) == 0
+                && state.waiting == 0
         };
         self.until(self.hub.env.now() + max, quiet).await
     }

@@ -36,13 +36,14 @@ struct Toy {
     keys: RefCell<BTreeMap<Id, Id>>,
     charges: RefCell<BTreeMap<Id, Id>>,
     waiting: RefCell<Vec<Id>>,
+    /// The open offer of each driver: shown until it is taken.
+    offers: RefCell<BTreeMap<RobotId, Rc<OfferView>>>,
     /// Nothing is answered before that moment.
     stalled_until: Cell<Time>,
     /// Effects of requests whose answer is lost, still to come.
     lose_answers: Cell<u32>,
     refuse_connections: Cell<u32>,
     expire_once: Cell<bool>,
-    silent: Cell<bool>,
     duplicates: Cell<u32>,
 }
 
@@ -87,19 +88,23 @@ impl Toy {
     }
 
     fn ping(&self, robot: RobotId) -> Answer {
-        if self.silent.get() || self.job(robot, true).is_some() {
+        if self.job(robot, true).is_some() {
             return Answer::default();
         }
+        if let Some(offer) = self.offers.borrow().get(&robot) {
+            return Answer { offer: Some(offer.clone()), ..Answer::default() };
+        }
         let Some(job) = self.waiting.borrow_mut().pop() else { return Answer::default() };
-        let offer = OfferView {
+        let offer = Rc::new(OfferView {
             id: Id::from(format!("O-{job}").as_str()),
             job: job.clone(),
             pickup: puppet::place(0),
             dropoff: Some(puppet::place(1)),
             expires_in_ms: 60_000,
             fare_minor: None,
-        };
-        Answer { offer: Some(Rc::new(offer)), ..Answer::default() }
+        });
+        self.offers.borrow_mut().insert(robot, offer.clone());
+        Answer { offer: Some(offer), ..Answer::default() }
     }
 
     fn turn(&self, robot: RobotId, ask: &Ask, state: JobState) -> Result<Answer, Refusal> {
@@ -110,6 +115,7 @@ impl Toy {
             return Err(Refusal::Conflict);
         }
         job.state = state;
+        self.offers.borrow_mut().remove(&robot);
         if state == JobState::Accepted {
             job.driver = Some(Id::from(robot.to_string().as_str()));
             job.assignment += 1;
@@ -318,8 +324,7 @@ fn pings_are_even_and_at_the_asked_rate() {
 
 #[test]
 fn response_time_counts_from_the_plan_while_the_target_stalls() {
-    let bench = bench_with(puppet::steady(), Load { ceiling_per_second: Some(150), ..load() });
-    let bench = bench.filled();
+    let bench = bench().filled();
     let start = bench.sim.now();
     bench.toy.stalled_until.set(start + Duration::from_secs(1));
     bench.run(bench.engine.load(Duration::from_secs(3)));

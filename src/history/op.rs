@@ -97,7 +97,7 @@ pub struct Ask {
     /// The offer it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<Id>,
-    /// Where the robot says it is (ping, go_online), or wants to be picked up.
+    /// Where the robot says it is (ping, `go_online`), or wants to be picked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Place>,
     /// Where it wants to go.

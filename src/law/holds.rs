@@ -23,7 +23,7 @@ use crate::{
 
 /// No op lasts longer than this, its attempts included. While a run goes on (or when its end was
 /// lost) an op that is still under way may end a hold; it was sent after `last seen − this`.
-const OP_LIFE: std::time::Duration = std::time::Duration::from_secs(60);
+const OP_LIFE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The ops that laws about holds watch.
 pub const WATCHES: &[OpKind] = &[

@@ -63,6 +63,8 @@ struct Trip {
 
 type From = Place;
 type To = Place;
+/// By the passenger's account and the trip.
+type Effects<'a> = BTreeMap<(&'a Id, From, To), Vec<(&'a JobView, &'a Fact)>>;
 
 struct IdempotentRequests {
     life: Duration,
@@ -160,8 +162,8 @@ impl IdempotentRequests {
     }
 
     /// The jobs at rest of each trip of each passenger.
-    fn effects(&self) -> BTreeMap<(&Id, From, To), Vec<(&JobView, &Fact)>> {
-        let mut effects: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    fn effects(&self) -> Effects<'_> {
+        let mut effects = Effects::new();
         for (view, fact) in self.read_back.jobs.by_id.values() {
             if let (Some(who), Some(from), Some(to)) = (&view.passenger, view.pickup, view.dropoff)
                 && self.lived.contains(&view.id)

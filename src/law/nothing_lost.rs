@@ -160,6 +160,10 @@ impl NothingLost {
             // Written while it was read: not at rest.
             return Found::NotRead;
         }
+        if !ack.fact.before(read.sent) {
+            // Written while, or after, the list was read.
+            return Found::NotRead;
+        }
         match &ack.promise {
             Promise::Exists | Promise::Charged(_) => Found::Kept,
             Promise::Assigned => self.check_assigned(ack, view, lists),

@@ -39,7 +39,7 @@ const VAGUE_MAX: usize = 32;
 /// Offers of one driver that are remembered as seen.
 const OFFERS_MAX: usize = 8;
 /// While a run goes on, a position under way may still explain an offer.
-const OP_LIFE: Duration = Duration::from_secs(60);
+const OP_LIFE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy)]
 struct Position {
@@ -249,22 +249,22 @@ mod tests {
         centre().offset(metres, 0.0)
     }
 
-    fn offer(id: &str, pickup: Place) -> Option<OfferView> {
-        Some(OfferView {
+    fn offer(id: &str, pickup: Place) -> OfferView {
+        OfferView {
             id: id.into(),
             job: "J1".into(),
             pickup,
             dropoff: None,
             expires_in_ms: 10_000,
             fare_minor: None,
-        })
+        }
     }
 
     #[test]
     fn an_offer_nearby_is_right() {
         let mut tale = Tale::default();
         tale.ping(d(1), (10.0, 10.1), centre(), None);
-        tale.ping(d(1), (17.5, 17.6), centre(), offer("O1", east(4_900.0)));
+        tale.ping(d(1), (17.5, 17.6), centre(), Some(offer("O1", east(4_900.0))));
         assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
         assert_eq!(Tale::default().judge(LAW).verdict, Verdict::Unknown);
     }
@@ -273,8 +273,8 @@ mod tests {
     fn an_offer_far_away_is_caught_once() {
         let mut tale = Tale::default();
         tale.ping(d(1), (10.0, 10.1), centre(), None);
-        tale.ping(d(1), (17.5, 17.6), centre(), offer("O1", east(9_000.0)));
-        tale.ping(d(1), (25.0, 25.1), centre(), offer("O1", east(9_000.0)));
+        tale.ping(d(1), (17.5, 17.6), centre(), Some(offer("O1", east(9_000.0))));
+        tale.ping(d(1), (25.0, 25.1), centre(), Some(offer("O1", east(9_000.0))));
         let judgement = tale.judge(LAW);
         assert_eq!((judgement.verdict, judgement.violations_total), (Verdict::Broken, 1));
         assert_eq!(
@@ -292,18 +292,18 @@ mod tests {
         let mut unknown = Tale::default();
         unknown.ping(d(1), (10.0, 10.1), centre(), None);
         unknown.ping(d(1), (17.5, 19.5), far, None).info();
-        unknown.ping(d(1), (20.0, 20.1), centre(), offer("O1", far));
+        unknown.ping(d(1), (20.0, 20.1), centre(), Some(offer("O1", far)));
         assert_eq!(unknown.judge(LAW).verdict, Verdict::Pass);
         // Under way while the offer was read, and answered after it.
         let mut late = Tale::default();
         late.ping(d(1), (10.0, 10.1), centre(), None);
         late.op(d(1), OpKind::DriverNextOffer, (20.0, 20.1)).answer.offer =
-            offer("O1", far).map(std::rc::Rc::new);
+            Some(std::rc::Rc::new(offer("O1", far)));
         assert_eq!(late.judge(LAW).verdict, Verdict::Broken);
         late.ping(d(1), (19.9, 21.0), far, None);
         assert_eq!(late.judge(LAW).verdict, Verdict::Pass);
         unknown.ping(d(1), (90.0, 90.1), centre(), None);
-        unknown.ping(d(1), (190.0, 190.1), centre(), offer("O2", far));
+        unknown.ping(d(1), (190.0, 190.1), centre(), Some(offer("O2", far)));
         assert_eq!(unknown.judge(LAW).verdict, Verdict::Pass, "it may arrive only now");
         // It left the place 30 s ago: its old position may have lived that long.
         let mut left = Tale::default();
@@ -311,9 +311,9 @@ mod tests {
         for at in [20.0, 30.0, 40.0] {
             left.ping(d(1), (at, at + 0.1), centre(), None);
         }
-        left.ping(d(1), (50.0, 50.1), centre(), offer("O1", far));
+        left.ping(d(1), (50.0, 50.1), centre(), Some(offer("O1", far)));
         assert_eq!(left.judge(LAW).verdict, Verdict::Pass);
-        left.ping(d(1), (90.0, 90.1), centre(), offer("O2", far));
+        left.ping(d(1), (90.0, 90.1), centre(), Some(offer("O2", far)));
         assert_eq!(left.judge(LAW).verdict, Verdict::Broken);
     }
 
@@ -322,7 +322,7 @@ mod tests {
         let mut tale = Tale::default();
         tale.ping(d(1), (10.0, 12.0), centre(), None).info();
         tale.op(d(1), OpKind::DriverNextOffer, (20.0, 20.1)).answer.offer =
-            offer("O1", east(9_000.0)).map(std::rc::Rc::new);
+            Some(std::rc::Rc::new(offer("O1", east(9_000.0))));
         assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown);
     }
 

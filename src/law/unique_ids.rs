@@ -170,15 +170,15 @@ mod tests {
 
     const LAW: &str = "unique-ids";
 
-    fn offer(id: &str, job: &str) -> Option<OfferView> {
-        Some(OfferView {
+    fn offer(id: &str, job: &str) -> OfferView {
+        OfferView {
             id: id.into(),
             job: job.into(),
             pickup: Place::default(),
             dropoff: None,
             expires_in_ms: 10_000,
             fare_minor: None,
-        })
+        }
     }
 
     #[test]
@@ -188,8 +188,8 @@ mod tests {
         good_journey(&mut tale, 10.0, "J1");
         good_journey(&mut tale, 20.0, "J2");
         // Seen again is not given again, and a driver's account may look like a passenger's.
-        tale.ping(d(1), (11.0, 11.1), Place::default(), offer("O1", "J1"));
-        tale.ping(d(1), (12.0, 12.1), Place::default(), offer("O1", "J1"));
+        tale.ping(d(1), (11.0, 11.1), Place::default(), Some(offer("O1", "J1")));
+        tale.ping(d(1), (12.0, 12.1), Place::default(), Some(offer("O1", "J1")));
         let (jobs, charges) = (vec![good_end("J1").0], vec![good_end("J1").1]);
         tale.read_back(100.0, jobs, charges);
         assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
@@ -206,8 +206,8 @@ mod tests {
         let what = &judgement.violations[0].what;
         assert!(what.starts_with("job J1 is passenger/00001's: "), "{what}");
         let mut offers = Tale::default();
-        offers.ping(d(1), (1.0, 1.1), Place::default(), offer("O1", "J1"));
-        offers.ping(d(2), (1.0, 1.1), Place::default(), offer("O1", "J2"));
+        offers.ping(d(1), (1.0, 1.1), Place::default(), Some(offer("O1", "J1")));
+        offers.ping(d(2), (1.0, 1.1), Place::default(), Some(offer("O1", "J2")));
         assert_eq!(offers.judge(LAW).verdict, Verdict::Broken);
         let mut charges = Tale::default();
         charges.read_back(1.0, Vec::new(), vec![charge("C1", "J1", 1), charge("C1", "J2", 1)]);

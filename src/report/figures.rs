@@ -7,7 +7,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use super::timeline::{Timeline, micros};
+use super::timeline::{Timeline, record_us};
 use crate::{
     base::{id::Id, time::Time},
     history::{
@@ -44,8 +44,8 @@ impl OpFigures {
 
     fn see(&mut self, op: &Op) {
         self.outcomes[op.outcome as usize] += 1;
-        self.response_us.saturating_record(micros(op.done - op.planned));
-        self.service_us.saturating_record(micros(op.done - op.sent));
+        record_us(&mut self.response_us, op.done - op.planned);
+        record_us(&mut self.service_us, op.done - op.sent);
         self.retries += op.attempts.len().saturating_sub(1) as u64;
     }
 }
@@ -156,7 +156,7 @@ impl Figures {
         }
         if self.in_load(op.planned) {
             let lag = self.lag_us.get_or_insert_with(histogram);
-            lag.saturating_record(micros(op.sent - op.planned));
+            record_us(lag, op.sent - op.planned);
         }
         if let Some(robots) = self.robots.get_mut(op.robot.kind as usize) {
             *robots = (*robots).max(op.robot.number + 1);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 use crate::{
     base::time::{Time, nanos},
@@ -75,7 +75,7 @@ impl Timeline {
         let index = self.place(planned);
         let bucket = &mut self.buckets[index];
         bucket.outcomes[outcome as usize] += 1;
-        bucket.response_us.saturating_record(micros(response));
+        record_us(&mut bucket.response_us, response);
     }
 
     fn place(&mut self, planned: Time) -> usize {
@@ -123,6 +123,12 @@ impl Timeline {
             .find(|(_, bucket)| bucket.ok_share().is_some_and(|ok| ok >= share))
             .map(|(start, _)| start)
     }
+}
+
+/// Counts a span in a histogram of microseconds that grows by itself.
+pub fn record_us<C: Counter>(times: &mut Histogram<C>, span: Duration) {
+    // A histogram that resizes itself refuses nothing below its 64 bits.
+    let _ = times.record(micros(span));
 }
 
 /// Whole microseconds of a span, at least 1 (a histogram holds no zero).

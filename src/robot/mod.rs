@@ -8,7 +8,7 @@ mod following;
 mod motion;
 pub mod passenger;
 #[cfg(test)]
-mod puppet;
+pub(crate) mod puppet;
 mod sign_on;
 
 use std::{rc::Rc, time::Duration};

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
     task::JoinSet,
     time::sleep,
@@ -28,19 +28,20 @@ use crate::{base::rng::Rng, chaos::provider::LinkName};
 const LINKS_MAX: usize = 4_096;
 /// Connections of one link at most; those beyond are torn down.
 const CONNECTIONS_MAX: usize = 32_768;
+/// Bytes of one command at most; a longer one ends the proxy.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Pause after an accept that failed: out of files, most likely, and some may be closed soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Obeys commands until they end; then every link and connection is dropped. Has to run within a
 /// `LocalSet`: connections are local tasks.
 pub async fn serve(
-    commands: impl AsyncBufRead + Unpin,
+    mut commands: impl AsyncBufRead + Unpin,
     mut replies: impl AsyncWrite + Unpin,
     rng: Rng,
 ) -> io::Result<()> {
     let mut table = Table::new(rng);
-    let mut lines = commands.lines();
-    while let Some(line) = lines.next_line().await? {
+    while let Some(line) = next_line(&mut commands).await? {
         let reply = table.obey(&line).await;
         let mut text = serde_json::to_string(&reply)?;
         text.push('\n');
@@ -48,6 +49,17 @@ pub async fn serve(
         replies.flush().await?;
     }
     Ok(())
+}
+
+/// The next command; `None` at their end. One that is cut short by the end counts, too.
+async fn next_line(commands: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    commands.take(LINE_BYTES_MAX).read_line(&mut line).await?;
+    if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with('\n') {
+        // The rest of it would be taken for a command of its own.
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a command is too long"));
+    }
+    Ok((!line.is_empty()).then_some(line))
 }
 
 /// Every link that the proxy stands on.

@@ -359,3 +359,17 @@ fn the_commands_are_plain_lines_of_json() {
         assert!(reply().await.starts_with(r#"{"id":null,"error":"this is no command"#));
     });
 }
+
+#[test]
+fn a_command_without_end_is_not_collected_for_ever() {
+    on_loopback(async {
+        let (near, far) = duplex(64 * 1024);
+        let (commands, replies) = split(far);
+        let rng = Rng::from_seed("proxy");
+        let proxy = spawn_local(serve(BufReader::new(commands), replies, rng));
+        let (_replies, mut commands) = split(near);
+        commands.write_all(&vec![b'x'; 65 * 1024]).await.unwrap();
+        let error = proxy.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    });
+}

@@ -109,16 +109,19 @@ impl<E> Agenda<E> {
                 self.unlink(head);
                 return self.release(head).map(|event| (at, event));
             }
-            let start = start_of(self.elapsed, level, slot);
-            if start > limit {
+            // Spread from the earliest of them on, not from the start of the slot: what lies close
+            // together sinks to the lowest levels at once.
+            let earliest = self.earliest(head);
+            if earliest > limit {
                 return None;
             }
-            self.elapsed = start;
+            self.elapsed = earliest;
             self.spread(place, head);
         }
     }
 
     /// Events planned.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -137,6 +140,17 @@ impl<E> Agenda<E> {
         old.entries.into_iter().filter_map(|entry| entry.event).collect()
     }
 
+    /// The earliest time in the list that begins with `next`.
+    fn earliest(&self, mut next: u32) -> u64 {
+        let mut earliest = u64::MAX;
+        while next != NIL {
+            let entry = &self.entries[next as usize];
+            earliest = earliest.min(entry.at);
+            next = entry.next;
+        }
+        earliest
+    }
+
     /// Moves the list at `place`, which begins with `next`, to lower levels.
     fn spread(&mut self, place: u32, mut next: u32) {
         self.lists[place as usize] = Ends { head: NIL, tail: NIL };
@@ -150,7 +164,7 @@ impl<E> Agenda<E> {
 
     fn link(&mut self, slot: u32) {
         let at = self.entries[slot as usize].at;
-        let level = (63 - ((at ^ self.elapsed) | 1).leading_zeros()) / BITS;
+        let level = ((at ^ self.elapsed) | 1).ilog2() / BITS;
         let place = (level << BITS) + ((at >> (level * BITS)) as u32 & (SLOTS as u32 - 1));
         let ends = &mut self.lists[place as usize];
         let prev = ends.tail;
@@ -204,13 +218,6 @@ impl<E> Agenda<E> {
         self.len -= 1;
         entry.event.take()
     }
-}
-
-/// The first moment of a slot, of those that share the bits above it with `elapsed`.
-fn start_of(elapsed: u64, level: u32, slot: u32) -> u64 {
-    let above = (level + 1) * BITS;
-    let kept = if above >= u64::BITS { 0 } else { elapsed >> above << above };
-    kept | u64::from(slot) << (level * BITS)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::{
     node::Nodes,
     pool::{Key, Pool},
     settings::Settings,
-    tasks::{ROOT, Ready, Running, Tasks, Work},
+    tasks::{ROOT, Ready, Rouse, Running, Tasks, Work},
 };
 use crate::base::{rng::Rng, time::Time};
 
@@ -49,7 +49,7 @@ pub(super) type Call = Box<dyn FnOnce(&Rc<Core>)>;
 /// Something that happens.
 pub(super) enum Event {
     /// Somebody's timer.
-    Alarm(Waker),
+    Alarm(Rouse),
     /// A parcel reaches the end of its way.
     Arrive(u32, Parcel),
     /// Anything rare.
@@ -82,6 +82,8 @@ pub(super) struct Core {
     pub(super) exchanges: RefCell<Pool<Exchange>>,
     pub(super) ready: Arc<Ready>,
     batch: RefCell<VecDeque<Key>>,
+    /// The task that is polled now, and what its waker points to.
+    current: Cell<(Key, *const ())>,
     now_ns: Cell<u64>,
     trace: Cell<u64>,
     events: Cell<u64>,
@@ -103,6 +105,7 @@ impl Core {
             exchanges: RefCell::new(Pool::new()),
             ready,
             batch: RefCell::default(),
+            current: Cell::new((Key::NOBODY, std::ptr::null())),
             now_ns: Cell::new(0),
             trace: Cell::new(0),
             events: Cell::new(0),
@@ -145,9 +148,44 @@ impl Core {
         self.plan(at_ns, Event::Call(Box::new(call)));
     }
 
-    /// Puts in a task of a node, which must be alive.
+    /// Puts in a task of a node, which must be alive, and queues it.
     pub(super) fn spawn(&self, node: u32, work: Work) {
-        self.tasks.borrow_mut().spawn(node, work);
+        let task = self.tasks.borrow_mut().insert(node, work);
+        self.ready.push(task);
+    }
+
+    /// How to reach the owner of `waker`.
+    pub(super) fn rouse_of(&self, waker: &Waker) -> Rouse {
+        let (task, data) = self.current.get();
+        if data == waker.data() { Rouse::Task(task) } else { Rouse::Waker(waker.clone()) }
+    }
+
+    /// Whether `known` reaches the owner of `waker`.
+    pub(super) fn reaches(&self, known: &Rouse, waker: &Waker) -> bool {
+        match known {
+            Rouse::Task(known) => self.current.get() == (*known, waker.data()),
+            Rouse::Waker(known) => known.will_wake(waker),
+        }
+    }
+
+    /// Queues who waits.
+    pub(super) fn rouse(&self, rouse: Rouse) {
+        match rouse {
+            Rouse::Task(task) => self.ready.push(task),
+            Rouse::Waker(waker) => waker.wake(),
+        }
+    }
+
+    /// Lets a task go on at once, which is its turn: an event happens when nobody is queued.
+    pub(super) fn rouse_now(self: &Rc<Self>, rouse: Rouse) {
+        match rouse {
+            Rouse::Task(task) => self.poll(task),
+            Rouse::Waker(waker) => waker.wake(),
+        }
+    }
+
+    pub(super) fn is_alive(&self, node: u32) -> bool {
+        self.nodes.borrow().life(node).is_alive()
     }
 
     /// Lets the world run until `limit_ns`, or until `poll_root` has an outcome. The clock stays at
@@ -199,9 +237,9 @@ impl Core {
 
     fn happen(self: &Rc<Self>, event: Event) {
         match event {
-            Event::Alarm(waker) => {
+            Event::Alarm(rouse) => {
                 self.note(Kind::Alarm, 0);
-                waker.wake();
+                self.rouse_now(rouse);
             }
             Event::Arrive(way, parcel) => self.arrive(way, parcel),
             Event::Call(call) => {
@@ -211,12 +249,15 @@ impl Core {
         }
     }
 
-    fn poll(self: &Rc<Self>, task: Key) {
+    pub(super) fn poll(self: &Rc<Self>, task: Key) {
         let taken = self.tasks.borrow_mut().take(task);
         // Woken after its end, or killed after it was woken.
         let Some((_, mut running)) = taken else { return };
         self.note(Kind::Poll, task.slot);
-        match poll_work(&mut running) {
+        self.current.set((task, running.waker.data()));
+        let polled = poll_work(&mut running);
+        self.current.set((Key::NOBODY, std::ptr::null()));
+        match polled {
             Poll::Pending => {
                 let killed = self.tasks.borrow_mut().give_back(task, running);
                 drop(killed);
@@ -297,14 +338,14 @@ impl Future for Sleep {
         let waker = context.waker();
         let mut agenda = self.core.agenda.borrow_mut();
         if let Some(Event::Alarm(known)) = self.planned.and_then(|key| agenda.get_mut(key)) {
-            if !known.will_wake(waker) {
-                let old = std::mem::replace(known, waker.clone());
+            if !self.core.reaches(known, waker) {
+                let old = std::mem::replace(known, self.core.rouse_of(waker));
                 drop(agenda);
                 drop(old);
             }
             return Poll::Pending;
         }
-        let key = agenda.insert(self.at.0, Event::Alarm(waker.clone()));
+        let key = agenda.insert(self.at.0, Event::Alarm(self.core.rouse_of(waker)));
         drop(agenda);
         self.planned = Some(key);
         Poll::Pending

@@ -3,13 +3,14 @@
 //!
 //! A connection is opened by the first exchange of a route (one round trip more) and used by all
 //! later ones, in any order, until the server dies or the route is reset. A caller that goes away
-//! takes nothing back: a request that was sent is handled.
+//! takes no request back that was sent, but its connection closes, and the server drops what it was
+//! doing for it when it learns of that.
 
 use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -18,10 +19,11 @@ use http::{Request, Response};
 
 use super::{
     core::Core,
+    link::CONNECT_WITHIN,
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
     pool::Key,
-    tasks::Work,
+    tasks::{Rouse, Work},
 };
 use crate::{base::name::NodeName, world::HttpError};
 
@@ -51,7 +53,11 @@ pub(super) struct Exchange {
     stage: Stage,
     /// The caller is gone.
     abandoned: bool,
-    waker: Option<Waker>,
+    /// When the last step arrives (if nothing holds it up).
+    due_ns: u64,
+    /// The task of the server that makes the response.
+    task: Key,
+    caller: Option<Rouse>,
     request: Option<Request<Bytes>>,
     outcome: Option<Outcome>,
 }
@@ -90,12 +96,23 @@ impl Core {
             incarnation: warm.unwrap_or(0),
             stage: if warm.is_some() { Stage::Asking } else { Stage::Knocking },
             abandoned: false,
-            waker: None,
+            due_ns: 0,
+            task: Key::NOBODY,
+            caller: None,
             request: Some(request),
             outcome: None,
         };
-        let key = self.exchanges.borrow_mut().insert(exchange);
-        self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        let mut exchanges = self.exchanges.borrow_mut();
+        let key = exchanges.insert(exchange);
+        let due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        if let Some(exchange) = exchanges.get_mut(key) {
+            exchange.due_ns = due_ns;
+        }
+        drop(exchanges);
+        if warm.is_none() {
+            let at_ns = (self.now() + CONNECT_WITHIN).0;
+            self.later(at_ns, move |core| core.give_up_connecting(key));
+        }
         Box::pin(Exchanging { core: Rc::clone(self), key })
     }
 
@@ -117,7 +134,7 @@ impl Core {
             Stage::Granted => {
                 self.network.borrow_mut().get_mut(route).warm = Some(exchange.incarnation);
                 exchange.stage = Stage::Asking;
-                self.carry(way_of(route, THERE), Parcel::Exchange(key));
+                exchange.due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
             }
             Stage::Asking => {
                 let (server, incarnation) = (exchange.server, exchange.incarnation);
@@ -126,7 +143,7 @@ impl Core {
                     exchange.stage = Stage::Serving;
                     drop(exchanges);
                     let answer = handler(request);
-                    self.spawn(server, Work::Answer(answer, key));
+                    self.serve(server, key, answer);
                 } else {
                     exchange.stage = Stage::Answering;
                     exchange.outcome = Some(broken("connection reset by peer"));
@@ -138,13 +155,61 @@ impl Core {
                 if matches!(exchange.outcome, Some(Err(_))) {
                     self.cool(route, exchange.incarnation);
                 }
-                if let Some(waker) = exchange.waker.take() {
+                if let Some(caller) = exchange.caller.take() {
                     drop(exchanges);
-                    waker.wake();
+                    self.rouse_now(caller);
                 }
             }
             Stage::Serving | Stage::Done => {}
         }
+    }
+
+    /// Lets a task of the server make the response.
+    fn serve(
+        self: &Rc<Self>,
+        server: u32,
+        key: Key,
+        answer: LocalBoxFuture<'static, Response<Bytes>>,
+    ) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key).filter(|_| self.is_alive(server)) else {
+            // The handler's first words killed its own node, or cut the route.
+            drop(exchanges);
+            drop(answer);
+            return;
+        };
+        let task = self.tasks.borrow_mut().insert(server, Work::Answer(answer, key));
+        exchange.task = task;
+        drop(exchanges);
+        self.poll(task);
+    }
+
+    /// The connection was not granted in time.
+    fn give_up_connecting(&self, key: Key) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(key) else { return };
+        if exchange.abandoned || !matches!(exchange.stage, Stage::Knocking | Stage::Granted) {
+            return;
+        }
+        exchange.stage = Stage::Done;
+        exchange.outcome = Some(not_connected("no answer to the connect in time"));
+        let caller = exchange.caller.take();
+        drop(exchanges);
+        if let Some(caller) = caller {
+            self.rouse(caller);
+        }
+    }
+
+    /// The caller closed the connection of an exchange: nobody wants the response any more, so the
+    /// server drops what it was doing for it.
+    fn hang_up(&self, key: Key) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        let serving = exchanges.get_mut(key).filter(|one| one.stage == Stage::Serving);
+        let Some(task) = serving.map(|exchange| exchange.task) else { return };
+        let gone = exchanges.remove(key);
+        drop(exchanges);
+        let work = self.tasks.borrow_mut().cancel(task);
+        drop((gone, work));
     }
 
     /// The server's side of opening a connection.
@@ -209,10 +274,13 @@ impl Core {
     /// Cuts every exchange of a route at once.
     pub(super) fn reset_exchanges(&self, route: u32) {
         self.network.borrow_mut().get_mut(route).warm = None;
-        let mut wake = Vec::new();
+        let (mut wake, mut served) = (Vec::new(), Vec::new());
         let mut exchanges = self.exchanges.borrow_mut();
         for key in exchanges.keys_where(|one| one.route == route && one.stage != Stage::Done) {
             let Some(exchange) = exchanges.get_mut(key) else { continue };
+            if exchange.stage == Stage::Serving {
+                served.push(exchange.task);
+            }
             if exchange.abandoned {
                 exchanges.remove(key);
                 continue;
@@ -221,10 +289,17 @@ impl Core {
             let why = "connection reset";
             exchange.outcome = Some(if sent { broken(why) } else { not_connected(why) });
             exchange.stage = Stage::Done;
-            wake.extend(exchange.waker.take());
+            wake.extend(exchange.caller.take());
         }
         drop(exchanges);
-        wake.into_iter().for_each(Waker::wake);
+        for caller in wake {
+            self.rouse(caller);
+        }
+        // The server's end of the connection is closed as well.
+        for task in served {
+            let work = self.tasks.borrow_mut().cancel(task);
+            drop(work);
+        }
     }
 }
 
@@ -243,14 +318,15 @@ impl Future for Exchanging {
             return Poll::Ready(broken("the world has ended"));
         };
         if exchange.stage == Stage::Done {
-            let done = exchanges.remove(self.key);
+            let outcome = exchange.outcome.take();
+            exchanges.discard(self.key);
             drop(exchanges);
             self.key = Key::NOBODY;
-            let outcome = done.and_then(|exchange| exchange.outcome);
             return Poll::Ready(outcome.unwrap_or_else(|| broken("no outcome")));
         }
-        if exchange.waker.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
-            let old = exchange.waker.replace(context.waker().clone());
+        let waker = context.waker();
+        if exchange.caller.as_ref().is_none_or(|known| !self.core.reaches(known, waker)) {
+            let old = exchange.caller.replace(self.core.rouse_of(waker));
             drop(exchanges);
             drop(old);
         }
@@ -266,9 +342,132 @@ impl Drop for Exchanging {
         let mut exchanges = self.core.exchanges.borrow_mut();
         let Some(exchange) = exchanges.get_mut(self.key) else { return };
         exchange.abandoned = true;
-        let waker = exchange.waker.take();
+        if matches!(exchange.stage, Stage::Asking | Stage::Serving) {
+            // Sent behind the request, so it arrives behind it.
+            let (key, way) = (self.key, way_of(exchange.route, THERE));
+            let parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| core.hang_up(key)));
+            self.core.carry_after(exchange.due_ns, way, parcel);
+        }
+        let caller = exchange.caller.take();
         let done = if exchange.stage == Stage::Done { exchanges.remove(self.key) } else { None };
         drop(exchanges);
-        drop((waker, done));
+        drop((caller, done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+    use crate::{
+        base::time::Time,
+        world::{
+            HttpHandler, TimedOut,
+            virtual_::{
+                LinkFault,
+                tests::{A, B, ask, name, plain, serve},
+            },
+        },
+    };
+
+    #[test]
+    fn http_takes_a_round_trip_and_one_more_to_connect() {
+        let sim = plain("http");
+        serve(&sim, A, Duration::from_millis(5));
+        let b = sim.node(&name(B));
+        let timed = |body: &'static str| {
+            let start = sim.now();
+            let answer = sim.run(b.http(&name(A), ask(body))).unwrap().unwrap();
+            assert_eq!(answer.body(), body.as_bytes());
+            sim.now() - start
+        };
+        assert_eq!(timed("first"), Duration::from_millis(45));
+        assert_eq!(timed("second"), Duration::from_millis(25));
+        sim.impair(&name(B), &name(A), LinkFault::slow(Duration::from_millis(100), Duration::ZERO));
+        assert_eq!(timed("slow"), Duration::from_millis(225));
+        assert_eq!(sim.core().exchanges.borrow().slots(), 1);
+    }
+
+    #[test]
+    fn http_tells_what_the_server_can_have_seen() {
+        let sim = plain("http faults");
+        let b = sim.node(&name(B));
+        let a = sim.node(&name(A));
+        let go = |body| sim.run(b.http(&name(A), ask(body))).unwrap();
+        assert!(matches!(go("nobody serves"), Err(HttpError::NotConnected(_))));
+        let unknown = sim.run(b.http(&name("c/none-1"), ask(""))).unwrap();
+        assert!(matches!(unknown, Err(HttpError::NotConnected(_))));
+        serve(&sim, A, Duration::from_secs(1));
+        assert!(go("fine").is_ok());
+        assert!(
+            sim.run(a.serve_http(Rc::new(|_| unreachable!()))).unwrap().is_err(),
+            "once a node"
+        );
+
+        // It dies in the middle of the work.
+        let (here, start) = (sim.clone(), sim.now());
+        b.spawn(async move {
+            here.sleep(Duration::from_millis(300)).await;
+            here.kill(&name(A));
+        });
+        assert!(matches!(go("in the middle"), Err(HttpError::Broken(_))));
+        assert_eq!(sim.now() - start, Duration::from_millis(310));
+        assert!(matches!(go("dead"), Err(HttpError::NotConnected(_))));
+
+        // It dies while the request is on an open connection to it.
+        serve(&sim, A, Duration::ZERO);
+        assert!(go("fine again").is_ok());
+        sim.kill(&name(A));
+        assert!(matches!(go("too late"), Err(HttpError::Broken(_))));
+        assert_eq!(sim.core().exchanges.borrow().len(), 0);
+    }
+
+    #[test]
+    fn a_request_is_handled_though_its_caller_gave_up() {
+        let sim = plain("gave up");
+        let handled = Rc::new(Cell::new(0));
+        let a = sim.node(&name(A));
+        let count = Rc::clone(&handled);
+        let answer: HttpHandler = Rc::new(move |_| {
+            count.set(count.get() + 1);
+            Box::pin(std::future::ready(Response::new(Bytes::new())))
+        });
+        sim.run(a.serve_http(answer)).unwrap().unwrap();
+        let b = sim.node(&name(B));
+        sim.run(b.http(&name(A), ask(""))).unwrap().unwrap();
+        let late = sim.run(b.timeout(Duration::from_millis(1), b.http(&name(A), ask("")))).unwrap();
+        assert!(late.is_err());
+        assert_eq!(handled.get(), 1);
+        sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+        assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (2, 0));
+        // Held by a black hole, and handled when that ends.
+        sim.partition(&name(A), &name(B));
+        let late = sim.run(b.timeout(Duration::from_secs(5), b.http(&name(A), ask("")))).unwrap();
+        assert_eq!((late.is_err(), handled.get()), (true, 2));
+        sim.impair(&name(B), &name(A), LinkFault::NONE);
+        sim.run_until(Time::from_secs_f64(60.0)).unwrap();
+        assert_eq!((handled.get(), sim.core().exchanges.borrow().len()), (3, 0));
+    }
+
+    #[test]
+    fn a_server_drops_what_nobody_waits_for() {
+        let sim = plain("hang up");
+        serve(&sim, A, Duration::from_secs(100));
+        let b = sim.node(&name(B));
+        let late = sim.run(b.timeout(Duration::from_secs(1), b.http(&name(A), ask("")))).unwrap();
+        assert_eq!(late.unwrap_err(), TimedOut);
+        assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (1, 3));
+        sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+        // What is left is the time-out of the connect.
+        assert_eq!((sim.core().exchanges.borrow().len(), sim.core().agenda.borrow().len()), (0, 1));
+        // A caller that dies hangs up too.
+        let env = b.clone();
+        b.spawn(async move { drop(env.http(&name(A), ask("")).await) });
+        sim.run_until(sim.now() + Duration::from_millis(50)).unwrap();
+        assert_eq!(sim.core().exchanges.borrow().len(), 1);
+        sim.kill(&name(B));
+        sim.run_until(sim.now() + Duration::from_millis(10)).unwrap();
+        assert_eq!(sim.core().exchanges.borrow().len(), 0);
     }
 }

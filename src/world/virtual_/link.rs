@@ -1,17 +1,21 @@
 //! Links of the virtual world: two pipes between two nodes. A pipe keeps its frames in order, holds
 //! no more than its limit, and ends when its sender closes it, dies, or is cut off.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::{
+    future::{Either, LocalBoxFuture, select},
+    pin_mut,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    core::{Core, Event},
+    core::{Core, Event, Sleep},
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
     pool::Key,
+    tasks::Work,
 };
 use crate::{
     base::name::NodeName,
@@ -19,19 +23,31 @@ use crate::{
 };
 
 /// Links that may wait to be accepted by a node; more are refused.
-const ACCEPT_MAX: usize = 1_024;
+const ACCEPT_MAX: usize = 4_096;
+/// Bytes that may be under way in one direction; beyond it the link counts as full.
+const FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a dial may take, as in the real world.
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 enum Item {
     Frame(Bytes),
     End,
 }
 
+/// The receiving end of a pipe; dropping it ends it.
+struct Inbox {
+    frames: mpsc::Sender<Bytes>,
+    /// Lets go of the task that watches whether the receiver lets go.
+    _watched: oneshot::Sender<()>,
+}
+
 /// One direction of a link.
 struct Pipe {
     /// To the receiving end; gone when the pipe has ended there.
-    inbox: Option<mpsc::Sender<Bytes>>,
+    inbox: Option<Inbox>,
     /// Under way, with the time of their arrival, which never goes down.
     flight: VecDeque<(u64, Item)>,
+    flight_bytes: usize,
     last_ns: u64,
     /// An event for the first item is planned (or held by a fault).
     planned: bool,
@@ -54,21 +70,23 @@ impl LinkState {
 }
 
 impl Pipe {
-    fn new() -> (Self, mpsc::Receiver<Bytes>) {
-        let (inbox, incoming) = mpsc::channel(FRAMES_MAX);
-        let pipe = Self {
-            inbox: Some(inbox),
+    fn new(frames: mpsc::Sender<Bytes>, watched: oneshot::Sender<()>) -> Self {
+        Self {
+            inbox: Some(Inbox { frames, _watched: watched }),
             flight: VecDeque::new(),
+            flight_bytes: 0,
             last_ns: 0,
             planned: false,
             closing: false,
-        };
-        (pipe, incoming)
+        }
     }
 
     /// Frames under way and frames that wait at the receiver share one limit.
-    fn is_full(&self) -> bool {
-        self.inbox.as_ref().is_some_and(|inbox| self.flight.len() >= inbox.capacity())
+    fn is_full(&self, frame_bytes: usize) -> bool {
+        if self.flight_bytes + frame_bytes > FLIGHT_BYTES_MAX {
+            return true;
+        }
+        self.inbox.as_ref().is_some_and(|inbox| self.flight.len() >= inbox.frames.capacity())
     }
 }
 
@@ -98,11 +116,12 @@ impl Core {
             self.close_pipe(key, direction);
             return Err(SendError::Closed);
         }
-        if pipe.is_full() {
+        if pipe.is_full(frame.len()) {
             return Err(SendError::Full);
         }
         // The receiver is dead and the sender does not know yet: the frame is lost on the way.
         if pipe.inbox.is_some() {
+            pipe.flight_bytes += frame.len();
             self.push(link, key, direction, Item::Frame(frame));
         }
         Ok(())
@@ -127,8 +146,12 @@ impl Core {
         while let Some((_, item)) = pipe.flight.pop_front_if(|(at, _)| *at <= self.now_ns()) {
             match (item, &pipe.inbox) {
                 // A receiver that nobody reads any more: the frame is lost, as on a real stream.
-                (Item::Frame(frame), Some(inbox)) => drop(inbox.try_send(frame)),
-                (Item::Frame(_), None) => {}
+                (Item::Frame(frame), inbox) => {
+                    pipe.flight_bytes -= frame.len();
+                    if let Some(inbox) = inbox {
+                        drop(inbox.frames.try_send(frame));
+                    }
+                }
                 (Item::End, _) => ended = true,
             }
         }
@@ -164,6 +187,7 @@ impl Core {
                 let inward = &mut link.pipes[1 - direction as usize];
                 inward.inbox = None;
                 inward.flight.clear();
+                inward.flight_bytes = 0;
                 let outward = &mut link.pipes[direction as usize];
                 if !std::mem::replace(&mut outward.closing, true) && outward.inbox.is_some() {
                     self.push(link, key, direction, Item::End);
@@ -183,18 +207,25 @@ impl Core {
         }
     }
 
-    /// Opens a link; `None` as the key of a link that was cut while it opened.
+    /// Opens a link; both ends of it, the dialler's first.
     fn open(self: &Rc<Self>, route: u32, ends: [&Rc<Life>; 2]) -> [Link; 2] {
-        let ((there, at_dialled), (back, at_dialler)) = (Pipe::new(), Pipe::new());
+        let [near_pipe, far_pipe] = [(); 2].map(|()| mpsc::channel(FRAMES_MAX));
+        let [near_end, far_end] = [(); 2].map(|()| oneshot::channel());
+        let pipes =
+            [Pipe::new(far_pipe.0.clone(), far_end.0), Pipe::new(near_pipe.0.clone(), near_end.0)];
         let senders = [ends[0].node, ends[1].node];
-        let state = LinkState { route, senders, pipes: [there, back] };
-        let key = self.links.borrow_mut().insert(state);
-        let end = |direction: u32, incoming| {
+        let key = self.links.borrow_mut().insert(LinkState { route, senders, pipes });
+        let end = |direction: u32, inbox, incoming, ended| {
             let life = Rc::clone(ends[direction as usize]);
+            let watch = watch(Rc::clone(self), key, direction, inbox, ended);
+            self.spawn(life.node, Work::Plain(Box::pin(watch)));
             let outgoing = Rc::new(Sending { core: Rc::clone(self), life, key, direction });
             Link { outgoing, incoming }
         };
-        [end(THERE, at_dialler), end(BACK, at_dialled)]
+        [
+            end(THERE, near_pipe.0, near_pipe.1, near_end.1),
+            end(BACK, far_pipe.0, far_pipe.1, far_end.1),
+        ]
     }
 
     /// Dials; the outcome comes after a round trip.
@@ -216,10 +247,14 @@ impl Core {
         if life.is_alive() {
             self.carry(way_of(route, THERE), knock);
         }
-        let to = to.clone();
+        let (to, alarm) = (to.clone(), Sleep::new(Rc::clone(self), self.now() + CONNECT_WITHIN));
         Box::pin(async move {
-            let gone = |_| Err(DialError::Unreachable { to, why: "the dialler died".into() });
-            outcome.await.unwrap_or_else(gone)
+            let why = match select(outcome, alarm).await {
+                Either::Left((Ok(outcome), _)) => return outcome,
+                Either::Left(_) => "the dialler died".into(),
+                Either::Right(_) => format!("no answer within {CONNECT_WITHIN:?}"),
+            };
+            Err(DialError::Unreachable { to, why })
         })
     }
 
@@ -231,14 +266,17 @@ impl Core {
         to: &NodeName,
     ) -> Result<Link, DialError> {
         let refused = |why: &str| DialError::Unreachable { to: to.clone(), why: why.into() };
-        let (dialled, cut) = {
+        let (node, cut) = {
             let mut network = self.network.borrow_mut();
             let route = network.get_mut(route);
             (route.dialled, route.is_reset())
         };
-        let Some((life, listener)) = self.nodes.borrow().listener_of(dialled) else {
+        let Some((life, listener)) = self.nodes.borrow().listener_of(node) else {
             return Err(refused("connection refused"));
         };
+        if !dialler.is_alive() {
+            return Err(refused("the dialler died"));
+        }
         let [near, far] = self.open(route, [dialler, &life]);
         if cut {
             // Opened and cut at once, as a proxy in between does.
@@ -260,6 +298,25 @@ impl Core {
         }
         let why = if life.is_alive() { "this node listens already" } else { "this node is dead" };
         Err(DialError::CannotListen { address: life.name.to_string(), why: why.into() })
+    }
+}
+
+/// Closes a link as soon as one end lets go of its receiving half.
+async fn watch(
+    core: Rc<Core>,
+    key: Key,
+    direction: u32,
+    inbox: mpsc::Sender<Bytes>,
+    ended: oneshot::Receiver<()>,
+) {
+    let let_go = {
+        let closed = inbox.closed();
+        pin_mut!(closed);
+        matches!(select(ended, closed).await, Either::Right(_))
+    };
+    drop(inbox);
+    if let_go {
+        core.close_pipe(key, direction);
     }
 }
 

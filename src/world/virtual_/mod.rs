@@ -39,7 +39,7 @@ use super::Env;
 use crate::base::{name::NodeName, time::Time};
 
 /// A virtual world. A cheap handle: clone it freely; the world ends with the last one, or when
-/// [`Sim::close`] is called (a task of the world that holds a handle keeps it from ending by itself).
+/// [`Sim::close`] is called: a task of the world that holds a handle keeps it from ending by itself.
 #[derive(Clone)]
 pub struct Sim(Rc<Handle>);
 

@@ -195,10 +195,17 @@ pub(super) const fn way_of(route: u32, direction: u32) -> u32 {
 }
 
 impl Core {
-    /// Sends a parcel on its way.
-    pub(super) fn carry(&self, way: u32, parcel: Parcel) {
+    /// Sends a parcel on its way; tells when it arrives unless something holds it up.
+    pub(super) fn carry(&self, way: u32, parcel: Parcel) -> u64 {
+        self.carry_after(0, way, parcel)
+    }
+
+    /// Sends a parcel that arrives no sooner than `least_ns`.
+    pub(super) fn carry_after(&self, least_ns: u64, way: u32, parcel: Parcel) -> u64 {
         let delay_ns = self.network.borrow_mut().delay_ns(way);
-        self.plan(self.now_ns().saturating_add(delay_ns), Event::Arrive(way, parcel));
+        let at_ns = self.now_ns().saturating_add(delay_ns).max(least_ns);
+        self.plan(at_ns, Event::Arrive(way, parcel));
+        at_ns
     }
 
     /// A parcel reaches the end of its way.

@@ -87,11 +87,11 @@ pub(super) struct Nodes {
 }
 
 /// What is left of a dead process, to be dropped once nothing is borrowed.
-pub(super) struct Remains(
-    Option<mpsc::Sender<Link>>,
-    Option<HttpHandler>,
-    BTreeMap<String, Rc<Shelf>>,
-);
+pub(super) struct Remains {
+    shelves: BTreeMap<String, Rc<Shelf>>,
+    /// Kept only to be dropped.
+    _rest: (Option<mpsc::Sender<Link>>, Option<HttpHandler>),
+}
 
 impl Nodes {
     pub(super) fn find(&self, name: &NodeName) -> Option<u32> {
@@ -139,7 +139,7 @@ impl Nodes {
         place.life.alive.set(false);
         place.life.routes.borrow_mut().clear();
         let shelves = std::mem::take(&mut place.shelves);
-        Remains(place.listener.take(), place.handler.take(), shelves)
+        Remains { shelves, _rest: (place.listener.take(), place.handler.take()) }
     }
 
     pub(super) fn shut_down(&mut self) -> Vec<Remains> {
@@ -182,8 +182,8 @@ impl Nodes {
         self.list[node as usize].shelves.get(store).cloned()
     }
 
-    pub(super) fn put_shelf(&mut self, node: u32, store: &str, shelf: Rc<Shelf>) {
-        self.list[node as usize].shelves.insert(store.to_owned(), shelf);
+    pub(super) fn put_shelf(&mut self, node: u32, store: &str, open: Rc<Shelf>) {
+        self.list[node as usize].shelves.insert(store.to_owned(), open);
     }
 
     pub(super) fn set_skew(&mut self, node: u32, skew_ms: i64) {
@@ -224,7 +224,7 @@ impl Core {
         self.note(Kind::Kill, node);
         self.sever_links(node);
         self.sever_exchanges(node, incarnation);
-        for (store, shelf) in &remains.2 {
+        for (store, shelf) in &remains.shelves {
             shelf.crash(&mut self.rng.fork(&format!("crash/{name}/{store}/{incarnation}")));
         }
         let tasks = self.tasks.borrow_mut().kill(node);

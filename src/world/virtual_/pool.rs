@@ -55,6 +55,18 @@ impl<T> Pool<T> {
         Some(value)
     }
 
+    /// Drops a value where it lies; for large ones that need not be moved out.
+    pub(super) fn discard(&mut self, key: Key) {
+        if let Some(place) = self.slots.get_mut(key.slot as usize)
+            && place.generation == key.generation
+            && place.value.is_some()
+        {
+            place.value = None;
+            place.generation = place.generation.wrapping_add(1);
+            self.free.push(key.slot);
+        }
+    }
+
     /// The keys of every value that `wanted` takes, by slot.
     pub(super) fn keys_where(&self, wanted: impl Fn(&T) -> bool) -> Vec<Key> {
         let tenants = self.slots.iter().enumerate();

@@ -69,6 +69,8 @@ pub struct DiskSettings {
     pub sync: Span,
     /// How long after an early acknowledgement the sync follows.
     pub early_window: Duration,
+    /// A planted bug: a sync does nothing, so a kill loses nearly everything.
+    pub skip_sync: bool,
 }
 
 impl Default for DiskSettings {
@@ -77,6 +79,7 @@ impl Default for DiskSettings {
             open: Span::micros(2_000, 6_000),
             sync: Span::micros(200, 900),
             early_window: Duration::from_millis(250),
+            skip_sync: false,
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
     node::Life,
 };
 use crate::{
-    base::{rng::Rng, time::nanos},
+    base::{
+        rng::Rng,
+        time::{Time, nanos},
+    },
     world::store::{Ack, Committed, Disk, Row, Store, StoreError, Txn, engine::Engine},
 };
 
@@ -62,8 +65,8 @@ impl Shelf {
         self.busy.set(true);
         self.syncing.swap(&self.waiting);
         let sync_ns = self.core.settings.disk.sync.draw(&mut self.rng.borrow_mut());
-        let shelf = Rc::clone(self);
-        self.core.later(self.core.now_ns() + sync_ns, move |_| shelf.finish());
+        let this = Rc::clone(self);
+        self.core.later(self.core.now_ns() + sync_ns, move |_| this.finish());
     }
 
     /// The sync is done: the group is on the disk, readers see it, and it is acknowledged.
@@ -90,9 +93,9 @@ impl Shelf {
     fn commit_early(self: &Rc<Self>, txn: Txn) -> Result<Committed, StoreError> {
         let outcomes = self.engine()?.apply_unsynced(&[txn])?;
         if !self.owes.replace(true) {
-            let shelf = Rc::clone(self);
+            let this = Rc::clone(self);
             let at = self.core.now_ns() + nanos(self.core.settings.disk.early_window);
-            self.core.later(at, move |_| shelf.pay());
+            self.core.later(at, move |_| this.pay());
         }
         outcomes.into_iter().next().ok_or_else(|| self.failed("no outcome"))
     }
@@ -137,18 +140,17 @@ impl Core {
         Box::pin(async move {
             let stream = format!("disk/{}/{name}/{}", life.name, life.incarnation);
             let mut rng = core.rng.fork(&stream);
-            let at = core.now()
-                + std::time::Duration::from_nanos(core.settings.disk.open.draw(&mut rng));
+            let at = Time(core.now_ns() + core.settings.disk.open.draw(&mut rng));
             Sleep::new(Rc::clone(&core), at).await;
             if !life.is_alive() {
                 return Err(StoreError { store: name, why: "the node is dead".into() });
             }
             let open = core.nodes.borrow().shelf(life.node, &name);
-            let shelf = match open {
-                Some(shelf) => shelf,
+            let open = match open {
+                Some(open) => open,
                 None => core.place_shelf(&life, &name, rng)?,
             };
-            let store: Store = Rc::new(Handle(shelf));
+            let store: Store = Rc::new(Handle(open));
             Ok(store)
         })
     }
@@ -160,9 +162,9 @@ impl Core {
         rng: Rng,
     ) -> Result<Rc<Shelf>, StoreError> {
         let medium = self.nodes.borrow_mut().medium(life.node, name);
-        let engine = Engine::open(medium.open())?.called(name);
+        let engine = Engine::open(medium.open(self.settings.disk.skip_sync))?.called(name);
         self.note(Kind::Disk, life.node);
-        let shelf = Rc::new(Shelf {
+        let open = Rc::new(Shelf {
             core: Rc::clone(self),
             node: life.node,
             name: name.to_owned(),
@@ -174,8 +176,8 @@ impl Core {
             busy: Cell::new(false),
             owes: Cell::new(false),
         });
-        self.nodes.borrow_mut().put_shelf(life.node, name, Rc::clone(&shelf));
-        Ok(shelf)
+        self.nodes.borrow_mut().put_shelf(life.node, name, Rc::clone(&open));
+        Ok(open)
     }
 }
 
@@ -184,27 +186,27 @@ struct Handle(Rc<Shelf>);
 
 impl Disk for Handle {
     fn commit(&self, txn: Txn, ack: Ack) -> LocalBoxFuture<'static, Result<Committed, StoreError>> {
-        let shelf = &self.0;
-        if let Err(dead) = shelf.engine() {
+        let open = &self.0;
+        if let Err(dead) = open.engine() {
             return Box::pin(std::future::ready(Err(dead)));
         }
         if ack == Ack::Early {
-            return Box::pin(std::future::ready(shelf.commit_early(txn)));
+            return Box::pin(std::future::ready(open.commit_early(txn)));
         }
         let (done, outcome) = oneshot::channel();
         {
-            let mut waiting = shelf.waiting.borrow_mut();
+            let mut waiting = open.waiting.borrow_mut();
             if waiting.txns.len() >= COMMITS_MAX {
-                let why = shelf.failed("too many commits wait for the disk");
+                let why = open.failed("too many commits wait for the disk");
                 return Box::pin(std::future::ready(Err(why)));
             }
             waiting.txns.push(txn);
             waiting.done.push(done);
         }
-        if !shelf.busy.get() {
-            shelf.start();
+        if !open.busy.get() {
+            open.start();
         }
-        let dead = shelf.failed("the node died");
+        let dead = open.failed("the node died");
         Box::pin(async move { outcome.await.unwrap_or(Err(dead)) })
     }
 
@@ -214,5 +216,168 @@ impl Disk for Handle {
 
     fn scan(&self, from: &str, to: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
         self.0.engine()?.scan(from, to, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::world::{
+        store::Expect,
+        virtual_::{
+            DiskSettings, Settings, Sim,
+            tests::{A, name, put},
+        },
+    };
+
+    fn value(store: &Store, key: &str) -> Option<Bytes> {
+        store.get(key).unwrap().map(|row| row.value)
+    }
+
+    #[test]
+    fn a_commit_takes_a_sync_and_readers_wait_for_it() {
+        let sim = Sim::new("commit");
+        let a = sim.node(&name(A));
+        let store = sim.run(a.store("jobs")).unwrap().unwrap();
+        let start = sim.now();
+        let commit = store.commit(put("k", "1"), Ack::Synced);
+        assert_eq!(value(&store, "k"), None);
+        assert_eq!(sim.run(commit).unwrap().unwrap(), Committed::Done(1));
+        let took = sim.now() - start;
+        assert!((200..=900).contains(&took.as_micros()), "{took:?}");
+        assert_eq!(value(&store, "k").unwrap(), "1");
+        let same = sim.run(a.store("jobs")).unwrap().unwrap();
+        assert_eq!(value(&same, "k").unwrap(), "1");
+        let other = sim.run(a.store("charges")).unwrap().unwrap();
+        assert_eq!(value(&other, "k"), None);
+    }
+
+    #[test]
+    fn commits_that_come_during_a_sync_share_the_next() {
+        let sim = Sim::new("group");
+        let a = sim.node(&name(A));
+        let store = sim.run(a.store("jobs")).unwrap().unwrap();
+        let ends = Rc::new(RefCell::new(Vec::new()));
+        for number in 0..10 {
+            let mut txn = put(&format!("k{number}"), "x");
+            txn.expects.push(("k9".into(), Expect::Absent));
+            let (commit, env, ends) = (store.commit(txn, Ack::Synced), a.clone(), Rc::clone(&ends));
+            a.spawn(async move {
+                let outcome = commit.await.unwrap();
+                ends.borrow_mut().push((env.now(), outcome));
+            });
+        }
+        sim.run_until(Time::from_secs_f64(1.0)).unwrap();
+        let ends = ends.borrow();
+        assert!(ends[0].0 < ends[1].0);
+        assert!(ends[1..].iter().all(|end| end.0 == ends[1].0));
+        let versions: Vec<_> = ends.iter().map(|end| end.1.clone()).collect();
+        assert_eq!(versions, (1..=10).map(Committed::Done).collect::<Vec<_>>());
+    }
+
+    /// Commits one after the other until the node is killed at `kill_us`; tells how many were
+    /// acknowledged, and how many are there when the node is back.
+    fn crash(seed: u32, kill_us: u64, ack: Ack) -> (u32, u32, Sim) {
+        let sim = Sim::new(&seed.to_string());
+        let a = sim.node(&name(A));
+        let store = sim.run(a.store("jobs")).unwrap().unwrap();
+        let acknowledged = Rc::new(Cell::new(0));
+        let (count, disk) = (Rc::clone(&acknowledged), Rc::clone(&store));
+        a.spawn(async move {
+            for number in 0..200_u32 {
+                let value = "v".repeat(1 + number as usize * 97 % 3_000);
+                let outcome = disk.commit(put(&format!("k/{number:05}"), &value), ack).await;
+                assert_eq!(outcome.unwrap(), Committed::Done(u64::from(number) + 1));
+                count.set(number + 1);
+            }
+        });
+        sim.run_until(sim.now() + Duration::from_micros(kill_us)).unwrap();
+        assert!(sim.kill(&name(A)));
+        assert!(store.get("k/00000").is_err(), "a dead node reads nothing");
+        let again = sim.revive(&name(A));
+        let store = sim.run(again.store("jobs")).unwrap().unwrap();
+        let rows = store.scan("k/", "k0", 1_000).unwrap();
+        for (number, row) in rows.iter().enumerate() {
+            assert_eq!(row.key, format!("k/{number:05}"), "no hole");
+            assert_eq!(row.value.len(), 1 + number * 97 % 3_000, "nothing torn");
+        }
+        assert!(sim.run(store.commit(put("k/after", "1"), Ack::Synced)).unwrap().is_ok());
+        (acknowledged.get(), rows.len() as u32, sim)
+    }
+
+    #[test]
+    fn what_was_acknowledged_survives_and_what_was_torn_is_recovered() {
+        let (mut lost, mut kept) = (0, 0);
+        for seed in 0..40 {
+            let (acknowledged, there, _) = crash(seed, 3_000 + u64::from(seed) * 531, Ack::Synced);
+            assert!(acknowledged > 2, "{acknowledged}");
+            match there - acknowledged {
+                0 => lost += 1,
+                1 => kept += 1,
+                more => panic!("{more} commits nobody made"),
+            }
+        }
+        // Both fates of the commit under way are met.
+        assert!(lost > 5 && kept > 2, "{lost} lost, {kept} kept");
+    }
+
+    #[test]
+    fn what_was_acknowledged_early_can_be_lost() {
+        let mut lost = 0;
+        for seed in 0..10 {
+            // All 200 are acknowledged at once; the window is 250 ms.
+            let (acknowledged, there, _) = crash(seed, 200_000, Ack::Early);
+            assert_eq!(acknowledged, 200);
+            lost += u32::from(there < 200);
+            let (_, there, _) = crash(seed, 260_000, Ack::Early);
+            assert_eq!(there, 200, "synced after the window");
+        }
+        assert!(lost > 4, "{lost}");
+    }
+
+    #[test]
+    fn a_store_that_skips_the_sync_is_found_out() {
+        // The same crash as above, over an engine that never syncs.
+        let (medium, rng) = (Medium::default(), &mut Rng::from_seed("1"));
+        let open = |medium: &Medium| Engine::open(medium.open(false)).unwrap();
+        let engine = open(&medium);
+        engine.apply(&[put("synced", "1")]).unwrap();
+        engine.apply_unsynced(&[put("skipped", "1")]).unwrap();
+        medium.crash(rng);
+        drop(engine);
+        let engine = open(&medium);
+        assert!(engine.get("synced").unwrap().is_some());
+        assert!(engine.get("skipped").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_disk_that_skips_its_syncs_loses_what_it_acknowledged() {
+        let mut lost = 0;
+        for seed in 0..10 {
+            let disk = DiskSettings { skip_sync: true, ..DiskSettings::default() };
+            let sim =
+                Sim::with_settings(&seed.to_string(), Settings { disk, ..Settings::default() });
+            let a = sim.node(&name(A));
+            let store = sim.run(a.store("jobs")).unwrap().unwrap();
+            sim.run(store.commit(put("k", "v"), Ack::Synced)).unwrap().unwrap();
+            sim.kill(&name(A));
+            let again = sim.revive(&name(A));
+            // Not even the file may be whole.
+            let there = sim.run(again.store("jobs")).unwrap().map(|store| value(&store, "k"));
+            lost += u32::from(!matches!(there, Ok(Some(_))));
+        }
+        assert!(lost > 4, "{lost}");
+    }
+
+    #[test]
+    fn a_crash_is_the_same_twice() {
+        for seed in 0..5 {
+            let (one, two) = (crash(seed, 7_777, Ack::Synced), crash(seed, 7_777, Ack::Synced));
+            assert_eq!((one.0, one.1, one.2.trace_hash()), (two.0, two.1, two.2.trace_hash()));
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(super) const ROOT: Key = Key::NOBODY;
 pub(super) struct Ready(Mutex<VecDeque<Key>>);
 
 impl Ready {
-    fn push(&self, task: Key) {
+    pub(super) fn push(&self, task: Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
     }
 
@@ -32,6 +32,14 @@ impl Ready {
     pub(super) fn swap(&self, empty: &mut VecDeque<Key>) {
         std::mem::swap(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), empty);
     }
+}
+
+/// How something that happens reaches who waits for it.
+pub(super) enum Rouse {
+    /// The task itself, without a waker: nearly always.
+    Task(Key),
+    /// A waker of somebody between: a join or a stream that polls many, or the root.
+    Waker(Waker),
 }
 
 /// What a waker rings. One for each slot of the slab, used again when nobody else holds it.
@@ -64,7 +72,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A plain load and store: one thread runs a world, and queueing twice would only poll twice.
+        // A plain load and store: one thread runs a world, and to queue twice only polls twice.
         if !self.queued.load(Ordering::Relaxed) {
             self.queued.store(true, Ordering::Relaxed);
             let generation = self.generation.load(Ordering::Relaxed);
@@ -109,8 +117,8 @@ impl Tasks {
         Self { slots: Vec::new(), free: Vec::new(), ready }
     }
 
-    /// Puts in a task of `node` and queues it.
-    pub(super) fn spawn(&mut self, node: u32, work: Work) {
+    /// Puts in a task of `node`, which nobody has woken yet.
+    pub(super) fn insert(&mut self, node: u32, work: Work) -> Key {
         let slot = if let Some(slot) = self.free.pop() {
             slot
         } else {
@@ -122,7 +130,18 @@ impl Tasks {
         };
         let place = &mut self.slots[slot as usize];
         (place.node, place.work, place.living) = (node, Some(work), true);
-        place.bell.wake_by_ref();
+        Key { slot, generation: place.generation }
+    }
+
+    /// Takes one task out, to be dropped by the caller; `None` when it has ended.
+    pub(super) fn cancel(&mut self, task: Key) -> Option<Work> {
+        let place = self.slots.get_mut(task.slot as usize)?;
+        if place.generation != task.generation {
+            return None;
+        }
+        let work = place.work.take();
+        self.free_slot(task.slot);
+        work
     }
 
     /// Takes a woken task out to be polled; its node comes with it.
@@ -188,7 +207,7 @@ impl Tasks {
             place.bell.generation.store(place.generation, Ordering::Relaxed);
             place.bell.answer();
         } else {
-            // Somebody still holds a waker of the task that was here: it must not ring for the next.
+            // Somebody still holds a waker of the task that was here; it must not ring for others.
             let key = Key { slot, generation: place.generation };
             place.bell = Bell::new(key, Arc::clone(&self.ready));
             place.waker = None;
