@@ -316,7 +316,9 @@ fn one_job_runs_from_request_to_payment() {
     let rate = Ask { job: Some(job.id.clone()), stars: Some(5), ..Ask::new(OpKind::PassengerRate) };
     city.ok(P0, &rate);
     assert!(city.ok(P0, &Ask::new(OpKind::PassengerCurrentJob)).answer.job.is_none());
-    city.pass(0.1);
+    // A position from before the journey is too old to be used.
+    city.ping(D0, spire());
+    city.pass(0.5);
     city.request(P0, "next");
     city.pass(0.1);
     assert!(city.ping(D0, spire()).is_some(), "the driver is free again");

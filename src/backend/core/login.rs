@@ -135,7 +135,7 @@ fn digest(salt: &[u8], secret: &str) -> [u8; 32] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn at_account(kind: AccountKind, phone: &str) -> String {

@@ -19,7 +19,7 @@ pub const ROWS: Policy = Policy {
 
 /// Questions that are answered from memory.
 pub const MEMORY: Policy = Policy {
-    deadline: Duration::from_millis(1_000),
+    deadline: Duration::from_secs(1),
     attempt: Duration::from_millis(400),
     idempotent: true,
 };

@@ -16,6 +16,8 @@ pub const DRIVERS_MAX: usize = 1_000_000;
 /// A ping with a lower number than the newest still counts when the newest is older than this: the
 /// app was started again.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
+/// The same for what another index tells, which may have been long on its way.
+const RESTART_TOLD_AFTER: Duration = Duration::from_mins(1);
 /// A mark that says busy or away is asked for again when it is older: a lost hint heals.
 const RECHECK_AFTER: Duration = Duration::from_secs(20);
 
@@ -252,12 +254,13 @@ impl Grid {
     /// Moves a driver, unless what is known is newer: by the driver's own count of its pings, or
     /// by age where the count began anew.
     fn place(&mut self, index: u32, at: Place, seq: u64, seen: Time, now: Time) {
+        let restart_after = if seen == now { RESTART_AFTER } else { RESTART_TOLD_AFTER };
         let entry = &mut self.entries[index as usize];
         if entry.cell.is_some() {
             let older = if seq == 0 || entry.seq == 0 {
                 seen < entry.seen
             } else {
-                seq < entry.seq && now.since(entry.seen) < RESTART_AFTER
+                seq < entry.seq && now.since(entry.seen) < restart_after
                     || seen < entry.seen && seq == entry.seq
             };
             if older {
@@ -268,18 +271,16 @@ impl Grid {
         if seq != 0 {
             entry.seq = seq;
         }
-        let (old, new) = (
-            entry.cell,
-            (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6)),
-        );
+        let old = entry.cell;
+        let new = self.cell_of(at);
         if old == Some(new) {
             return;
         }
-        entry.cell = Some(new);
-        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old)) {
-            if let Some(position) = cell.iter().position(|other| *other == index) {
-                cell.swap_remove(position);
-            }
+        self.entries[index as usize].cell = Some(new);
+        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old))
+            && let Some(position) = cell.iter().position(|other| *other == index)
+        {
+            cell.swap_remove(position);
         }
         self.cells.entry(new).or_default().push(index);
     }

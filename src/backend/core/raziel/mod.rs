@@ -92,7 +92,9 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
             return Err(refuse(Code::Invalid, "too many marks"));
         }
         let (mut index, now) = (index.borrow_mut(), env.now());
-        ask.standings.iter().for_each(|standing| index.mark(standing, now));
+        for standing in &ask.standings {
+            index.mark(standing, now);
+        }
         Ok(Nothing {})
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
@@ -104,7 +106,9 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
 
 fn learn(grid: &RefCell<Grid>, moved: &[Moved], env: &Env) {
     let (mut grid, now): (_, Time) = (grid.borrow_mut(), env.now());
-    moved.iter().for_each(|moved| grid.learn(moved, now));
+    for moved in moved {
+        grid.learn(moved, now);
+    }
 }
 
 /// Tells the other indexes what drivers sent here, until the node dies.
