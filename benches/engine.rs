@@ -1,6 +1,8 @@
 //! What a robot's step costs, and the life of an op: `cargo bench --bench engine`.
 //! The target answers at once and the world is the virtual one, so that only our own cost is seen.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
+
 use std::{path::Path, rc::Rc, time::Duration};
 
 use divan::{Bencher, counter::ItemsCount};
@@ -127,7 +129,7 @@ fn life_of_a_ping(bencher: Bencher) {
     let pings = u64::from(DRIVERS) * 8;
     bencher.counter(ItemsCount::new(pings)).with_inputs(city_at_work).bench_local_values(
         |(sim, engine)| {
-            let minute = engine.load(Duration::from_secs(60));
+            let minute = engine.load(Duration::from_mins(1));
             sim.run(minute).expect("the world goes on");
             engine.figures().pings.ok
         },

@@ -1,6 +1,8 @@
 //! A whole backend in one virtual world, driven through its API by the adapter of the embedded
 //! target: one job from request to payment, and what must survive the death of nodes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test: what it helps with must be there")]
+
 use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;

@@ -46,7 +46,7 @@ pub(super) const IN_FLIGHT: u32 = 50_000;
 /// Robots that step between two breaths of the thread: ops in flight must get their turn.
 const STEPS_PER_BREATH: u32 = 64;
 /// Sleep at most this long, so that a clock is never asked for a moment beyond its range.
-const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+const SLEEP_MAX: Duration = Duration::from_hours(1);
 /// Skipped pings are reported together, this often.
 const SKIPPED_EVERY: Duration = Duration::from_secs(1);
 /// Passengers that were ever taken in: beyond it a wish is lost, and counted.

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last robots may take to sign on after the ramp.
 const FILL_GRACE: Duration = Duration::from_secs(30);
 /// The longest that the audits may take.
-const READ_BACK_MAX: Duration = Duration::from_secs(120);
+const READ_BACK_MAX: Duration = Duration::from_mins(2);
 /// The ramp of the sign-off is this part of the time it may take, and never longer than
 /// [`SIGN_OFF_RAMP_MAX`].
 const SIGN_OFF_RAMP_PART: u32 = 3;

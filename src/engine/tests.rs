@@ -281,7 +281,7 @@ fn a_whole_run_completes_and_pays_its_jobs_and_leaves_nobody_behind() {
     let bench = bench().filled();
     bench.run(bench.engine.load(Duration::from_secs(40)));
     bench.engine.drain();
-    assert!(bench.run(bench.engine.settle(Duration::from_secs(120))));
+    assert!(bench.run(bench.engine.settle(Duration::from_mins(2))));
     assert!(bench.run(bench.engine.read_back()));
     assert!(bench.run(bench.engine.sign_off(Duration::from_secs(30))));
     let jobs = bench.toy.jobs.borrow();

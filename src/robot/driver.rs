@@ -53,6 +53,7 @@ const LATE_ANSWERS: f64 = 0.15;
 
 /// Offers journeys.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub struct Driver {
     number: u32,
     clumsy: bool,
@@ -203,7 +204,7 @@ impl Driver {
         let every = nanos(cue.around.ping_every).max(1);
         // The fraction of number × φ in 64 bits, then scaled to the cadence: exact everywhere.
         let part = u64::from(self.number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let phase = (u128::from(part) * u128::from(every) >> 64) as u64;
+        let phase = ((u128::from(part) * u128::from(every)) >> 64) as u64;
         let now = cue.now.0;
         let passed = now.saturating_sub(phase) / every;
         let beat = phase.saturating_add(passed.saturating_mul(every));

@@ -103,7 +103,7 @@ fn the_pulses_of_all_drivers_are_even() {
         let cue = Cue { now: Time(3), rng: &mut rng, around: &around, acts: &mut acts };
         let beat = Driver::new(number).next_beat(&cue);
         assert!(beat.0 > 3 && beat.0 <= 3 + every);
-        counts[((beat.0 - 3) as u128 * buckets as u128 / (u128::from(every) + 1)) as usize] += 1;
+        counts[(u128::from(beat.0 - 3) * buckets as u128 / (u128::from(every) + 1)) as usize] += 1;
     }
     let (low, high) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
     // 160 in each 100 ms on average.

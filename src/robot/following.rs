@@ -25,6 +25,7 @@ const RATES: f64 = 0.5;
 
 /// A job as its passenger sees it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub(super) struct Following {
     job: Id,
     key: Id,

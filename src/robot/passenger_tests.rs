@@ -99,12 +99,9 @@ fn looks_that_tell_nothing_are_repeated_and_not_for_ever() {
     puppet.unknown(K::PassengerRequestJob);
     let mut looks = 0;
     while puppet.standing() == Standing::Busy {
-        let look = match puppet.take(K::PassengerCurrentJob) {
-            Some(look) => look,
-            None => {
-                puppet.ring();
-                continue;
-            }
+        let Some(look) = puppet.take(K::PassengerCurrentJob) else {
+            puppet.ring();
+            continue;
         };
         puppet.done(look, Outcome::Info, Answer::default());
         looks += 1;

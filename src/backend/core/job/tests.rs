@@ -129,7 +129,7 @@ impl Desk {
     }
 }
 
-fn is_conflict<T: std::fmt::Debug>(result: Result<T, RpcError>) -> bool {
+fn is_conflict<T>(result: &Result<T, RpcError>) -> bool {
     matches!(result, Err(RpcError::Refused { code: Code::Conflict, .. }))
 }
 
@@ -177,12 +177,12 @@ fn moves_out_of_turn_are_refused_and_change_nothing() {
     assert_eq!(rows(), before);
     desk.accept(job, 1, offer).unwrap();
     for step in [Step::PickUp, Step::DropOff, Step::NoShow] {
-        assert!(is_conflict(desk.step(job, 1, step)), "{step:?} before the arrival");
+        assert!(is_conflict(&desk.step(job, 1, step)), "{step:?} before the arrival");
     }
     assert!(now(desk.jobs.shift(1, Wish::Offline)).is_err());
     desk.step(job, 1, Step::Arrive).unwrap();
     desk.step(job, 1, Step::PickUp).unwrap();
-    assert!(is_conflict(desk.step(job, 1, Step::Cancel)) && is_conflict(desk.cancel(job)));
+    assert!(is_conflict(&desk.step(job, 1, Step::Cancel)) && is_conflict(&desk.cancel(job)));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn of_two_accepts_one_wins_and_both_may_repeat() {
     assert!(!desk.accept(job, 1, first).unwrap().moved.replayed);
     assert!(desk.accept(job, 1, first).unwrap().moved.replayed);
     for _ in 0..2 {
-        assert!(is_conflict(desk.accept(job, 2, second)));
+        assert!(is_conflict(&desk.accept(job, 2, second)));
     }
     assert_eq!(now(desk.jobs.job(job)).unwrap().assignments.len(), 1);
 }
@@ -209,7 +209,7 @@ fn accepts_that_decide_on_the_same_rows_conflict_and_decide_again() {
     ));
     let lost = now(desk.memory.commit(other.txn));
     assert!(matches!(lost, Ok(crate::world::store::Committed::Conflict(_))));
-    assert!(is_conflict(desk.accept(job, 2, second)));
+    assert!(is_conflict(&desk.accept(job, 2, second)));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn accept_and_cancel_have_one_winner() {
     // Decided again, the cancel comes after the accept: it ends the job and frees the driver.
     let ended = desk.cancel(job).unwrap();
     assert_eq!((desk.state(job), ended.board.job.fee_minor), (JobState::Cancelled, 0));
-    assert!(is_conflict(desk.accept(job, 2, 0)) || desk.accept(job, 2, 0).is_err());
+    assert!(is_conflict(&desk.accept(job, 2, 0)) || desk.accept(job, 2, 0).is_err());
     assert!(desk.accept(job, 1, offer).is_ok_and(|done| done.moved.replayed));
     assert!(desk.cancel(job).unwrap().moved.replayed);
     now(desk.jobs.shift(1, Wish::Offline)).unwrap();
@@ -236,10 +236,10 @@ fn an_offer_ends_in_time_and_goes_to_the_next() {
     now(desk.jobs.make(job, Move::Decline { driver: 2, offer: second })).unwrap();
     now(desk.jobs.make(job, Move::Decline { driver: 2, offer: second })).unwrap();
     desk.later(OFFER_MS);
-    assert!(is_conflict(desk.accept(job, 1, first)), "exactly at its end it is over");
+    assert!(is_conflict(&desk.accept(job, 1, first)), "exactly at its end it is over");
     desk.tend_all();
     assert_eq!(desk.state(job), JobState::Requested);
-    assert!(is_conflict(desk.accept(job, 1, first)));
+    assert!(is_conflict(&desk.accept(job, 1, first)));
     let row = now(desk.jobs.job(job)).unwrap();
     assert_eq!(row.asked, [1, 2]);
     now(desk.jobs.shift(3, Wish::Online)).unwrap();
@@ -267,7 +267,7 @@ fn of_two_nodes_that_tend_a_job_one_has_it() {
     desk.later(2_000);
     let due = now(desk.jobs.due(9)).unwrap()[0];
     now(desk.jobs.make(due.job, Move::Tend { due_ms: due.due_ms })).unwrap();
-    assert!(is_conflict(now(desk.jobs.make(due.job, Move::Tend { due_ms: due.due_ms }))));
+    assert!(is_conflict(&now(desk.jobs.make(due.job, Move::Tend { due_ms: due.due_ms }))));
     assert!(now(desk.jobs.due(9)).unwrap().is_empty(), "it is leased");
     desk.later(board::LEASE_MS);
     assert_eq!(now(desk.jobs.due(9)).unwrap().len(), 1, "and due again");
@@ -281,8 +281,8 @@ fn a_driver_gives_a_job_back_and_another_takes_it() {
     desk.step(job, 1, Step::Arrive).unwrap();
     desk.step(job, 1, Step::Cancel).unwrap();
     assert!(desk.step(job, 1, Step::Cancel).unwrap().moved.replayed);
-    assert!(is_conflict(desk.step(job, 1, Step::PickUp)));
-    assert!(is_conflict(desk.accept(job, 1, offer)), "a released assignment does not come back");
+    assert!(is_conflict(&desk.step(job, 1, Step::PickUp)));
+    assert!(is_conflict(&desk.accept(job, 1, offer)), "a released assignment does not come back");
     assert_eq!(desk.state(job), JobState::Requested);
     let offer = desk.offer(job, 2).unwrap();
     desk.accept(job, 2, offer).unwrap();
@@ -322,7 +322,7 @@ fn a_key_leads_to_one_job_and_a_passenger_has_one() {
     let again = desk.request(PASSENGER, "k").unwrap();
     assert!(!first.replayed && again.replayed);
     assert_eq!(first.job.unwrap().id, again.job.unwrap().id);
-    assert!(is_conflict(desk.request(PASSENGER, "other")));
+    assert!(is_conflict(&desk.request(PASSENGER, "other")));
     assert!(desk.request(PASSENGER + 1, "k").is_ok(), "keys are the passenger's own");
     assert!(desk.request(PASSENGER, "").is_err());
 }
@@ -345,7 +345,7 @@ fn a_lost_answer_is_found_out_by_reading() {
         };
         desk.memory.next.set(mishap);
         desk.accept(job, 1, offer).unwrap();
-        assert!(is_conflict(desk.accept(job, 2, other)));
+        assert!(is_conflict(&desk.accept(job, 2, other)));
         let row = now(desk.jobs.job(job)).unwrap();
         assert_eq!((row.assignments.len(), row.lapsed.len()), (1, 1));
     }
@@ -375,7 +375,7 @@ fn pauses_and_ends_of_shifts_refuse_offers() {
     let (job, offer, _) = desk.offered();
     let paused = now(desk.jobs.shift(1, Wish::Pause)).unwrap();
     assert_eq!((paused.offer, paused.offer_job), (offer, job));
-    assert!(is_conflict(desk.accept(job, 1, offer)));
+    assert!(is_conflict(&desk.accept(job, 1, offer)));
     now(desk.jobs.make(job, Move::Decline { driver: 1, offer })).unwrap();
     assert!(desk.offer(job, 1).is_none());
     assert!(now(desk.jobs.shift(1, Wish::Pause)).unwrap().replayed);
