@@ -6,12 +6,7 @@ use std::{path::Path, rc::Rc, time::Duration};
 use divan::{Bencher, counter::ItemsCount};
 use futures_util::future::LocalBoxFuture;
 use robot_city::{
-    base::{
-        id::RobotId,
-        name::NodeName,
-        rng::Rng,
-        time::Time,
-    },
+    base::{id::RobotId, name::NodeName, rng::Rng, time::Time},
     city::{City, clock::CityClock},
     engine::{
         Engine,

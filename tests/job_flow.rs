@@ -309,13 +309,16 @@ fn one_job_runs_from_request_to_payment() {
     // 4.8 km on the road and about ten minutes of the city.
     let fare = done.fare_minor.unwrap();
     assert!((1_370..1_400).contains(&fare), "{fare}");
-    let pay = Ask { job: Some(job.id.clone()), key: Some("p".into()), ..Ask::new(OpKind::PassengerPay) };
+    let pay =
+        Ask { job: Some(job.id.clone()), key: Some("p".into()), ..Ask::new(OpKind::PassengerPay) };
     assert_eq!(city.ok(P0, &pay).answer.charges[0].amount_minor, fare);
     assert!(city.ok(P0, &pay).answer.replayed);
     let rate = Ask { job: Some(job.id.clone()), stars: Some(5), ..Ask::new(OpKind::PassengerRate) };
     city.ok(P0, &rate);
     assert!(city.ok(P0, &Ask::new(OpKind::PassengerCurrentJob)).answer.job.is_none());
-    city.pass(0.1);
+    // A position from before the journey is too old to be used.
+    city.ping(D0, spire());
+    city.pass(0.5);
     city.request(P0, "next");
     city.pass(0.1);
     assert!(city.ping(D0, spire()).is_some(), "the driver is free again");
@@ -454,8 +457,7 @@ fn a_job_that_is_given_back_goes_to_another_and_fees_follow_the_rules() {
 #[test]
 fn bad_input_is_told_and_never_a_failure_of_the_server() {
     let city = City::new("bad", &[]);
-    let (driver, passenger) =
-        (city.token("/v1/driver", "d"), city.token("/v1/customer", "p"));
+    let (driver, passenger) = (city.token("/v1/driver", "d"), city.token("/v1/customer", "p"));
     let oversized = format!(r#"{{"job":"{}"}}"#, "9".repeat(20_000));
     let (d, p) = (Some(driver.as_str()), Some(passenger.as_str()));
     for (path, token, body, status) in [

@@ -37,5 +37,5 @@ pub fn main(args: Args) -> anyhow::Result<u8> {
     let What::Up { scenario, set, out } = args.what;
     let wishes = Wishes { sets: set, chaos: Some("none".into()), ..Wishes::default() };
     let plan = RunPlan::resolve(&scenario, &wishes)?;
-    Ok(run::real::backend_up(plan, &out)?.code())
+    Ok(run::real::backend_up(&plan, &out)?.code())
 }

@@ -26,7 +26,7 @@ pub fn main(args: Args) -> anyhow::Result<u8> {
     let mut broke = 0;
     let mut worst = 0;
     for _ in 0..args.times {
-        let exit = run::real::run(plan.clone(), &args.out, Ui::Plain)?;
+        let exit = run::perform(plan.clone(), &args.out, Ui::Plain)?;
         broke += u32::from(exit == crate::report::verdict::Exit::Broken);
         worst = if worst == 1 { 1 } else { exit.code() };
     }

@@ -6,7 +6,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::{
     base::span::Span,
-    run::{self, Ui, plan::Wishes},
+    run::{
+        self, Ui,
+        plan::{Time, Wishes},
+    },
 };
 
 /// Options of `run`.
@@ -33,6 +36,9 @@ pub struct Args {
     /// How long the demand runs, instead of the scenario's: 90s, 10m.
     #[arg(long, value_name = "D")]
     duration: Option<Span>,
+    /// The world: real processes, or the deterministic virtual one.
+    #[arg(long, value_enum, default_value_t = Time::Real)]
+    time: Time,
     /// Switch on a planted bug (see `list bugs`): the run must find it.
     #[arg(long, value_name = "BUG")]
     plant: Vec<String>,
@@ -89,6 +95,7 @@ impl Args {
             sets,
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             plants: self.plant.clone(),
+            time: self.time,
         }
     }
 }
@@ -100,5 +107,5 @@ pub fn main(args: Args) -> anyhow::Result<u8> {
         UiArg::Auto | UiArg::Plain => Ui::Plain,
         UiArg::None => Ui::None,
     };
-    Ok(run::real::run(plan, &args.out, ui)?.code())
+    Ok(run::perform(plan, &args.out, ui)?.code())
 }

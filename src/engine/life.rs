@@ -70,7 +70,17 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
         if !again {
             let first = attempts.first().map_or(sent, |attempt: &Attempt| attempt.sent);
             let outcome = outcome_of(&attempts);
-            return Op { id: number, robot, ask, planned, sent: first, done, outcome, attempts, answer };
+            return Op {
+                id: number,
+                robot,
+                ask,
+                planned,
+                sent: first,
+                done,
+                outcome,
+                attempts,
+                answer,
+            };
         }
     }
 }

@@ -181,7 +181,11 @@ impl Engine {
     }
 
     /// Waits until `over` holds, or the deadline passes; tells whether it holds.
-    async fn until(&self, deadline: crate::base::time::Time, over: impl Fn(&State) -> bool) -> bool {
+    async fn until(
+        &self,
+        deadline: crate::base::time::Time,
+        over: impl Fn(&State) -> bool,
+    ) -> bool {
         loop {
             if over(&self.hub.state.borrow()) {
                 return true;

@@ -172,15 +172,7 @@ impl Toy {
 }
 
 fn tried(outcome: Outcome, answer: Answer) -> Tried {
-    Tried {
-        outcome,
-        answer,
-        node: None,
-        status: None,
-        error: None,
-        expired: false,
-        retry: false,
-    }
+    Tried { outcome, answer, node: None, status: None, error: None, expired: false, retry: false }
 }
 
 fn take_one(left: &Cell<u32>) -> bool {
@@ -375,8 +367,7 @@ fn a_lost_answer_is_tried_again_with_the_same_key_and_has_one_effect() {
     assert_eq!(outcomes, [Outcome::Info, Outcome::Info, Outcome::Ok]);
     assert_eq!((first.outcome, first.answer.replayed), (Outcome::Ok, true));
     // Growing waits: 200 ms and 400 ms, of which at least a half.
-    let waits: Vec<_> =
-        first.attempts.windows(2).map(|two| two[1].sent - two[0].done).collect();
+    let waits: Vec<_> = first.attempts.windows(2).map(|two| two[1].sent - two[0].done).collect();
     assert!(waits[0] >= Duration::from_millis(100) && waits[0] <= Duration::from_millis(200));
     assert!(waits[1] >= Duration::from_millis(200) && waits[1] <= Duration::from_millis(400));
     assert_eq!(bench.toy.duplicates.get(), 2);
@@ -430,10 +421,8 @@ fn pings_beyond_the_limit_are_skipped_and_told() {
 
 #[test]
 fn a_driver_who_goes_home_is_replaced() {
-    let habits = Robots {
-        shift_s: crate::base::dist::Spread::Uniform(100.0, 600.0),
-        ..puppet::steady()
-    };
+    let habits =
+        Robots { shift_s: crate::base::dist::Spread::Uniform(100.0, 600.0), ..puppet::steady() };
     let bench = bench_with(habits, Load { jobs_per_hour: 0.0, ..load() });
     bench.run(bench.engine.fill(FILL));
     bench.run(bench.engine.load(Duration::from_secs(30)));

@@ -49,11 +49,11 @@ pub struct Ending {
     #[serde(rename = "at_ns")]
     pub at: Time,
     /// CPU seconds of the process with the robots while the demand ran.
-    #[serde(rename = "generator_cpu_s")]
-    pub cpu_s: f64,
+    #[serde(default, rename = "generator_cpu_s", skip_serializing_if = "Option::is_none")]
+    pub cpu_s: Option<f64>,
     /// The largest resident size of that process in MB.
-    #[serde(rename = "generator_rss_mb")]
-    pub rss_mb: f64,
+    #[serde(default, rename = "generator_rss_mb", skip_serializing_if = "Option::is_none")]
+    pub rss_mb: Option<f64>,
     /// CPU seconds of all nodes of the embedded backend while the demand ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_cpu_s: Option<f64>,

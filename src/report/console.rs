@@ -187,11 +187,15 @@ fn totals(text: &mut String, summary: &Summary) {
             span(load.lag_us.max)
         ),
     );
-    row(
-        text,
-        "robots' process",
-        format!("{:.1} s of CPU, {:.0} MB", load.generator_cpu_s, load.generator_rss_mb),
-    );
+    if let (Some(cpu_s), Some(mb)) = (load.generator_cpu_s, load.generator_rss_mb) {
+        row(text, "robots' process", format!("{} of CPU, {mb:.0} MB", core(cpu_s, load.seconds)));
+    }
+    if let Some(cpu_s) = load.backend_cpu_s {
+        row(text, "backend's processes", format!("{} of CPU", core(cpu_s, load.seconds)));
+    }
+    if let Some(cpu_s) = load.proxy_cpu_s.filter(|spent| *spent > 0.0) {
+        row(text, "fault proxy", format!("{} of CPU", core(cpu_s, load.seconds)));
+    }
 }
 
 fn ops(text: &mut String, ops: &[OpSummary]) {
@@ -227,6 +231,11 @@ fn ops(text: &mut String, ops: &[OpSummary]) {
             ),
         );
     }
+}
+
+/// CPU seconds, and what share of one core that is.
+fn core(cpu_s: f64, of_s: f64) -> String {
+    format!("{cpu_s:.1} s ({:.1} % of a core)", cpu_s * 100.0 / of_s.max(1e-9))
 }
 
 /// Microseconds for people.

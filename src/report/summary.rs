@@ -108,9 +108,9 @@ pub struct LoadSummary {
     /// How long the demand ran, in seconds.
     pub seconds: f64,
     /// CPU seconds of the process with the robots, in that time.
-    pub generator_cpu_s: f64,
+    pub generator_cpu_s: Option<f64>,
     /// Its largest resident size.
-    pub generator_rss_mb: f64,
+    pub generator_rss_mb: Option<f64>,
     /// CPU seconds of all nodes of the embedded backend, in that time.
     pub backend_cpu_s: Option<f64>,
     /// CPU seconds of the fault proxy, in that time.

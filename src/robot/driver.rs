@@ -363,8 +363,7 @@ impl Driver {
         let State::Looking(offer, tries) = &self.state else { return };
         let (offer, tries) = (offer.clone(), *tries);
         let held = op.answer.job.as_ref().filter(|job| job.state.is_held());
-        let known =
-            op.outcome == Outcome::Ok || op.answer.refusal == Some(Refusal::NotFound);
+        let known = op.outcome == Outcome::Ok || op.answer.refusal == Some(Refusal::NotFound);
         match held {
             Some(view) if op.outcome == Outcome::Ok => {
                 self.doubt = false;

@@ -28,8 +28,7 @@ fn offered(habits: Robots, expires_in_ms: u64) -> Puppet<Driver> {
 }
 
 fn show(puppet: &mut Puppet<Driver>, id: &str, expires_in_ms: u64) {
-    let answer =
-        Answer { offer: Some(Rc::new(offer(id, expires_in_ms))), ..Answer::default() };
+    let answer = Answer { offer: Some(Rc::new(offer(id, expires_in_ms))), ..Answer::default() };
     let ping = puppet.until(K::DriverPing, None);
     puppet.done(ping, Outcome::Ok, answer);
 }

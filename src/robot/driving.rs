@@ -180,11 +180,8 @@ impl Driver {
     fn at_kerb(&mut self, at_least: Duration, cue: &mut Cue<'_>) {
         let habits = cue.around.habits.clone();
         let no_show = cue.rng.chance(habits.no_shows);
-        let dwell = if no_show {
-            habits.no_show_wait_s
-        } else {
-            habits.pickup_dwell_s.seconds(cue.rng)
-        };
+        let dwell =
+            if no_show { habits.no_show_wait_s } else { habits.pickup_dwell_s.seconds(cue.rng) };
         self.motion.stop(cue.now);
         self.leg(Leg::AtKerb, cue);
         if let Some(job) = self.job() {

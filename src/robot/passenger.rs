@@ -176,11 +176,7 @@ impl Passenger {
         }
         self.enter(State::Browsing);
         cue.ask(Ask { at: Some(trip.from), ..Ask::new(OpKind::PassengerNearDrivers) });
-        cue.ask(Ask {
-            at: Some(trip.from),
-            to: Some(trip.to),
-            ..Ask::new(OpKind::PassengerQuote)
-        });
+        cue.ask(Ask { at: Some(trip.from), to: Some(trip.to), ..Ask::new(OpKind::PassengerQuote) });
     }
 
     /// The price is there (or is not): thinks for a moment, then asks.

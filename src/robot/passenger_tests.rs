@@ -122,8 +122,7 @@ fn a_conflict_means_that_there_is_a_job_to_follow() {
 
 #[test]
 fn the_impatient_give_up_before_a_match_only() {
-    let habits =
-        Robots { cancels_before_match: 1.0, patience_s: Spread::Fixed(5.0), ..steady() };
+    let habits = Robots { cancels_before_match: 1.0, patience_s: Spread::Fixed(5.0), ..steady() };
     let mut puppet = following(habits.clone());
     let start = puppet.now;
     let cancel = puppet.until(K::PassengerCancel, Some(&job(JobState::Offered)));
@@ -162,8 +161,7 @@ fn regret_comes_after_the_match_and_not_in_the_car() {
 
 #[test]
 fn a_refused_cancel_goes_on_with_what_is() {
-    let habits =
-        Robots { cancels_before_match: 1.0, patience_s: Spread::Fixed(5.0), ..steady() };
+    let habits = Robots { cancels_before_match: 1.0, patience_s: Spread::Fixed(5.0), ..steady() };
     let mut puppet = following(habits);
     let cancel = puppet.until(K::PassengerCancel, Some(&job(JobState::Offered)));
     puppet.done(cancel, Outcome::Fail, refusal_answer(Refusal::Conflict));

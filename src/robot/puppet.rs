@@ -121,11 +121,8 @@ impl<R: Robot> Puppet<R> {
 
     /// Answers every look at a job.
     pub fn look(&mut self, job: Option<&JobView>) {
-        let looks = [
-            OpKind::DriverCurrentJob,
-            OpKind::PassengerCurrentJob,
-            OpKind::PassengerJobStatus,
-        ];
+        let looks =
+            [OpKind::DriverCurrentJob, OpKind::PassengerCurrentJob, OpKind::PassengerJobStatus];
         for kind in looks {
             while let Some(ask) = self.take(kind) {
                 self.done(ask, Outcome::Ok, job_answer(job));

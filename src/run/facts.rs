@@ -1,14 +1,18 @@
 //! What the embedded backend is told of the city and the scenario.
 
+use super::plan::RunPlan;
 use crate::{
-    backend::boot::{CityFacts, Settings, Tariff},
-    base::time::Time,
+    backend::{
+        boot::{CityFacts, NodeConfig, Settings, Tariff},
+        layout::Layout,
+    },
+    base::{name::NodeName, time::Time},
     city::City,
     scenario::Scenario,
 };
 
 /// Settings that all nodes share; `zero` is when the demand starts.
-pub fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
+fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
     let backend = &scenario.backend;
     Settings {
         offer_ttl: backend.offer_ttl.0,
@@ -32,6 +36,27 @@ pub fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
             clock_origin: zero,
             time_scale: scenario.time.time_scale,
         },
+    }
+}
+
+/// What the node is told that starts for the `incarnation`th time, from 0.
+pub fn node_config(
+    plan: &RunPlan,
+    city: &City,
+    nodes: &[NodeName],
+    node: &NodeName,
+    incarnation: u32,
+) -> NodeConfig {
+    // About when the demand starts: local time need not be exact to the second.
+    let zero = Time::ZERO + plan.scenario.time.fill.0;
+    NodeConfig {
+        name: node.clone(),
+        machine: Layout::machine(nodes, node),
+        incarnation,
+        seed: plan.seed.clone(),
+        nodes: nodes.to_vec(),
+        settings: settings(&plan.scenario, city, zero),
+        plants: plan.plants.clone(),
     }
 }
 

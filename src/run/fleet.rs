@@ -12,16 +12,13 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
-use super::{facts, folder::Folder, node::NodeOrder, plan::RunPlan};
+use super::{
+    costs::Costs, facts, folder::Folder, health, node::NodeOrder, plan::RunPlan, signals::Signals,
+    stage::Stage,
+};
 use crate::{
-    backend::{
-        boot::NodeConfig,
-        layout::Layout,
-        node::{HEALTH, client},
-        platform::rpc::{Policy, Rpc},
-        wire::platform::{Health as HealthAnswer, HealthAsk},
-    },
-    base::{name::NodeName, rng::Rng, time::Time},
+    backend::{node::client, platform::rpc::Rpc},
+    base::name::NodeName,
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
@@ -35,10 +32,8 @@ use crate::{
 
 /// Between two looks at a node that is not healthy yet.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// One health check may take that long.
-const CHECK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The backend's processes.
+/// The backend's processes. Made on the runtime that it lives on.
 pub struct Fleet {
     plan: RunPlan,
     city: Rc<City>,
@@ -53,6 +48,7 @@ pub struct Fleet {
     controller: RefCell<Option<Controller>>,
     operator: Env,
     rpc: Rpc,
+    signals: Signals,
 }
 
 #[derive(Debug, Clone)]
@@ -129,11 +125,11 @@ impl Fleet {
             proxy: RefCell::default(),
             controller: RefCell::default(),
             operator,
+            signals: Signals::take().map_err(system("signals"))?,
         })
     }
 
-    /// Starts proxies and nodes, and waits until all are healthy.
-    pub async fn start(&self) -> Result<(), FleetError> {
+    async fn bring_up(&self) -> Result<(), FleetError> {
         self.start_proxy().await?;
         for node in &self.nodes {
             self.start_process(node).await?;
@@ -146,7 +142,7 @@ impl Fleet {
     }
 
     /// Kills every process that is still there and waits until it is reaped.
-    pub async fn stop(&self) {
+    async fn bring_down(&self) {
         let mut children: Vec<process::Child> = Vec::new();
         for member in self.members.borrow_mut().values_mut() {
             member.spent += cpu(member.child.as_ref());
@@ -159,33 +155,11 @@ impl Fleet {
         }
     }
 
-    /// The world of the robots: they dial the API's HTTP, through proxies where faults may strike.
-    pub fn robots(&self, rng: &Rng) -> Env {
-        let name = NodeName::from(ROBOTS);
-        let boot = self.boot_of(&name);
-        Env::new(name.clone(), rng, RealWorld::new(name, boot, self.origin))
-    }
-
-    /// An environment for the run itself: time and timers.
-    pub fn operator(&self) -> Env {
-        self.operator.clone()
-    }
-
     /// CPU time of all nodes so far, dead ones included, and of the proxy.
-    pub fn spent(&self) -> (Duration, Duration) {
+    fn spent(&self) -> (Duration, Duration) {
         let members = self.members.borrow();
         let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
         (nodes, cpu(self.proxy.borrow().as_ref()))
-    }
-
-    /// Nodes that ended without having been told to.
-    pub fn lost(&self) -> Vec<NodeName> {
-        let mut members = self.members.borrow_mut();
-        let ended = |member: &mut Member| {
-            !member.down
-                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
-        };
-        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
     }
 
     /// Where robots reach each API node.
@@ -194,11 +168,6 @@ impl Fleet {
             .iter()
             .filter(|(name, _)| name.role() == "api")
             .map(|(name, address)| (name, address.http.as_str()))
-    }
-
-    /// About when the demand starts: local time need not be exact to the second.
-    fn zero(&self) -> Time {
-        Time::ZERO + self.plan.scenario.time.fill.0
     }
 
     async fn start_proxy(&self) -> Result<(), FleetError> {
@@ -252,15 +221,7 @@ impl Fleet {
             parent: std::process::id(),
             origin: origin_to_machine(self.origin),
             boot: self.boot_of(node),
-            config: NodeConfig {
-                name: node.clone(),
-                machine: Layout::machine(&self.nodes, node),
-                incarnation: starts,
-                seed: self.plan.seed.clone(),
-                nodes: self.nodes.clone(),
-                settings: facts::settings(&self.plan.scenario, &self.city, self.zero()),
-                plants: self.plan.plants.clone(),
-            },
+            config: facts::node_config(&self.plan, &self.city, &self.nodes, node, starts),
         };
         let words = serde_json::to_string(&words)
             .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;
@@ -286,7 +247,7 @@ impl Fleet {
             if let Some(status) = self.ended(node) {
                 return Err(unhealthy(format!("ended at its start ({status})")));
             }
-            match self.look(node).await {
+            match health::look(&self.rpc, node).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(unhealthy(format!("was not healthy within {limit:?}: {why}")));
@@ -299,15 +260,6 @@ impl Fleet {
     fn ended(&self, node: &NodeName) -> Option<std::process::ExitStatus> {
         let mut members = self.members.borrow_mut();
         members.get_mut(node)?.child.as_mut()?.try_wait().ok().flatten()
-    }
-
-    async fn look(&self, node: &NodeName) -> Health {
-        let policy = Policy { deadline: CHECK_WITHIN, attempt: CHECK_WITHIN, idempotent: false };
-        match self.rpc.call_at::<_, HealthAnswer>(node, HEALTH, &HealthAsk {}, policy).await {
-            Ok(answer) if answer.ready => Health::Up,
-            Ok(answer) => Health::Down(answer.why),
-            Err(why) => Health::Down(why.to_string()),
-        }
     }
 
     async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
@@ -357,14 +309,59 @@ impl Fleet {
                 .map_err(|why| wrong(why.to_string()))?;
             env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
         } else {
-            let limit = Duration::from_secs(30);
-            let policy = Policy { deadline: limit, attempt: limit, idempotent: false };
-            client(env.clone(), vec![link.to.clone()])
-                .call_at::<_, HealthAnswer>(&link.to, HEALTH, &HealthAsk {}, policy)
-                .await
-                .map_err(|why| wrong(why.to_string()))?;
+            let rpc = client(env.clone(), vec![link.to.clone()]);
+            if let Health::Down(why) = health::look(&rpc, &link.to).await {
+                return Err(wrong(why));
+            }
         }
         Ok(env.now() - begun)
+    }
+}
+
+impl Stage for Fleet {
+    fn operator(&self) -> Env {
+        self.operator.clone()
+    }
+
+    /// They dial the API's HTTP, through proxies where faults may strike.
+    fn robots(&self) -> Env {
+        let name = NodeName::from(ROBOTS);
+        let world = RealWorld::new(name.clone(), self.boot_of(&name), self.origin);
+        Env::new(name, &self.plan.rng(), world)
+    }
+
+    fn provider(self: Rc<Self>) -> Rc<dyn Provider> {
+        self
+    }
+
+    fn start(&self) -> LocalBoxFuture<'_, Result<(), String>> {
+        Box::pin(async { self.bring_up().await.map_err(|why| why.to_string()) })
+    }
+
+    fn stop(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.bring_down())
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        let (backend, proxy) = self.spent();
+        Some(Costs::now(backend, proxy))
+    }
+
+    fn lost(&self) -> Vec<NodeName> {
+        let mut members = self.members.borrow_mut();
+        let ended = |member: &mut Member| {
+            !member.down
+                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
+        };
+        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
+    }
+
+    fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
+        Box::pin(self.signals.wait_for(count))
+    }
+
+    fn wants_line(&self) -> bool {
+        true
     }
 }
 
@@ -392,7 +389,7 @@ impl Provider for Fleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(self.look(node).await) })
+        Box::pin(async { Ok(health::look(&self.rpc, node).await) })
     }
 
     fn impair<'a>(

@@ -36,6 +36,17 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The same for a run whose id may have been used before: `-2`, `-3` … is added then.
+    pub fn create_numbered(root: &Path, scenario: &str, run: &str) -> Result<Self, FolderError> {
+        let mut name = run.to_owned();
+        let mut number = 1;
+        while root.join(scenario).join(&name).exists() {
+            number += 1;
+            name = format!("{run}-{number}");
+        }
+        Self::create(root, scenario, &name)
+    }
+
     /// The folder of a recorded run. `latest` and any link work.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let path = path.canonicalize().map_err(at(path))?;

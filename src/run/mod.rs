@@ -5,13 +5,18 @@ pub mod costs;
 pub mod facts;
 pub mod fleet;
 pub mod folder;
+pub mod health;
 pub mod node;
 pub mod outputs;
 pub mod plan;
 pub mod progress;
 pub mod real;
 pub mod recorder;
+pub mod show;
 pub mod signals;
+pub mod stage;
+pub mod virtual_;
+pub mod virtual_fleet;
 
 use crate::report::verdict::Exit;
 
@@ -22,6 +27,14 @@ pub enum Ui {
     Plain,
     /// Only the end.
     None,
+}
+
+/// Runs a plan in the world that it asks for, to its verdict.
+pub fn perform(plan: plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
+    match plan.time {
+        plan::Time::Real => real::run(plan, out, ui),
+        plan::Time::Virtual => virtual_::run(plan, out, ui).map(|(exit, _)| exit),
+    }
 }
 
 /// A run that came to no verdict.

@@ -5,9 +5,16 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folder::Folder;
 use crate::{
     backend::{layout::Layout, plants},
-    base::{file::{FileError, Source}, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of},
+    base::{
+        file::{FileError, Source},
+        name::NodeName,
+        rng::Rng,
+        span::Span,
+        suggest::must_be_one_of,
+    },
     chaos::{
         plan::Plan as FaultPlan,
         provider::{LinkName, ROBOTS},
@@ -33,8 +40,8 @@ pub struct RunPlan {
     pub name: String,
     /// The seed, as given.
     pub seed: String,
-    /// `real` or `virtual`.
-    pub time: String,
+    /// The world that it runs in.
+    pub time: Time,
     /// Planted bugs that are switched on.
     pub plants: Vec<String>,
     /// Labels of the run.
@@ -64,6 +71,29 @@ pub struct Wishes {
     pub labels: BTreeMap<String, String>,
     /// Planted bugs.
     pub plants: Vec<String>,
+    /// The world.
+    pub time: Time,
+}
+
+/// The two worlds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Time {
+    /// Processes, sockets, disks, the clock on the wall.
+    #[default]
+    Real,
+    /// One thread, deterministic: one seed, one history.
+    Virtual,
+}
+
+impl Time {
+    /// The word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        }
+    }
 }
 
 impl RunPlan {
@@ -78,7 +108,7 @@ impl RunPlan {
             schema: SCHEMA,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             seed,
-            time: "real".into(),
+            time: wishes.time,
             plants: wishes.plants.clone(),
             labels: wishes.labels.clone(),
             scenario,
@@ -162,6 +192,21 @@ impl RunPlan {
             return Err(FileError::whole(path, what));
         }
         Ok(plan)
+    }
+
+    /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
+    pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
+        folder.write("plan.toml", self.to_toml()?.as_bytes())?;
+        println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
+        if !self.plants.is_empty() {
+            println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
+        }
+        Ok(())
+    }
+
+    /// The seed as a part of a file's name.
+    pub fn seed_word(&self) -> String {
+        self.seed.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
     }
 
     /// The root of the run's random streams.

@@ -7,12 +7,7 @@ use std::{
 
 use super::{again::Judged, plan::RunPlan};
 use crate::{
-    history::{
-        declares::Declares,
-        manifest::HistoryError,
-        record::Record,
-        writer::Writer,
-    },
+    history::{declares::Declares, manifest::HistoryError, record::Record, writer::Writer},
     law::{judge::Judge, races::Races},
     report::figures::Figures,
 };

@@ -1,5 +1,10 @@
 //! SIGINT and SIGTERM: the first asks a run to end well, the second to end now.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -39,4 +44,25 @@ impl Signals {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Counts the signals on a thread of its own, for a world that knows no signals. A world that does
+/// not look any more cannot be asked to end: from the third on, the process ends at once.
+pub fn count_into(count: &Arc<AtomicUsize>) -> std::io::Result<()> {
+    let count = Arc::clone(count);
+    #[expect(clippy::disallowed_methods, reason = "outside of the virtual world")]
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let listened = crate::world::real::run_local(async {
+            let signals = Signals::take()?;
+            for n in 1.. {
+                let word = signals.wait_for(n).await;
+                if count.fetch_add(1, Ordering::Relaxed) >= 2 {
+                    std::process::exit(if word == "TERM" { 143 } else { 130 });
+                }
+            }
+            std::io::Result::Ok(())
+        });
+        drop(listened);
+    })?;
+    Ok(())
 }

@@ -5,8 +5,7 @@ use serde::Deserialize;
 use super::{
     Call, READ, Route,
     json::{
-        ChargeJson, ChargesJson, JobAnswerJson, JobBody, JobJson, JobsJson, PageBody,
-        SessionAnswer,
+        ChargeJson, ChargesJson, JobAnswerJson, JobBody, JobJson, JobsJson, PageBody, SessionAnswer,
     },
     reply::{Reply, json},
     route,

@@ -107,8 +107,7 @@ async fn shift(call: &Call, path: &'static str) -> Reply {
 async fn ping(call: Call) -> Reply {
     let body: PingBody = call.read()?;
     let at = Spot { lat: body.lat, lon: body.lon }.place()?;
-    let ask =
-        PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq: body.seq };
+    let ask = PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq: body.seq };
     let answer: PingAnswer = call.node.rpc.call("/core/raziel/ping", &ask, PING).await?;
     let pending = match answer.status() {
         Status::Unknown => admit(&call).await,
@@ -161,12 +160,8 @@ async fn decline(call: Call) -> Reply {
 
 async fn answer_offer(call: &Call, path: &'static str) -> Reply {
     let body: OfferBody = call.read()?;
-    let ask = MoveAsk {
-        job: body.job,
-        actor: call.account,
-        offer: body.offer,
-        ..MoveAsk::default()
-    };
+    let ask =
+        MoveAsk { job: body.job, actor: call.account, offer: body.offer, ..MoveAsk::default() };
     moved(call, path, &ask).await
 }
 

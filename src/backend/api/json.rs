@@ -301,12 +301,7 @@ pub struct ChargeJson {
 impl ChargeJson {
     /// A charge.
     pub fn of(charge: &Charge) -> Self {
-        Self {
-            id: charge.id,
-            job: charge.job,
-            amount_minor: charge.amount_minor,
-            fee: charge.fee,
-        }
+        Self { id: charge.id, job: charge.job, amount_minor: charge.amount_minor, fee: charge.fee }
     }
 }
 

@@ -135,7 +135,7 @@ fn digest(salt: &[u8], secret: &str) -> [u8; 32] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn at_account(kind: AccountKind, phone: &str) -> String {
@@ -164,10 +164,17 @@ mod tests {
 
     #[test]
     fn odd_credentials_are_refused() {
-        let good = Credentials { kind: AccountKind::Driver.into(), phone: "+353-1".into(), secret: "s".into() };
+        let good = Credentials {
+            kind: AccountKind::Driver.into(),
+            phone: "+353-1".into(),
+            secret: "s".into(),
+        };
         assert!(check(&good).is_ok());
         for phone in ["", "a/b", "a b", &"9".repeat(65)] {
-            assert!(check(&Credentials { phone: phone.into(), ..good.clone() }).is_err(), "{phone}");
+            assert!(
+                check(&Credentials { phone: phone.into(), ..good.clone() }).is_err(),
+                "{phone}"
+            );
         }
         assert!(check(&Credentials { kind: 3, ..good }).is_err());
     }

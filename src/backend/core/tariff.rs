@@ -74,8 +74,8 @@ pub fn to_wire(place: Place) -> wire::Place {
 /// A place from a message; a missing one is refused.
 pub fn from_wire(place: Option<&wire::Place>) -> Result<Place, super::RpcError> {
     let place = place.ok_or_else(|| super::refuse(super::Code::Invalid, "a place is missing"))?;
-    let known = place.lat_e6.unsigned_abs() <= 90_000_000
-        && place.lon_e6.unsigned_abs() <= 180_000_000;
+    let known =
+        place.lat_e6.unsigned_abs() <= 90_000_000 && place.lon_e6.unsigned_abs() <= 180_000_000;
     if !known {
         return Err(super::refuse(super::Code::Invalid, "no such place on the Earth"));
     }

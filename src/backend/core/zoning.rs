@@ -55,8 +55,14 @@ impl Ring {
         };
         Self {
             corners: corners.to_vec(),
-            low: Place { lat_e6: fold(i32::min, |p| p.lat_e6), lon_e6: fold(i32::min, |p| p.lon_e6) },
-            high: Place { lat_e6: fold(i32::max, |p| p.lat_e6), lon_e6: fold(i32::max, |p| p.lon_e6) },
+            low: Place {
+                lat_e6: fold(i32::min, |p| p.lat_e6),
+                lon_e6: fold(i32::min, |p| p.lon_e6),
+            },
+            high: Place {
+                lat_e6: fold(i32::max, |p| p.lat_e6),
+                lon_e6: fold(i32::max, |p| p.lon_e6),
+            },
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::super::{
     node::Node,
     platform::rpc::{Policy, RpcError},
-    wire::{CaptureAnswer, CaptureAsk, End, Job, JobState, MoveAnswer, MoveAsk, Standing, Standings},
+    wire::{
+        CaptureAnswer, CaptureAsk, End, Job, JobState, MoveAnswer, MoveAsk, Standing, Standings,
+    },
 };
 
 /// Moves and reads of rows: safe to repeat, since every move recognises its repetition.
@@ -17,7 +19,7 @@ pub const ROWS: Policy = Policy {
 
 /// Questions that are answered from memory.
 pub const MEMORY: Policy = Policy {
-    deadline: Duration::from_millis(1_000),
+    deadline: Duration::from_secs(1),
     attempt: Duration::from_millis(400),
     idempotent: true,
 };
@@ -43,7 +45,13 @@ pub fn owed(job: &Job) -> Option<CaptureAsk> {
         JobState::Cancelled if job.end() != End::Live => (job.fee_minor, true),
         _ => return None,
     };
-    let ask = CaptureAsk { job: job.id, passenger: job.passenger, amount_minor, fee, ..Default::default() };
+    let ask = CaptureAsk {
+        job: job.id,
+        passenger: job.passenger,
+        amount_minor,
+        fee,
+        ..Default::default()
+    };
     (amount_minor > 0).then_some(ask)
 }
 

@@ -31,8 +31,7 @@ pub fn mount(node: &Node, router: &mut Router) {
 }
 
 async fn near(node: &Node, at: Option<Place>, limit: u32) -> Result<NearAnswer, RpcError> {
-    let (locate, search) =
-        (LocateAsk { at }, SearchAsk { at, limit, without: Vec::new() });
+    let (locate, search) = (LocateAsk { at }, SearchAsk { at, limit, without: Vec::new() });
     let (zone, found) = join!(
         node.rpc.call::<_, LocateAnswer>("/core/zoning/search", &locate, MEMORY),
         node.rpc.call::<_, SearchAnswer>("/core/raziel/search", &search, MEMORY),

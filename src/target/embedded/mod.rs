@@ -32,12 +32,8 @@ use request::{Credentials, Form};
 /// A robot that was driven away from its own instance tries it again after so long.
 const HOME_AFTER: Duration = Duration::from_secs(10);
 /// Operations of the contract that the reference backend does not have.
-const LACKS: [OpKind; 4] = [
-    OpKind::AuditEarnings,
-    OpKind::AuditRefunds,
-    OpKind::SetupApproveDriver,
-    OpKind::CleanupRobot,
-];
+const LACKS: [OpKind; 4] =
+    [OpKind::AuditEarnings, OpKind::AuditRefunds, OpKind::SetupApproveDriver, OpKind::CleanupRobot];
 
 /// What the adapter needs to know.
 #[derive(Debug, Clone)]

@@ -135,8 +135,11 @@ fn requests_are_written_as_agreed() {
         (
             OpKind::PassengerRequestJob,
             "customer/request",
-            format!(r#"{},"key":"k-1",{}"#, &journey[..journey.find(",\"to\"").unwrap()],
-                &journey[journey.find("\"to\"").unwrap()..]) + "}",
+            format!(
+                r#"{},"key":"k-1",{}"#,
+                &journey[..journey.find(",\"to\"").unwrap()],
+                &journey[journey.find("\"to\"").unwrap()..]
+            ) + "}",
         ),
         (OpKind::PassengerPay, "customer/pay", r#"{"job":"77","key":"k-1"}"#.into()),
         (OpKind::PassengerRate, "customer/rate", r#"{"job":"77","stars":5}"#.into()),

@@ -69,9 +69,7 @@ impl Child {
 
     /// Starts a process to talk with: its stdout and its stdin are the caller's, no first line is
     /// written, and only its stderr is logged. The rest is as in [`Self::start`].
-    pub fn start_talking(
-        order: &Order,
-    ) -> io::Result<(Self, BufReader<ChildStdout>, ChildStdin)> {
+    pub fn start_talking(order: &Order) -> io::Result<(Self, BufReader<ChildStdout>, ChildStdin)> {
         let log = OpenOptions::new().create(true).append(true).open(&order.log)?;
         let (child, stdout, stdin) = Self::spawn(order, &log)?;
         Ok((child, BufReader::new(stdout), stdin))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::{
-    core::{RpcError, refuse, tariff::Road, Code},
+    core::{Code, RpcError, refuse, tariff::Road},
     wire::{Assignment, DriverRow, End, Job, JobState, Offer, PassengerRow, Shift},
 };
 

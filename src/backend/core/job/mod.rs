@@ -51,11 +51,7 @@ pub struct Done {
 
 impl From<Done> for MoveAnswer {
     fn from(done: Done) -> Self {
-        Self {
-            job: Some(done.board.job),
-            replayed: done.moved.replayed,
-            standings: done.standings,
-        }
+        Self { job: Some(done.board.job), replayed: done.moved.replayed, standings: done.standings }
     }
 }
 
@@ -81,7 +77,8 @@ impl Jobs {
     }
 
     async fn plan_create(&self, id: u64, ask: &CreateAsk) -> Result<Plan<MoveAnswer>, RpcError> {
-        let (key, passenger) = (idempotency_key(ask.passenger, &ask.key), at_passenger(ask.passenger));
+        let (key, passenger) =
+            (idempotency_key(ask.passenger, &ask.key), at_passenger(ask.passenger));
         let mut read = Read::default();
         read.more(&*self.table, vec![key.clone(), passenger.clone()]).await?;
         if let Some(known) = read.row::<KeyRow>(&key)? {
@@ -95,10 +92,9 @@ impl Jobs {
             now_ms: (self.now_ms)(),
             job: Job::default(),
             drivers: std::collections::BTreeMap::new(),
-            passenger: read.row(&passenger)?.unwrap_or(PassengerRow {
-                passenger: ask.passenger,
-                job: 0,
-            }),
+            passenger: read
+                .row(&passenger)?
+                .unwrap_or(PassengerRow { passenger: ask.passenger, job: 0 }),
         };
         moves::create(&mut board, id, ask, &self.rules)?;
         let mut txn = Txn::default();
@@ -106,8 +102,7 @@ impl Jobs {
         read.put(&mut txn, passenger, &board.passenger);
         read.put(&mut txn, at_job(id), &board.job);
         move_due(&mut txn, &Job::default(), &board.job);
-        let answer =
-            MoveAnswer { job: Some(board.job), replayed: false, standings: Vec::new() };
+        let answer = MoveAnswer { job: Some(board.job), replayed: false, standings: Vec::new() };
         Ok(Plan { txn, answer })
     }
 

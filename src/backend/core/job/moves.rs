@@ -243,7 +243,12 @@ fn decline(b: &mut Board, driver: u64, offer: u64) -> Result<Moved, RpcError> {
     Err(refuse(Code::NotFound, "no such offer for this driver"))
 }
 
-fn take_step(b: &mut Board, step: Step, mine: &Assignment, rules: &Rules) -> Result<Moved, RpcError> {
+fn take_step(
+    b: &mut Board,
+    step: Step,
+    mine: &Assignment,
+    rules: &Rules,
+) -> Result<Moved, RpcError> {
     use JobState::{Accepted, Arrived, Completed, PickedUp};
     let state = b.job.state();
     if mine.released {

@@ -4,8 +4,9 @@ use super::{Jobs, at_driver, at_job, standing};
 use crate::{
     backend::{
         core::{
-            Code, RpcError, refuse,
+            Code, RpcError,
             job::board::is_held_by,
+            refuse,
             table::{Plan, Read, change},
         },
         wire::{DriverRow, Job, Shift, ShiftAnswer},
@@ -68,9 +69,10 @@ impl Jobs {
 
 fn decide(row: &mut DriverRow, wish: Wish) -> Result<(), RpcError> {
     match (wish, row.shift()) {
-        (Wish::Online, Shift::Off) | (Wish::Resume, Shift::Paused) => row.set_shift(Shift::On),
         // Online means working, however it was before.
-        (Wish::Online, Shift::Paused) => row.set_shift(Shift::On),
+        (Wish::Online, Shift::Off | Shift::Paused) | (Wish::Resume, Shift::Paused) => {
+            row.set_shift(Shift::On);
+        }
         (Wish::Pause, Shift::On) => row.set_shift(Shift::Paused),
         (Wish::Offline, Shift::On | Shift::Paused) if row.job == 0 => row.set_shift(Shift::Off),
         (Wish::Offline, Shift::On | Shift::Paused) => {

@@ -203,7 +203,10 @@ fn accepts_that_decide_on_the_same_rows_conflict_and_decide_again() {
     let (job, first, second) = desk.offered();
     let plan = |driver, offer| now(desk.jobs.plan_move(job, Move::Accept { driver, offer }));
     let (one, other) = (plan(1, first).unwrap(), plan(2, second).unwrap());
-    assert!(matches!(now(desk.memory.commit(one.txn)), Ok(crate::world::store::Committed::Done(_))));
+    assert!(matches!(
+        now(desk.memory.commit(one.txn)),
+        Ok(crate::world::store::Committed::Done(_))
+    ));
     let lost = now(desk.memory.commit(other.txn));
     assert!(matches!(lost, Ok(crate::world::store::Committed::Conflict(_))));
     assert!(is_conflict(desk.accept(job, 2, second)));
@@ -451,8 +454,7 @@ fn any_move(desk: &Desk, rng: &mut Rng, jobs: &mut Vec<u64>, offers: &mut Vec<(u
             }
         }
         6 | 7 => {
-            let steps =
-                [Step::Arrive, Step::PickUp, Step::DropOff, Step::Cancel, Step::NoShow];
+            let steps = [Step::Arrive, Step::PickUp, Step::DropOff, Step::Cancel, Step::NoShow];
             let _refused = desk.step(job, driver, steps[rng.below(5)]);
         }
         8 => {
@@ -473,7 +475,8 @@ fn check(desk: &Desk, jobs: &[u64]) {
         let job = now(desk.jobs.job(*id)).unwrap();
         let unreleased: Vec<_> = job.assignments.iter().filter(|a| !a.released).collect();
         assert!(unreleased.len() <= 1, "one driver a job: {job:?}");
-        let held = matches!(job.state(), JobState::Accepted | JobState::Arrived | JobState::PickedUp);
+        let held =
+            matches!(job.state(), JobState::Accepted | JobState::Arrived | JobState::PickedUp);
         assert!(!held || unreleased.len() == 1, "held by somebody: {job:?}");
         assert!(!is_over(&job) || job.offers.is_empty(), "no offer outlives its job: {job:?}");
         if held {

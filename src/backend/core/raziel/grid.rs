@@ -1,10 +1,7 @@
 //! The index itself: drivers in the cells of a grid, in memory. Pure: time is handed in. Every walk
 //! goes over vectors in a fixed order, so that two equal indexes answer alike.
 
-use std::{
-    collections::HashMap,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     backend::wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
@@ -19,6 +16,8 @@ pub const DRIVERS_MAX: usize = 1_000_000;
 /// A ping with a lower number than the newest still counts when the newest is older than this: the
 /// app was started again.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
+/// The same for what another index tells, which may have been long on its way.
+const RESTART_TOLD_AFTER: Duration = Duration::from_mins(1);
 /// A mark that says busy or away is asked for again when it is older: a lost hint heals.
 const RECHECK_AFTER: Duration = Duration::from_secs(20);
 
@@ -219,7 +218,8 @@ impl Grid {
         let entry = &self.entries[index as usize];
         let asked = entry.pending.as_ref().is_some_and(|pending| pending.expires_ms > wall_ms);
         let fresh = now.since(entry.seen) < self.ping_ttl;
-        if entry.status != Status::Free || asked || !fresh || query.without.contains(&entry.driver) {
+        if entry.status != Status::Free || asked || !fresh || query.without.contains(&entry.driver)
+        {
             return None;
         }
         let metres = entry.at.metres_to(query.at);
@@ -254,12 +254,14 @@ impl Grid {
     /// Moves a driver, unless what is known is newer: by the driver's own count of its pings, or
     /// by age where the count began anew.
     fn place(&mut self, index: u32, at: Place, seq: u64, seen: Time, now: Time) {
+        let restart_after = if seen == now { RESTART_AFTER } else { RESTART_TOLD_AFTER };
         let entry = &mut self.entries[index as usize];
         if entry.cell.is_some() {
             let older = if seq == 0 || entry.seq == 0 {
                 seen < entry.seen
             } else {
-                seq < entry.seq && now.since(entry.seen) < RESTART_AFTER || seen < entry.seen && seq == entry.seq
+                seq < entry.seq && now.since(entry.seen) < restart_after
+                    || seen < entry.seen && seq == entry.seq
             };
             if older {
                 return;
@@ -269,15 +271,16 @@ impl Grid {
         if seq != 0 {
             entry.seq = seq;
         }
-        let (old, new) = (entry.cell, (at.lat_e6.div_euclid(self.cell_lat_e6), at.lon_e6.div_euclid(self.cell_lon_e6)));
+        let old = entry.cell;
+        let new = self.cell_of(at);
         if old == Some(new) {
             return;
         }
-        entry.cell = Some(new);
-        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old)) {
-            if let Some(position) = cell.iter().position(|other| *other == index) {
-                cell.swap_remove(position);
-            }
+        self.entries[index as usize].cell = Some(new);
+        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old))
+            && let Some(position) = cell.iter().position(|other| *other == index)
+        {
+            cell.swap_remove(position);
         }
         self.cells.entry(new).or_default().push(index);
     }
@@ -407,7 +410,13 @@ mod tests {
         let (old, new) = (spire().offset(100.0, 0.0), spire().offset(900.0, 0.0));
         grid.mark(&free(1, 1), at(1));
         grid.ping(1, new, 8, at(5), 0);
-        let late = Moved { driver: 1, lat_e6: old.lat_e6, lon_e6: old.lon_e6, seq: 7, ..moved(&grid.entries[0], at(5)) };
+        let late = Moved {
+            driver: 1,
+            lat_e6: old.lat_e6,
+            lon_e6: old.lon_e6,
+            seq: 7,
+            ..moved(&grid.entries[0], at(5))
+        };
         grid.learn(&late, at(5));
         grid.ping(1, old, 7, at(6), 0);
         assert_eq!(grid.entries[0].at, new);

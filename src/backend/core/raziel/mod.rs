@@ -92,7 +92,9 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
             return Err(refuse(Code::Invalid, "too many marks"));
         }
         let (mut index, now) = (index.borrow_mut(), env.now());
-        ask.standings.iter().for_each(|standing| index.mark(standing, now));
+        for standing in &ask.standings {
+            index.mark(standing, now);
+        }
         Ok(Nothing {})
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
@@ -104,7 +106,9 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
 
 fn learn(grid: &RefCell<Grid>, moved: &[Moved], env: &Env) {
     let (mut grid, now): (_, Time) = (grid.borrow_mut(), env.now());
-    moved.iter().for_each(|moved| grid.learn(moved, now));
+    for moved in moved {
+        grid.learn(moved, now);
+    }
 }
 
 /// Tells the other indexes what drivers sent here, until the node dies.
@@ -130,11 +134,7 @@ async fn fetch(node: Node, grid: Rc<RefCell<Grid>>) {
     }
 }
 
-async fn fetch_from(
-    node: &Node,
-    grid: &RefCell<Grid>,
-    other: &NodeName,
-) -> Result<(), RpcError> {
+async fn fetch_from(node: &Node, grid: &RefCell<Grid>, other: &NodeName) -> Result<(), RpcError> {
     let mut from = 0;
     loop {
         let ask = SnapshotAsk { from, limit: BATCH_MAX as u32 };
@@ -151,9 +151,8 @@ async fn fetch_from(
 /// The middle of the boundary's box: cells are shaped for its latitude.
 fn middle(boundary: &[Place]) -> Place {
     let half = |values: &mut dyn Iterator<Item = i32>| {
-        let (low, high) = values.fold((i32::MAX, i32::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = values
+            .fold((i32::MAX, i32::MIN), |(low, high), value| (low.min(value), high.max(value)));
         if low > high { 0 } else { i32::midpoint(low, high) }
     };
     Place {

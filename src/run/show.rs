@@ -1,0 +1,314 @@
+//! One run, the same in both worlds: start → fill → load → drain → heal → settle → read back → stop
+//! → judge. What was started is always stopped, and what was broken is always healed, whatever ends
+//! the run.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use futures_util::{
+    future::{Either, select},
+    pin_mut,
+};
+
+use super::{
+    RunError, Ui,
+    costs::Costs,
+    folder::Folder,
+    outputs,
+    plan::{RunPlan, sha256},
+    progress::Progress,
+    recorder::Recorder,
+    stage::Stage,
+};
+use crate::{
+    chaos::conductor::Conductor,
+    city::{City, clock::CityClock},
+    engine::{Engine, target::Target},
+    history::{
+        declares::Declares,
+        record::{Ending, Header, Phase, Record, SCHEMA},
+    },
+    report::{console, verdict::Exit},
+    robot::Surroundings,
+    target::embedded::{Embedded, Settings},
+    world::Env,
+};
+
+/// Sign-off may take that long; what is still on shift then ends with the backend.
+const SIGN_OFF_WITHIN: Duration = Duration::from_secs(10);
+/// Reading back may take that long.
+const READ_BACK_WITHIN: Duration = Duration::from_secs(60);
+/// Without that share of the drivers signed on there is nothing to test.
+const SIGNED_ON_MIN: f64 = 0.9;
+
+/// Where and when a run takes place, in words.
+pub struct Billing {
+    /// The run's id.
+    pub run: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+}
+
+/// One run, with all its parts.
+pub struct Show {
+    plan: RunPlan,
+    folder: Folder,
+    ui: Ui,
+    city: Rc<City>,
+    stage: Rc<dyn Stage>,
+    recorder: Rc<Recorder>,
+    cast: Option<Cast>,
+    phase: Cell<Phase>,
+    /// Costs when the demand started, and when it stopped.
+    marks: Cell<(Option<Costs>, Option<Costs>)>,
+}
+
+/// Robots and faults, once the backend is there.
+struct Cast {
+    robots: Env,
+    engine: Engine,
+    conductor: Conductor,
+}
+
+impl Show {
+    /// Opens the history; nothing runs yet.
+    pub fn new(
+        plan: RunPlan,
+        city: Rc<City>,
+        folder: Folder,
+        ui: Ui,
+        stage: Rc<dyn Stage>,
+        billing: Billing,
+    ) -> anyhow::Result<Self> {
+        let declares = target(&plan, stage.operator(), &city).declares().clone();
+        let recorder = Rc::new(Recorder::create(folder.path(), &plan, &declares)?);
+        recorder.record(&Record::Run(Box::new(header(&plan, billing, declares)?)));
+        Ok(Self {
+            plan,
+            folder,
+            ui,
+            city,
+            stage,
+            recorder,
+            cast: None,
+            phase: Cell::new(Phase::Start),
+            marks: Cell::default(),
+        })
+    }
+
+    /// Everything, in order.
+    pub async fn play(mut self) -> anyhow::Result<Exit> {
+        self.enter(Phase::Start);
+        let started = match select(self.stage.start(), self.stage.signal(1)).await {
+            Either::Left((started, _)) => started.map(|()| None),
+            Either::Right((signal, _)) => Ok(Some(signal)),
+        };
+        match started {
+            Ok(None) => self.cast = Some(self.assemble()),
+            Ok(signal) => return self.wind_up(signal, false).await,
+            Err(why) => return self.unfit(why).await,
+        }
+        let outcome = {
+            let (phases, watch, stop) = (self.phases(), self.watch(), self.stage.signal(1));
+            pin_mut!(phases, watch);
+            match select(select(phases, watch), stop).await {
+                Either::Left((Either::Left((done, _)), _)) => done.map(|()| None),
+                Either::Left((Either::Right(((), _)), _)) => Ok(None),
+                Either::Right((signal, _)) => Ok(Some(signal)),
+            }
+        };
+        match outcome {
+            Ok(signal) => {
+                let complete = signal.is_none() && !self.recorder.failed();
+                self.wind_up(signal, complete).await
+            }
+            Err(why) => self.unfit(why).await,
+        }
+    }
+
+    /// Puts robots and faults together.
+    fn assemble(&self) -> Cast {
+        let robots = self.stage.robots();
+        let scenario = &self.plan.scenario;
+        let around = Surroundings {
+            city: Rc::clone(&self.city),
+            clock: CityClock {
+                origin: robots.now() + scenario.time.fill.0,
+                start_s: scenario.time.start_s(),
+                scale: scenario.time.time_scale,
+            },
+            habits: Rc::new(scenario.robots.clone()),
+            ping_every: Duration::from_secs_f64(
+                f64::from(scenario.load.drivers) / scenario.load.updates_per_second,
+            ),
+        };
+        let recorder = Rc::clone(&self.recorder);
+        let sink = Rc::new(move |record: Record| recorder.record(&record));
+        let engine = Engine::new(
+            robots.clone(),
+            Rc::new(target(&self.plan, robots.clone(), &self.city)),
+            around,
+            scenario.load.clone(),
+            sink.clone(),
+        );
+        let conductor = Conductor::new(
+            self.stage.operator(),
+            Rc::clone(&self.stage).provider(),
+            self.plan.faults.clone(),
+            sink,
+        );
+        Cast { robots, engine, conductor }
+    }
+
+    /// From the fill to the read-back; an error means that the target was unfit.
+    async fn phases(&self) -> Result<(), String> {
+        let Some(Cast { robots, engine, conductor }) = &self.cast else {
+            return Err("nothing was put together".into());
+        };
+        let time = &self.plan.scenario.time;
+        self.enter(Phase::Fill);
+        engine.fill(time.fill.0).await;
+        let (there, wanted) = (engine.figures().drivers_on_shift, self.plan.scenario.load.drivers);
+        if f64::from(there) < SIGNED_ON_MIN * f64::from(wanted) {
+            return Err(format!("only {there} of {wanted} drivers could sign on"));
+        }
+        self.enter(Phase::Load);
+        let zero = robots.now();
+        self.marks.set((self.stage.costs(), None));
+        futures_util::join!(engine.load(time.duration.0), conductor.run(zero));
+        self.marks.set((self.marks.get().0, self.stage.costs()));
+        self.enter(Phase::Drain);
+        engine.drain();
+        self.enter(Phase::Heal);
+        conductor.heal_all().await;
+        self.enter(Phase::Settle);
+        engine.settle(time.settle.0).await;
+        self.enter(Phase::ReadBack);
+        // What could not be read in time is missing from the read-back, and the laws say so.
+        let _ = robots.timeout(READ_BACK_WITHIN, engine.read_back()).await;
+        Ok(())
+    }
+
+    /// Once a second: a frame of history ends, and the progress line is shown. Ends only when the
+    /// history can no longer be written.
+    async fn watch(&self) {
+        let env = self.stage.operator();
+        let mut progress = Progress::default();
+        let mut due = env.now();
+        loop {
+            due += Duration::from_secs(1);
+            env.sleep_until(due).await;
+            self.recorder.flush();
+            if self.recorder.failed() {
+                return;
+            }
+            if let (Ui::Plain, true, Some(cast)) = (self.ui, self.stage.wants_line(), &self.cast) {
+                let (broken, faults) = (self.recorder.broken(), cast.conductor.snapshot());
+                let now = cast.engine.figures();
+                println!("{}", progress.line(self.phase.get(), now, &faults, &broken));
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.recorder.record(&Record::Phase { phase, at: self.stage.operator().now() });
+    }
+
+    async fn unfit(&self, why: String) -> anyhow::Result<Exit> {
+        self.stage.stop().await;
+        Err(RunError::Unfit(why).into())
+    }
+
+    /// Heals, signs off, stops, judges, reports. A second signal ends the process at once: whatever
+    /// the run started ends with it.
+    async fn wind_up(
+        &mut self,
+        signal: Option<&'static str>,
+        complete: bool,
+    ) -> anyhow::Result<Exit> {
+        if let Some(signal) = signal {
+            println!("SIG{signal}: healing and signing off; once more ends at once");
+        }
+        let left_behind = {
+            let (put_back, again) = (self.put_back(), self.stage.signal(2));
+            pin_mut!(put_back);
+            match select(put_back, again).await {
+                Either::Left((left, _)) => left,
+                Either::Right((signal, _)) => {
+                    self.stage.stop().await;
+                    let exit = if signal == "TERM" { Exit::Terminated } else { Exit::Interrupted };
+                    std::process::exit(i32::from(exit.code()));
+                }
+            }
+        };
+        self.recorder.record(&self.end(signal, left_behind));
+        self.report(complete, signal)
+    }
+
+    async fn put_back(&self) -> Vec<String> {
+        let mut left_behind = Vec::new();
+        if let Some(cast) = &self.cast {
+            left_behind = cast.conductor.heal_all().await;
+            self.enter(Phase::Stop);
+            cast.engine.drain();
+            cast.engine.sign_off(SIGN_OFF_WITHIN).await;
+        }
+        for node in self.stage.lost() {
+            println!("{node} ended by itself during the run; see its log");
+        }
+        self.stage.stop().await;
+        left_behind
+    }
+
+    fn end(&self, signal: Option<&str>, left_behind: Vec<String>) -> Record {
+        let (begun, ended) = self.marks.get();
+        let spent = begun.and_then(|begun| Some(ended.or(self.stage.costs())?.since(&begun)));
+        Record::End(Ending {
+            at: self.stage.operator().now(),
+            cpu_s: spent.map(|spent| spent.robots.as_secs_f64()),
+            rss_mb: spent.map(|spent| spent.robots_peak_mb),
+            backend_cpu_s: spent.map(|spent| spent.backend.as_secs_f64()),
+            proxy_cpu_s: spent.map(|spent| spent.proxy.as_secs_f64()),
+            signal: signal.map(str::to_owned),
+            left_behind,
+        })
+    }
+
+    fn report(&mut self, complete: bool, signal: Option<&str>) -> anyhow::Result<Exit> {
+        // Nobody records any more.
+        self.cast = None;
+        let judged = self.recorder.finish(&self.plan, complete)?;
+        outputs::write(&self.folder, &judged.summary, &judged.figures)?;
+        self.folder.make_latest()?;
+        print!("{}", console::render(&judged.summary));
+        let exit = Exit::of(&judged.summary, signal);
+        println!("\n  report: {}", self.folder.file("report.html").display());
+        if exit != Exit::Pass {
+            let run = self.folder.path().display();
+            println!("  seed {}: run it again with `robot-city replay {run}`", self.plan.seed);
+        }
+        Ok(exit)
+    }
+}
+
+fn target(plan: &RunPlan, env: Env, city: &City) -> Embedded {
+    Embedded::new(env, Settings::of(&plan.scenario, &plan.seed, &plan.nodes(&city.azs)))
+}
+
+fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Result<Header> {
+    Ok(Header {
+        schema: SCHEMA,
+        tool: format!("robot-city {}", env!("CARGO_PKG_VERSION")),
+        scenario: plan.name.clone(),
+        run: billing.run,
+        seed: plan.seed.clone(),
+        time: plan.time.word().to_owned(),
+        started_at: billing.started_at,
+        labels: plan.labels.clone(),
+        declares,
+        plants: plan.plants.clone(),
+        updates_per_s: plan.scenario.load.updates_per_second,
+        time_scale: plan.scenario.time.time_scale,
+        plan_sha256: sha256(&plan.to_toml()?),
+    })
+}

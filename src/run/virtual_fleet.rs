@@ -1,0 +1,248 @@
+//! The embedded backend in the virtual world: nodes without processes, on links without sockets. The
+//! nodes run the very code of the real ones.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{costs::Costs, facts, health, plan::RunPlan, stage::Stage};
+use crate::{
+    backend::{
+        node::{client, serve},
+        platform::rpc::Rpc,
+    },
+    base::name::NodeName,
+    chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
+    city::City,
+    world::{
+        Env,
+        virtual_::{LinkFault, Settings, Sim},
+    },
+};
+
+/// Between two looks at a node that is not healthy yet, and at the signals.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// A progress line no more often than that, on the clock of the person who watches.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// The backend's virtual nodes.
+pub struct VirtualFleet {
+    plan: RunPlan,
+    city: Rc<City>,
+    nodes: Vec<NodeName>,
+    sim: Sim,
+    operator: Env,
+    rpc: Rpc,
+    starts: RefCell<BTreeMap<NodeName, u32>>,
+    /// Signals of people, counted by a thread outside of the world.
+    signals: Arc<AtomicUsize>,
+    last_line: Cell<Instant>,
+}
+
+impl VirtualFleet {
+    /// A world of the plan's seed; nothing lives in it yet.
+    #[expect(clippy::disallowed_methods, reason = "progress lines are for a person's clock")]
+    pub fn new(plan: &RunPlan, city: &Rc<City>, signals: Arc<AtomicUsize>) -> Self {
+        let mut settings = Settings::default();
+        settings.disk.skip_sync = plan.plants.iter().any(|bug| bug == "skip-sync");
+        let sim = Sim::with_settings(&plan.seed, settings);
+        let operator = sim.node(&NodeName::from("operator"));
+        let nodes = plan.nodes(&city.azs);
+        Self {
+            plan: plan.clone(),
+            city: Rc::clone(city),
+            rpc: client(operator.clone(), nodes.clone()),
+            nodes,
+            sim,
+            operator,
+            starts: RefCell::default(),
+            signals,
+            last_line: Cell::new(Instant::now()),
+        }
+    }
+
+    /// The world itself, for whoever drives it.
+    pub fn sim(&self) -> Sim {
+        self.sim.clone()
+    }
+
+    fn boot(&self, node: &NodeName) {
+        let incarnation = {
+            let mut starts = self.starts.borrow_mut();
+            let count = starts.entry(node.clone()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
+        let env = self.sim.revive(node);
+        env.spawn(serve(env.clone(), config));
+    }
+
+    async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
+        let until = self.operator.now() + self.plan.scenario.backend.healthy_within.0;
+        loop {
+            match health::look(&self.rpc, node).await {
+                Health::Up => return Ok(()),
+                Health::Down(why) if self.operator.now() >= until => {
+                    return Err(format!("{node} is not healthy: {why}"));
+                }
+                Health::Down(_) => self.operator.sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
+        let begun = self.operator.now();
+        if !self.sim.is_alive(node) {
+            self.boot(node);
+        }
+        self.await_healthy(node)
+            .await
+            .map_err(|why| ProviderError { victim: node.to_string(), why })?;
+        let took = (self.operator.now() - begun).as_secs_f64();
+        Ok(format!("healthy {took:.2} s after its start"))
+    }
+}
+
+impl Stage for VirtualFleet {
+    fn operator(&self) -> Env {
+        self.operator.clone()
+    }
+
+    fn robots(&self) -> Env {
+        self.sim.node(&NodeName::from(ROBOTS))
+    }
+
+    fn provider(self: Rc<Self>) -> Rc<dyn Provider> {
+        self
+    }
+
+    fn start(&self) -> LocalBoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            for node in &self.nodes {
+                self.boot(node);
+            }
+            for node in &self.nodes {
+                self.await_healthy(node).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> LocalBoxFuture<'_, ()> {
+        for node in &self.nodes {
+            self.sim.kill(node);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    /// A virtual world's costs are the machine's, not the run's: they would differ on every run.
+    fn costs(&self) -> Option<Costs> {
+        None
+    }
+
+    fn lost(&self) -> Vec<NodeName> {
+        Vec::new()
+    }
+
+    fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
+        Box::pin(async move {
+            while self.signals.load(Ordering::Relaxed) < count {
+                self.operator.sleep(Duration::from_secs(1)).await;
+            }
+            "INT"
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "progress lines are for a person's clock")]
+    fn wants_line(&self) -> bool {
+        let now = Instant::now();
+        let due = now.duration_since(self.last_line.get()) >= LINE_EVERY;
+        if due {
+            self.last_line.set(now);
+        }
+        due
+    }
+}
+
+impl Provider for VirtualFleet {
+    fn nodes(&self) -> Vec<NodeName> {
+        self.nodes.clone()
+    }
+
+    fn links(&self) -> Vec<LinkName> {
+        super::plan::links(&self.nodes)
+    }
+
+    fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        let killed = self.sim.kill(node);
+        Box::pin(async move {
+            if killed {
+                return Ok("its tasks and memory are gone".to_owned());
+            }
+            Err(ProviderError { victim: node.to_string(), why: "it does not live".into() })
+        })
+    }
+
+    fn start<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(self.revive(node))
+    }
+
+    fn health<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
+        Box::pin(async { Ok(health::look(&self.rpc, node).await) })
+    }
+
+    fn impair<'a>(
+        &'a self,
+        link: &'a LinkName,
+        toxics: &'a [Toxic],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        let known = self.sim.impair(&link.from, &link.to, fault_of(toxics));
+        Box::pin(async move {
+            let why = "one of its ends never lived".to_owned();
+            if known { Ok(()) } else { Err(ProviderError { victim: link.to_string(), why }) }
+        })
+    }
+
+    fn round_trip<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        let trip = self.sim.round_trip(&link.from, &link.to);
+        Box::pin(async move {
+            let why = "one of its ends never lived".to_owned();
+            trip.await.ok_or_else(|| ProviderError { victim: link.to_string(), why })
+        })
+    }
+}
+
+/// All that is wrong with a link, in the virtual network's words.
+fn fault_of(toxics: &[Toxic]) -> LinkFault {
+    let mut fault = LinkFault::NONE;
+    for toxic in toxics {
+        match toxic {
+            Toxic::Latency { latency_ms, jitter_ms } => {
+                fault.latency += Duration::from_millis(*latency_ms);
+                fault.jitter += Duration::from_millis(*jitter_ms);
+            }
+            Toxic::BlackHole => fault.stalled = true,
+            Toxic::Reset => fault.reset = true,
+        }
+    }
+    fault
+}
