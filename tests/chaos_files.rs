@@ -74,7 +74,7 @@ fn the_evening_in_dublin_is_as_it_is_told() {
         .iter()
         .map(|fault| format!("{} at {} for {}", fault.kind(), fault.at, fault.lasts))
         .collect();
-    assert_eq!(told, ["kill at 30s for 5s", "kill at 45s for 10s", "latency at 65s for 15s"]);
+    assert_eq!(told, ["kill at 30s for 5s", "kill at 45s for 10s", "latency at 1m 5s for 15s"]);
     assert_eq!(resolved.faults[0].nodes, [NodeName::from("b/storage-1")]);
     assert_eq!(resolved.faults[1].nodes, [NodeName::from("c/core-1")]);
     let touched = resolved.links_touched();

@@ -1,6 +1,6 @@
 //! Whom a fault hits: names, or a selector over nodes or links with a mode that says how many.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use toml::{Spanned, de::DeValue};
 
@@ -75,7 +75,7 @@ impl Aim {
             }
             (Some(_), Some(select)) => {
                 let what = "cannot stand beside `nodes`: keep one of them";
-                return Err(keys.source.error(&select.span(), &keys.dotted("select"), what));
+                return Err(keys.wrong(&select.span(), "select", what));
             }
             (None, None) => {
                 let hint = "say whom to hit: nodes = [\"b/storage-1\"], or \
@@ -318,31 +318,49 @@ impl Mode {
                 }
             };
         };
-        let complain =
-            |key: &str, what: String| Err(keys.source.error(&word.span(), &keys.dotted(key), what));
-        let in_range = |low: f64, high: f64| value.filter(|v| (low..=high).contains(v));
-        let percent = "must be a percentage above 0 and up to 100";
         match word.get_ref().as_str() {
-            "one" | "all" if value.is_some() => {
-                complain("value", format!("means nothing with the mode `{}`", word.get_ref()))
+            plain @ ("one" | "all") => match value {
+                None if plain == "one" => Ok(Self::One),
+                None => Ok(Self::All),
+                Some(value) => {
+                    let what = format!("means nothing with the mode `{plain}`");
+                    Err(keys.wrong(&value.span(), "value", what))
+                }
+            },
+            "fixed" => {
+                let wanted = "how many: a whole number from 1";
+                let at = value.as_ref().map(Spanned::span);
+                let count = Self::value(keys, value, 1.0..=1e6, wanted)?;
+                match at {
+                    Some(at) if count.fract() > 0.0 => {
+                        Err(keys.wrong(&at, "value", format!("must be {wanted}")))
+                    }
+                    _ => Ok(Self::Fixed(count as usize)),
+                }
             }
-            "one" => Ok(Self::One),
-            "all" => Ok(Self::All),
-            "fixed" => match in_range(1.0, 1e6).filter(|v| v.fract() == 0.0) {
-                Some(count) => Ok(Self::Fixed(count as usize)),
-                None => complain("value", "must be how many, from 1".into()),
-            },
-            "fixed-percent" => match in_range(f64::MIN_POSITIVE, 100.0) {
-                Some(share) => Ok(Self::FixedPercent(share)),
-                None => complain("value", percent.into()),
-            },
-            "random-max-percent" => match in_range(f64::MIN_POSITIVE, 100.0) {
-                Some(share) => Ok(Self::RandomMaxPercent(share)),
-                None => complain("value", percent.into()),
-            },
+            "fixed-percent" => Ok(Self::FixedPercent(Self::percent(keys, value)?)),
+            "random-max-percent" => Ok(Self::RandomMaxPercent(Self::percent(keys, value)?)),
             other => {
-                complain("mode", format!("`{other}` is no mode: {}", must_be_one_of(other, MODES)))
+                let what = format!("`{other}` is no mode: {}", must_be_one_of(other, MODES));
+                Err(keys.wrong(&word.span(), "mode", what))
             }
         }
+    }
+
+    fn percent(keys: &Keys<'_>, value: Option<Spanned<f64>>) -> Result<f64, FileError> {
+        Self::value(keys, value, f64::MIN_POSITIVE..=100.0, "a percentage above 0, up to 100")
+    }
+
+    fn value(
+        keys: &Keys<'_>,
+        value: Option<Spanned<f64>>,
+        range: RangeInclusive<f64>,
+        wanted: &str,
+    ) -> Result<f64, FileError> {
+        let Some(value) = value else { return Err(keys.lacks("value", &format!("say {wanted}"))) };
+        if range.contains(value.get_ref()) {
+            return Ok(*value.get_ref());
+        }
+        Err(keys.wrong(&value.span(), "value", format!("must be {wanted}")))
     }
 }

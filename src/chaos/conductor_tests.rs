@@ -13,6 +13,7 @@ use crate::{
         testing::{Clock, Fake, Trouble},
     },
 };
+use FaultChange::{Bit, Failed, Healed, Injected, Missed};
 
 const KILL: &str =
     "[[fault]]\nkind = \"kill\"\nnodes = [\"b/storage-1\"]\nat = \"30s\"\nfor = \"5s\"\n";
@@ -32,7 +33,7 @@ fn stand(plan: &str, troubles: &[Trouble]) -> Stand {
     let fake = Fake::new(&env, troubles);
     let resolved = Plan::parse(plan, Path::new("plan.toml"))
         .and_then(|plan| {
-            let day = Duration::from_secs(86_400);
+            let day = Duration::from_hours(24);
             plan.resolve(&fake.nodes, &fake.links, day, &Rng::from_seed("42"))
         })
         .unwrap();
@@ -72,7 +73,6 @@ fn a_plan_is_played_on_time_and_bites_and_heals() {
     let stand = stand(&[KILL, SLOW].concat(), &[]);
     let zero = Time::from_secs_f64(20.0);
     stand.clock.run(stand.conductor.run(zero));
-    use FaultChange::{Bit, Healed, Injected};
     let expected = [(0, Injected), (0, Bit), (0, Healed), (1, Injected), (1, Bit), (1, Healed)];
     assert_eq!(stand.changes(), expected);
     let events = stand.events.borrow();
@@ -104,7 +104,6 @@ fn the_snapshot_shows_what_is_in_force() {
 fn a_kill_that_killed_nothing_missed() {
     let stand = stand(KILL, &[Trouble::KillsNothing]);
     stand.clock.run(stand.conductor.run(Time::ZERO));
-    use FaultChange::{Healed, Injected, Missed};
     assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
     assert!(stand.effect(Missed).contains("still answers"), "{}", stand.effect(Missed));
 }
@@ -133,7 +132,6 @@ fn partition_and_reset_bite_and_heal() {
         );
         let stand = stand(&plan, &[]);
         stand.clock.run(stand.conductor.run(Time::ZERO));
-        use FaultChange::{Bit, Healed, Injected};
         assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
         assert_eq!(stand.events.borrow()[0].victims.len(), 2, "{kind}");
     }
@@ -143,7 +141,6 @@ fn partition_and_reset_bite_and_heal() {
 fn what_failed_half_way_is_healed_at_once() {
     let stand = stand(SLOW, &[Trouble::SecondLinkFails]);
     stand.clock.run(stand.conductor.run(Time::ZERO));
-    use FaultChange::{Failed, Healed};
     assert_eq!(stand.changes(), [(0, Failed), (0, Healed)]);
     assert!(stand.fake.is_well());
     let cures = stand.fake.calls.borrow().iter().filter(|call| call.contains("cure")).count();

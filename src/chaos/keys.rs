@@ -6,10 +6,14 @@ use std::{ops::Range, path::Path};
 use serde::Deserialize;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use crate::base::{file::FileError, span::Span, suggest::must_be_one_of};
+use crate::base::{
+    file::FileError,
+    span::{NotASpan, Span},
+    suggest::must_be_one_of,
+};
 
 /// Where in a file something stands: bytes.
 pub(super) type At = Range<usize>;
@@ -88,28 +92,44 @@ impl<'t> Keys<'t> {
     }
 
     /// A span of time, as people write it.
-    pub fn span(&mut self, key: &'static str) -> Result<Option<Span>, FileError> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        text.get_ref().parse().map(Some).map_err(|error: crate::base::span::NotASpan| {
-            self.source.error(&text.span(), &self.dotted(key), error.to_string())
-        })
+    pub fn span(&mut self, key: &'static str) -> Result<Option<Spanned<Span>>, FileError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let at = value.span();
+        let DeValue::String(text) = value.get_ref() else {
+            let wanted = "a span of time in quotes, like \"30s\"";
+            return Err(self.wrong_type(&at, key, wanted, value.get_ref()));
+        };
+        match text.parse() {
+            Ok(span) => Ok(Some(Spanned::new(at, span))),
+            Err(error) => {
+                let error: NotASpan = error;
+                Err(self.wrong(&at, key, error.to_string()))
+            }
+        }
     }
 
     /// A span of time that must be there; `hint` tells how to write it.
-    pub fn needed_span(&mut self, key: &'static str, hint: &str) -> Result<Span, FileError> {
+    pub fn needed_span(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+    ) -> Result<Spanned<Span>, FileError> {
         self.span(key)?.ok_or_else(|| self.lacks(key, hint))
     }
 
-    pub fn number(&mut self, key: &'static str) -> Result<Option<f64>, FileError> {
+    pub fn number(&mut self, key: &'static str) -> Result<Option<Spanned<f64>>, FileError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let at = value.span();
         let read = match value.get_ref() {
             DeValue::Integer(_) | DeValue::Float(_) => {
-                f64::deserialize(toml::de::ValueDeserializer::from(value.clone())).ok()
+                f64::deserialize(ValueDeserializer::from(value.clone())).ok()
             }
             _ => None,
         };
-        read.map(Some).ok_or_else(|| self.wrong_type(&at, key, "a number", value.get_ref()))
+        match read {
+            Some(number) => Ok(Some(Spanned::new(at, number))),
+            None => Err(self.wrong_type(&at, key, "a number", value.get_ref())),
+        }
     }
 
     /// The table of that key as keys of its own.
@@ -119,6 +139,11 @@ impl<'t> Keys<'t> {
             DeValue::Table(table) => Ok(Keys::new(self.source, &self.dotted(key), at, table)),
             other => Err(self.wrong_type(&at, key, "a table in braces", &other)),
         }
+    }
+
+    /// The error for a value, at its place.
+    pub fn wrong(&self, at: &At, key: &str, what: impl Into<String>) -> FileError {
+        self.source.error(at, &self.dotted(key), what)
     }
 
     /// The error for a key that must be there.

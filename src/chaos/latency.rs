@@ -40,18 +40,22 @@ const LATENCY_MAX: Duration = Duration::from_mins(1);
 
 fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     let latency = keys.needed_span("latency", "say how long: latency = \"100ms\"")?;
-    let jitter = keys.span("jitter")?.unwrap_or_default();
-    let complain =
-        |key: &str, what: String| Err(keys.source.error(&keys.at, &keys.dotted(key), what));
+    let at = latency.span();
+    let latency = latency.into_inner();
     if latency.0.as_millis() == 0 {
-        return complain("latency", "must be 1ms or more: no delay is no fault".into());
+        return Err(keys.wrong(&at, "latency", "must be 1ms or more: no delay is no fault"));
     }
     if latency.0 > LATENCY_MAX {
-        return complain("latency", format!("must be {LATENCY_MAX:?} or less"));
+        return Err(keys.wrong(&at, "latency", format!("must be {LATENCY_MAX:?} or less")));
     }
-    if jitter > latency {
-        return complain("jitter", format!("must not be more than the latency, {latency}"));
-    }
+    let jitter = match keys.span("jitter")? {
+        Some(jitter) if *jitter.get_ref() > latency => {
+            let what = format!("must not be more than the latency, {latency}");
+            return Err(keys.wrong(&jitter.span(), "jitter", what));
+        }
+        Some(jitter) => jitter.into_inner(),
+        None => Span::default(),
+    };
     Ok(Arc::new(Latency { latency, jitter }))
 }
 

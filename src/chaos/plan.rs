@@ -40,8 +40,8 @@ struct Planned {
     place: At,
     fault: Arc<dyn Fault>,
     aim: Aim,
-    at: Span,
-    lasts: Span,
+    at: Spanned<Span>,
+    lasts: Spanned<Span>,
 }
 
 impl Plan {
@@ -121,17 +121,18 @@ impl Plan {
         rng: &mut Rng,
     ) -> Result<ResolvedFault, FileError> {
         let source = self.source();
-        let ends = Span(planned.at.0.saturating_add(planned.lasts.0));
+        let (at, lasts) = (*planned.at.get_ref(), *planned.lasts.get_ref());
+        let ends = Span(at.0.saturating_add(lasts.0));
         if ends.0 > duration {
             let what = format!(
                 "the fault lasts until {ends} after time zero, and the run only {}: start it \
                  earlier, make it shorter, or make the run longer",
                 Span(duration)
             );
-            return Err(source.error(&planned.place, "fault.for", what));
+            return Err(source.error(&planned.lasts.span(), "fault.for", what));
         }
         let (nodes, links) = planned.aim.resolve(source, nodes, links, rng)?;
-        Ok(ResolvedFault::new(planned.fault.clone(), planned.at, planned.lasts, nodes, links))
+        Ok(ResolvedFault::new(planned.fault.clone(), at, lasts, nodes, links))
     }
 
     fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
@@ -142,7 +143,7 @@ impl Plan {
             planned.fault.kind(),
             other.unwrap_or_default(),
         );
-        source.error(&planned.place, "fault.at", what)
+        source.error(&planned.at.span(), "fault.at", what)
     }
 
     fn source(&self) -> Source<'_> {
@@ -178,8 +179,9 @@ fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
     };
     let at = keys.needed_span("at", "say when, after time zero: at = \"30s\"")?;
     let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
-    if lasts.0.is_zero() {
-        return Err(keys.lacks("for", "a fault of no length breaks nothing"));
+    if lasts.get_ref().0.is_zero() {
+        let what = "must be more than zero: a fault of no length breaks nothing";
+        return Err(keys.wrong(&lasts.span(), "for", what));
     }
     let fault = (entry.read)(&mut keys)?;
     let place = keys.at.clone();

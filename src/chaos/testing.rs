@@ -278,7 +278,7 @@ impl Provider for Fake {
                     Toxic::Latency { latency_ms, .. } => {
                         takes += Duration::from_millis(latency_ms * 2);
                     }
-                    Toxic::BlackHole => takes = Duration::from_secs(3_600),
+                    Toxic::BlackHole => takes = Duration::from_hours(1),
                     Toxic::Reset => return fails(link, "connection reset"),
                 }
             }

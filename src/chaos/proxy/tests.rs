@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 fn on_loopback<T>(work: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        timeout(Duration::from_secs(60), work).await.expect("the test hangs")
+        timeout(Duration::from_mins(1), work).await.expect("the test hangs")
     })
 }
 
@@ -174,7 +174,7 @@ fn jitter_keeps_the_order() {
             client.shutdown().await.unwrap();
         };
         let mut got = Vec::new();
-        let (_, read) = tokio::join!(sending, server.read_to_end(&mut got));
+        let ((), read) = tokio::join!(sending, server.read_to_end(&mut got));
         assert_eq!(read.unwrap(), all.len(), "the end came after all of it");
         assert_eq!(got, all);
     });
@@ -368,7 +368,8 @@ fn a_command_without_end_is_not_collected_for_ever() {
         let rng = Rng::from_seed("proxy");
         let proxy = spawn_local(serve(BufReader::new(commands), replies, rng));
         let (_replies, mut commands) = split(near);
-        commands.write_all(&vec![b'x'; 65 * 1024]).await.unwrap();
+        // The proxy may hang up before it has taken all of it.
+        let _ = commands.write_all(&vec![b'x'; 65 * 1024]).await;
         let error = proxy.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     });
