@@ -1,5 +1,7 @@
 //! One full, short run of the real binary with a kill in it, and what every user meets first.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, in the real world")]
+
 use std::{
     path::Path,
     process::{Command, Output},

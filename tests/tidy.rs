@@ -1,5 +1,7 @@
 //! The house rules that a machine can check: layers, headers, lengths, checked files.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, in the real world")]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -80,18 +82,21 @@ fn imports(text: &str) -> Vec<String> {
     }
     // `use crate::{a::x, b::y};` over several lines.
     for block in code.split("use crate::{").skip(1) {
-        let block = block.split(";").next().unwrap_or_default();
-        let mut depth = 0;
-        let mut word = String::new();
+        let block = block.split(';').next().unwrap_or_default();
+        let (mut depth, mut fresh, mut word) = (0, true, String::new());
         for c in block.chars() {
             match c {
                 '{' => depth += 1,
                 '}' => depth -= 1,
-                c if depth == 0 && (c.is_alphanumeric() || c == '_') => word.push(c),
-                c if depth == 0 && (c == ':' || c == ',') && !word.is_empty() => {
-                    names.push(std::mem::take(&mut word));
+                _ if depth > 0 => {}
+                c if fresh && (c.is_alphanumeric() || c == '_') => word.push(c),
+                ':' | ',' => {
+                    if !word.is_empty() {
+                        names.push(std::mem::take(&mut word));
+                    }
+                    // Only the first word of an entry is a module of ours.
+                    fresh = c == ',';
                 }
-                '\n' | ' ' if depth == 0 => word.clear(),
                 _ => {}
             }
         }

@@ -55,7 +55,7 @@ impl Place {
 
     /// Metres east and north from here to `other`.
     pub fn offset_to(self, other: Self) -> (f64, f64) {
-        let middle = (self.lat() + other.lat()) / 2.0;
+        let middle = f64::midpoint(self.lat(), other.lat());
         let north = (f64::from(other.lat_e6) - f64::from(self.lat_e6)) * METRES_PER_MICRO_DEGREE;
         let east = (f64::from(other.lon_e6) - f64::from(self.lon_e6))
             * METRES_PER_MICRO_DEGREE

@@ -98,5 +98,5 @@ mod tests {
         // A golden value: if it changes, every recorded seed means another run.
         assert_eq!(Rng::from_seed("42").u64(), GOLDEN);
     }
-    const GOLDEN: u64 = 11572969261492588219;
+    const GOLDEN: u64 = 11_572_969_261_492_588_219;
 }

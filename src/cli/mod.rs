@@ -67,10 +67,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> u8 {
     let done = match command {
-        Command::Run(args) => run::main(*args),
+        Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Report(args) => report::main(&args),
-        Command::Replay(args) => replay::main(args),
+        Command::Replay(args) => replay::main(&args),
         Command::Backend(args) => backend::main(args),
         Command::List(args) => list::main(&args),
         Command::Node => node::main(),

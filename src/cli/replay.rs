@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// Runs again; with `--times` the exit code is that of the worst run.
-pub fn main(args: Args) -> anyhow::Result<u8> {
+pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
     let mut broke = 0;

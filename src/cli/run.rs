@@ -101,7 +101,7 @@ impl Args {
 }
 
 /// Runs.
-pub fn main(args: Args) -> anyhow::Result<u8> {
+pub fn main(args: &Args) -> anyhow::Result<u8> {
     let plan = run::plan::RunPlan::resolve(&args.scenario, &args.wishes())?;
     let ui = match args.ui {
         UiArg::Auto | UiArg::Plain => Ui::Plain,

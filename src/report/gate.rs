@@ -111,9 +111,8 @@ impl Measure {
 
 fn percentile_of(time: &str, text: &str) -> Option<Measure> {
     let percent: f64 = text.strip_prefix("p(")?.strip_suffix(')')?.parse().ok()?;
-    (0.0..=100.0)
-        .contains(&percent)
-        .then_some(Measure::Percentile { service: time == "service", percent })
+    let service = time == "service";
+    (0.0..=100.0).contains(&percent).then_some(Measure::Percentile { service, percent })
 }
 
 fn rate_of(text: &str) -> Option<Measure> {
@@ -129,7 +128,7 @@ fn limit_of(measure: Measure, text: &str) -> Option<f64> {
     match measure {
         Measure::Percentile { .. } => {
             let Span(limit) = text.parse().ok()?;
-            (limit > Duration::ZERO).then(|| limit.as_secs_f64() * 1_000.0)
+            (limit > Duration::ZERO).then_some(limit.as_secs_f64() * 1_000.0)
         }
         Measure::Rate(_) => {
             let percent: f64 = text.strip_suffix('%')?.parse().ok()?;

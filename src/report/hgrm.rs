@@ -1,4 +1,4 @@
-//! `latency.hgrm`: percentile distributions that HdrHistogram's plotters read, one block an op.
+//! `latency.hgrm`: percentile distributions that `HdrHistogram`'s plotters read, one block an op.
 
 use std::fmt::Write as _;
 

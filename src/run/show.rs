@@ -36,7 +36,7 @@ use crate::{
 /// Sign-off may take that long; what is still on shift then ends with the backend.
 const SIGN_OFF_WITHIN: Duration = Duration::from_secs(10);
 /// Reading back may take that long.
-const READ_BACK_WITHIN: Duration = Duration::from_secs(60);
+const READ_BACK_WITHIN: Duration = Duration::from_mins(1);
 /// Without that share of the drivers signed on there is nothing to test.
 const SIGNED_ON_MIN: f64 = 0.9;
 

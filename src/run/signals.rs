@@ -22,6 +22,7 @@ impl Signals {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (send, seen) = watch::channel(Vec::new());
+        #[expect(clippy::disallowed_methods, reason = "a run's signals come from the real world")]
         tokio::task::spawn_local(async move {
             loop {
                 let word = tokio::select! {
