@@ -5,7 +5,16 @@
 use std::{
     path::Path,
     process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+/// One run at a time: each has a machine's worth of processes, and measures.
+static STAGE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed leaves nothing behind that the next could trip over.
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn robot_city(args: &[&str], out: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_robot-city"));
@@ -41,6 +50,7 @@ fn nodes_left(out: &Path) -> Vec<String> {
 
 #[test]
 fn a_short_run_with_a_kill_passes_and_is_judged_the_same_again() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let run = robot_city(&["run", "scenarios/smoke.toml", "--seed", "7"], out);
@@ -70,6 +80,7 @@ fn a_short_run_with_a_kill_passes_and_is_judged_the_same_again() {
 
 #[test]
 fn a_planted_bug_is_found_and_shown() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let args = [
@@ -95,6 +106,7 @@ fn a_planted_bug_is_found_and_shown() {
 
 #[test]
 fn an_interrupted_run_heals_reports_and_leaves_nothing() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let mut child = Command::new(env!("CARGO_BIN_EXE_robot-city"))
@@ -117,6 +129,7 @@ fn an_interrupted_run_heals_reports_and_leaves_nothing() {
 
 #[test]
 fn a_killed_run_leaves_no_process_and_a_readable_history() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let mut child = Command::new(env!("CARGO_BIN_EXE_robot-city"))
@@ -142,6 +155,7 @@ fn a_killed_run_leaves_no_process_and_a_readable_history() {
 
 #[test]
 fn wrong_input_is_named_and_exits_64() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let cases: &[(&[&str], &str)] = &[
@@ -165,17 +179,36 @@ fn wrong_input_is_named_and_exits_64() {
 
 #[test]
 fn a_port_in_use_and_a_folder_that_cannot_be_written_are_told() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().min(65_000);
     let set = format!("backend.base_port={port}");
     let run = robot_city(&["run", "scenarios/smoke.toml", "--set", &set], out);
-    assert_eq!(run.status.code(), Some(69), "{}", text(&run));
-    assert!(text(&run).contains(&port.to_string()), "{}", text(&run));
+    assert_eq!(run.status.code(), Some(64), "{}", text(&run));
+    assert!(text(&run).contains("`backend.base_port`: port "), "{}", text(&run));
     assert_eq!(nodes_left(out), Vec::<String>::new());
 
     let run = robot_city(&["run", "scenarios/smoke.toml"], Path::new("/proc/nowhere"));
     assert_eq!(run.status.code(), Some(64), "{}", text(&run));
     assert!(text(&run).contains("/proc/nowhere"), "{}", text(&run));
+}
+
+#[test]
+fn one_seed_gives_one_history_in_virtual_time() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    for _ in 0..2 {
+        let run =
+            robot_city(&["run", "scenarios/smoke.toml", "--seed", "7", "--time", "virtual"], out);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run));
+    }
+    let history =
+        |run: &str| std::fs::read(out.join("smoke").join(run).join("history/0000.jsonl.zst"));
+    assert!(
+        history("virtual-7").unwrap() == history("virtual-7-2").unwrap(),
+        "the histories differ"
+    );
 }

@@ -79,8 +79,19 @@ pub enum FleetError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// A port that the scenario asks for cannot be had.
+    #[error(
+        "`backend.base_port`: port {port} of 127.0.0.1: {why}; choose another, or leave the key out \
+         for free ones"
+    )]
+    Port {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        why: String,
+    },
     /// A node ended or did not become healthy.
-    #[error("{node} {why}. Its log: {}", log.display())]
+    #[error("{node} {why}{}. Its log: {}", last_line(log), log.display())]
     Unhealthy {
         /// The node.
         node: NodeName,
@@ -413,6 +424,12 @@ impl Provider for Fleet {
     }
 }
 
+/// What a node said last.
+fn last_line(log: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().last().map_or(String::new(), |line| format!(": {line}"))
+}
+
 fn cpu(child: Option<&process::Child>) -> Duration {
     child.and_then(|child| process::usage(child.pid())).map_or(Duration::ZERO, |usage| usage.cpu)
 }
@@ -425,6 +442,23 @@ fn system(what: &str) -> impl Fn(std::io::Error) -> FleetError + '_ {
     move |why| FleetError::System { what: what.to_owned(), why }
 }
 
+/// `count` ports from `base` on, which the scenario asked for.
+#[expect(clippy::disallowed_methods, reason = "a look at whether a port is free")]
+fn ports_from(base: u16, count: usize) -> Result<Vec<u16>, FleetError> {
+    let ports: Vec<u16> = (base..=u16::MAX).take(count).collect();
+    if ports.len() < count {
+        return Err(FleetError::Port {
+            port: base,
+            why: format!("{count} ports do not fit above"),
+        });
+    }
+    for &port in &ports {
+        std::net::TcpListener::bind(("127.0.0.1", port))
+            .map_err(|why| FleetError::Port { port, why: why.to_string() })?;
+    }
+    Ok(ports)
+}
+
 /// Two ports a node: from `base` on where it is given, free ones otherwise.
 fn addresses(
     nodes: &[NodeName],
@@ -432,7 +466,7 @@ fn addresses(
 ) -> Result<BTreeMap<NodeName, Addresses>, FleetError> {
     let count = nodes.len() * 2;
     let ports = match base {
-        Some(base) => (0..count as u16).map(|n| base.saturating_add(n)).collect(),
+        Some(base) => ports_from(base, count)?,
         None => free_ports(count).map_err(system("free ports"))?,
     };
     let taken: BTreeSet<u16> = ports.iter().copied().collect();
