@@ -25,6 +25,8 @@ pub const OFFER_FAR: &str = "offer-far";
 /// The driver of a cancelled job stays busy.
 pub const BUSY_LEAK: &str = "busy-leak";
 pub use super::storage::ACK_BEFORE_WRITE;
+/// A sync that does not sync.
+pub const SKIP_SYNC: &str = "skip-sync";
 
 /// Every planted bug of the reference backend.
 pub const ALL: &[Plant] = &[
@@ -63,6 +65,12 @@ pub const ALL: &[Plant] = &[
         name: ACK_BEFORE_WRITE,
         what: "a commit is acknowledged 250 ms before the sync",
         place: "storage commit",
+        caught_by: "nothing-acknowledged-is-lost",
+    },
+    Plant {
+        name: SKIP_SYNC,
+        what: "the disk of a node does nothing at a sync: a kill loses all since its start",
+        place: "the world's disk",
         caught_by: "nothing-acknowledged-is-lost",
     },
 ];

@@ -222,7 +222,7 @@ impl Fleet {
             dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
             dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
             data: self.folder.file("data").join(node.as_str().replace('/', "-")),
-            skip_sync: self.plan.plants.iter().any(|bug| bug == "skip-sync"),
+            skip_sync: self.plan.plants.iter().any(|bug| bug == SKIP_SYNC),
         }
     }
 
@@ -258,7 +258,7 @@ impl Fleet {
             if let Some(status) = self.ended(node) {
                 return Err(unhealthy(format!("ended at its start ({status})")));
             }
-            match health::look(&self.rpc, node).await {
+            match health::look(&self.rpc, node, health::DIRECT).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(unhealthy(format!("was not healthy within {limit:?}: {why}")));
@@ -321,7 +321,7 @@ impl Fleet {
             env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
         } else {
             let rpc = client(env.clone(), vec![link.to.clone()]);
-            if let Health::Down(why) = health::look(&rpc, &link.to).await {
+            if let Health::Down(why) = health::look(&rpc, &link.to, health::THROUGH_FAULTS).await {
                 return Err(wrong(why));
             }
         }
@@ -400,7 +400,7 @@ impl Provider for Fleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node).await) })
+        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
     }
 
     fn impair<'a>(

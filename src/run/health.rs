@@ -12,12 +12,15 @@ use crate::{
     chaos::provider::Health,
 };
 
-/// One health check may take that long.
-const CHECK_WITHIN: Duration = Duration::from_secs(2);
+/// An operator's own way to a node has no fault on it: an answer takes milliseconds, and who cannot
+/// be reached is tried again until then.
+pub const DIRECT: Duration = Duration::from_millis(500);
+/// Through a sick link a look may take that long.
+pub const THROUGH_FAULTS: Duration = Duration::from_secs(2);
 
-/// Asks the node how it is, once.
-pub async fn look(rpc: &Rpc, node: &NodeName) -> Health {
-    let policy = Policy { deadline: CHECK_WITHIN, attempt: CHECK_WITHIN, idempotent: false };
+/// Asks the node how it is.
+pub async fn look(rpc: &Rpc, node: &NodeName, within: Duration) -> Health {
+    let policy = Policy { deadline: within, attempt: within, idempotent: false };
     match rpc.call_at::<_, Answer>(node, HEALTH, &HealthAsk {}, policy).await {
         Ok(answer) if answer.ready => Health::Up,
         Ok(answer) => Health::Down(answer.why),

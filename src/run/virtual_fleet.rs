@@ -18,6 +18,7 @@ use super::{costs::Costs, facts, health, plan::RunPlan, stage::Stage};
 use crate::{
     backend::{
         node::{client, serve},
+        plants::SKIP_SYNC,
         platform::rpc::Rpc,
     },
     base::name::NodeName,
@@ -53,7 +54,7 @@ impl VirtualFleet {
     #[expect(clippy::disallowed_methods, reason = "progress lines are for a person's clock")]
     pub fn new(plan: &RunPlan, city: &Rc<City>, signals: Arc<AtomicUsize>) -> Self {
         let mut settings = Settings::default();
-        settings.disk.skip_sync = plan.plants.iter().any(|bug| bug == "skip-sync");
+        settings.disk.skip_sync = plan.plants.iter().any(|bug| bug == SKIP_SYNC);
         let sim = Sim::with_settings(&plan.seed, settings);
         let operator = sim.node(&NodeName::from("operator"));
         let nodes = plan.nodes(&city.azs);
@@ -90,7 +91,7 @@ impl VirtualFleet {
     async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
         let until = self.operator.now() + self.plan.scenario.backend.healthy_within.0;
         loop {
-            match health::look(&self.rpc, node).await {
+            match health::look(&self.rpc, node, health::DIRECT).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(format!("{node} is not healthy: {why}"));
@@ -204,7 +205,7 @@ impl Provider for VirtualFleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node).await) })
+        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
     }
 
     fn impair<'a>(
