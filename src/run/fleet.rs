@@ -17,7 +17,7 @@ use super::{
     stage::Stage,
 };
 use crate::{
-    backend::{node::client, platform::rpc::Rpc},
+    backend::{node::client, plants::SKIP_SYNC, platform::rpc::Rpc},
     base::name::NodeName,
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
