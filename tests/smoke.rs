@@ -201,14 +201,39 @@ fn one_seed_gives_one_history_in_virtual_time() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     for _ in 0..2 {
-        let run =
-            robot_city(&["run", "scenarios/smoke.toml", "--seed", "7", "--time", "virtual"], out);
+        let args = ["run", "scenarios/smoke.toml", "--seed", "7", "--time", "virtual"];
+        let run = robot_city(&args, out);
         assert_eq!(run.status.code(), Some(0), "{}", text(&run));
     }
-    let history =
-        |run: &str| std::fs::read(out.join("smoke").join(run).join("history/0000.jsonl.zst"));
-    assert!(
-        history("virtual-7").unwrap() == history("virtual-7-2").unwrap(),
-        "the histories differ"
-    );
+    let history = |run: &str| {
+        let packed = std::fs::read(out.join("smoke").join(run).join("history/0000.jsonl.zst"));
+        zstd::decode_all(&packed.unwrap()[..]).unwrap()
+    };
+    let (first, second) = (history("virtual-7"), history("virtual-7-2"));
+    assert!(first == second, "the histories of one seed differ");
+    is_golden(&first);
+}
+
+/// The same history on every machine: its hash is committed. Any change of robots, services, laws of
+/// chance or format changes it; look at what changed before you take the new one over.
+fn is_golden(history: &[u8]) {
+    let hash = robot_city::run::plan::sha256(str::from_utf8(history).unwrap()) + "\n";
+    let file = Path::new("tests/golden/smoke-virtual-7.sha256");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(file, &hash).unwrap();
+    }
+    let golden = std::fs::read_to_string(file).unwrap();
+    assert_eq!(hash, golden, "UPDATE_GOLDEN=1 cargo test --test smoke takes the new hash over");
+}
+
+#[test]
+fn a_backend_that_never_becomes_healthy_is_unfit() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let args = ["run", "scenarios/smoke.toml", "--set", "backend.healthy_within=1ms"];
+    let run = robot_city(&args, out);
+    assert_eq!(run.status.code(), Some(69), "{}", text(&run));
+    assert!(text(&run).contains("was not healthy within 1ms"), "{}", text(&run));
+    assert_eq!(nodes_left(out), Vec::<String>::new());
 }

@@ -10,11 +10,14 @@ mod replay;
 mod report;
 mod run;
 
-use std::process::ExitCode;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::report::verdict::Exit;
+use crate::{report::verdict::Exit, world::real::process};
 
 /// Robots live in a city, drive a backend's whole job flow at a rate, while faults are injected and
 /// the laws of the city are checked: one verdict, with evidence.
@@ -62,7 +65,20 @@ pub fn main() -> ExitCode {
         let _ = Cli::command().print_help();
         return ExitCode::from(Exit::Usage.code());
     };
-    ExitCode::from(dispatch(command))
+    ExitCode::from(watched(|| dispatch(command)))
+}
+
+/// A panic anywhere, in a task that nobody waits for too, ends with our own crash's code, unless
+/// what comes before it in the contract was found.
+fn watched(work: impl FnOnce() -> u8) -> u8 {
+    let crash = Exit::Crash.code();
+    let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(crash);
+    let first = [Exit::Usage, Exit::Unfit, Exit::LeftBehind, Exit::Broken].map(Exit::code);
+    if process::tasks_panicked() && !first.contains(&code) {
+        eprintln!("robot-city: a task panicked (see above); the run proves nothing");
+        return crash;
+    }
+    code
 }
 
 fn dispatch(command: Command) -> u8 {

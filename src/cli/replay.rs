@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use crate::run::{self, Ui, folder::Folder, plan::RunPlan};
+use crate::{
+    report::verdict::Exit,
+    run::{self, Ui, folder::Folder, plan::RunPlan},
+};
 
 /// Options of `replay`.
 #[derive(Debug, ClapArgs)]
@@ -23,15 +26,15 @@ pub struct Args {
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
-    let mut broke = 0;
-    let mut worst = 0;
-    for _ in 0..args.times {
+    let (mut runs, mut broke, mut worst) = (0, 0, Exit::Pass);
+    while runs < args.times && !worst.is_signal() {
         let exit = run::perform(plan.clone(), &args.out, Ui::Plain)?;
-        broke += u32::from(exit == crate::report::verdict::Exit::Broken);
-        worst = if worst == 1 { 1 } else { exit.code() };
+        runs += 1;
+        broke += u32::from(exit == Exit::Broken);
+        worst = worst.worse(exit);
     }
     if args.times > 1 {
-        println!("broke a law in {broke} of {} runs", args.times);
+        println!("broke a law in {broke} of {runs} runs");
     }
-    Ok(worst)
+    Ok(worst.code())
 }

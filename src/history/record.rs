@@ -66,6 +66,9 @@ pub struct Ending {
     /// What could not be put back.
     #[serde(default)]
     pub left_behind: Vec<String>,
+    /// Nodes of the embedded backend that ended though nobody killed them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<NodeName>,
 }
 
 /// What a history is of.

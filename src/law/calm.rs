@@ -18,15 +18,18 @@ impl Calm {
     /// Takes one change of a fault.
     pub fn see(&mut self, event: &FaultEvent) {
         match event.change {
-            FaultChange::Injected | FaultChange::Bit | FaultChange::Missed => {
+            // Where a heal is unverified nobody knows: as if it were in force.
+            FaultChange::Injected
+            | FaultChange::Bit
+            | FaultChange::Missed
+            | FaultChange::HealUnverified => {
                 self.active.insert(event.fault);
             }
             FaultChange::Healed => {
                 self.active.remove(&event.fault);
                 self.since = self.since.max(event.at);
             }
-            // Not in force, or nobody knows: the latter stays as if it were.
-            FaultChange::Failed | FaultChange::HealUnverified => {}
+            FaultChange::Failed => {}
         }
     }
 

@@ -147,7 +147,10 @@ impl Law for ChargedOnce {
                 .collect();
             self.judge_job(&mut tally, id, read, &fares);
         }
-        tally.judge_at_rest(complete, "no completed job was read back with its charges")
+        tally.judge_at_rest(
+            complete && self.read_back.jobs.is_whole() && self.read_back.charges.is_whole(),
+            "no completed job was read back with its charges",
+        )
     }
 }
 

@@ -176,7 +176,10 @@ impl Law for EveryJobEnds {
                 tally.breach(what, Some(id), &[&job.request, read]);
             }
         }
-        tally.judge_at_rest(complete, "no acknowledged job was read back at its end")
+        tally.judge_at_rest(
+            complete && self.read_back.jobs.is_whole(),
+            "no acknowledged job was read back at its end",
+        )
     }
 }
 

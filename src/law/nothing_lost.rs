@@ -241,7 +241,10 @@ fn promise_of(op: &Op) -> Option<Promise> {
         OpKind::DriverDropOff => Promise::Moved(JobState::Completed),
         OpKind::DriverCancel | OpKind::DriverNoShow => Promise::Released,
         // A cancel of a job that is over already may be answered with the job as it is.
-        OpKind::PassengerCancel => Promise::Moved(told.unwrap_or(JobState::Cancelled)),
+        OpKind::PassengerCancel => {
+            let over = told.filter(|state| state.is_terminal());
+            Promise::Moved(over.unwrap_or(JobState::Cancelled))
+        }
         OpKind::PassengerPay => {
             Promise::Charged(op.answer.charges.first().map(|charge| charge.id.clone()))
         }
@@ -295,7 +298,7 @@ impl Law for NothingLost {
         }
         let missing = "no acknowledged write was read back";
         if self.has_audit {
-            return tally.judge_at_rest(complete, missing);
+            return tally.judge_at_rest(complete && listed.is_whole(), missing);
         }
         tally.opportunities = self.polls;
         tally.judge(missing)

@@ -136,7 +136,10 @@ impl Figures {
             Record::Phase { phase, at } => self.phases.push((*phase, *at)),
             Record::Op(op) => self.see_op(op),
             Record::Fault(event) => self.see_fault(event),
-            Record::Skipped { count, .. } => self.updates.skipped += count,
+            Record::Skipped { at, count, .. } if self.in_load(*at) => {
+                self.updates.skipped += count;
+            }
+            Record::Skipped { .. } => {}
             Record::End(ending) => self.end = Some(ending.clone()),
         }
     }
@@ -246,12 +249,17 @@ impl Figures {
     /// True for a moment while the demand ran.
     fn in_load(&self, at: Time) -> bool {
         self.began(Phase::Load).is_some_and(|load| at >= load)
-            && self.began(Phase::Drain).is_none_or(|drain| at < drain)
+            && self.load_ended().is_none_or(|ended| at < ended)
+    }
+
+    /// When the demand stopped, or was stopped.
+    fn load_ended(&self) -> Option<Time> {
+        self.phases.iter().find(|(phase, _)| *phase > Phase::Load).map(|(_, at)| *at)
     }
 
     /// How long the demand ran, in seconds.
     pub fn load_s(&self) -> f64 {
-        let end = self.began(Phase::Drain).or(self.end.as_ref().map(|end| end.at));
+        let end = self.load_ended().or(self.end.as_ref().map(|end| end.at));
         end.map_or(0.0, |end| (end - self.zero()).as_secs_f64())
     }
 

@@ -122,7 +122,16 @@ impl Evidence<'_> {
         if !missed.is_empty() {
             return (RunVerdict::GateMissed, missed);
         }
+        let measured = generator_failed.is_none();
         let mut doubts: Vec<String> = generator_failed.into_iter().collect();
+        doubts.extend(
+            gates
+                .iter()
+                .filter(|gate| measured && gate.verdict == GateVerdict::Unknown)
+                .map(|gate| format!("gate not measured: {}", gate.gate)),
+        );
+        let lost = self.figures.end.iter().flat_map(|end| &end.lost);
+        doubts.extend(lost.map(|node| format!("{node} ended by itself; see its log")));
         doubts.extend(self.unknown_laws());
         doubts.extend(
             adequacy
@@ -154,6 +163,10 @@ impl Evidence<'_> {
         let planned = self.figures.updates.sent + self.figures.updates.skipped;
         if planned > 0 && (updates.count as f64) < SENT_MIN * planned as f64 {
             return Some(format!("only {} of {planned} planned updates were sent", updates.count));
+        }
+        let (asked, came) = (updates.target_per_s, updates.planned_per_s);
+        if came < SENT_MIN * asked && self.figures.began(Phase::Drain).is_some() {
+            return Some(format!("only {came:.1} of {asked:.1} updates/s were planned"));
         }
         let limit_us = super::timeline::micros(self.adequacy.lag_p99.0);
         (load.lag_us.p99 > limit_us).then(|| {
@@ -313,6 +326,32 @@ impl Exit {
             (RunVerdict::Pass, None) => Self::Pass,
         }
     }
+
+    /// Whichever comes first in the contract.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |exit: Self| Self::ORDER.iter().position(|known| *known == exit);
+        if rank(other) < rank(self) { other } else { self }
+    }
+
+    /// True when a person, or a supervisor, ended the run.
+    pub fn is_signal(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Terminated)
+    }
+
+    /// The order of the contract.
+    const ORDER: [Self; 10] = [
+        Self::Usage,
+        Self::Unfit,
+        Self::LeftBehind,
+        Self::Broken,
+        Self::Crash,
+        Self::Interrupted,
+        Self::Terminated,
+        Self::GateMissed,
+        Self::Inconclusive,
+        Self::Pass,
+    ];
 
     /// The number.
     pub fn code(self) -> u8 {

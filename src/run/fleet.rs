@@ -258,7 +258,8 @@ impl Fleet {
             if let Some(status) = self.ended(node) {
                 return Err(unhealthy(format!("ended at its start ({status})")));
             }
-            match health::look(&self.rpc, node, health::DIRECT).await {
+            let within = health::DIRECT.min(until - self.operator.now());
+            match health::look(&self.rpc, node, within).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(unhealthy(format!("was not healthy within {limit:?}: {why}")));

@@ -5,6 +5,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use futures_util::{
+    FutureExt as _,
     future::{Either, select},
     pin_mut,
 };
@@ -20,6 +21,7 @@ use super::{
     stage::Stage,
 };
 use crate::{
+    base::name::NodeName,
     chaos::conductor::Conductor,
     city::{City, clock::CityClock},
     engine::{Engine, target::Target},
@@ -229,7 +231,7 @@ impl Show {
         if let Some(signal) = signal {
             println!("SIG{signal}: healing and signing off; once more ends at once");
         }
-        let left_behind = {
+        let (left_behind, lost) = {
             let (put_back, again) = (self.put_back(), self.stage.signal(2));
             pin_mut!(put_back);
             match select(put_back, again).await {
@@ -241,26 +243,29 @@ impl Show {
                 }
             }
         };
-        self.recorder.record(&self.end(signal, left_behind));
+        // One that came during the sign-off of a run that had ended by itself counts too.
+        let signal = signal.or_else(|| self.stage.signal(1).now_or_never());
+        self.recorder.record(&self.end(signal, left_behind, lost));
         self.report(complete, signal)
     }
 
-    async fn put_back(&self) -> Vec<String> {
+    async fn put_back(&self) -> (Vec<String>, Vec<NodeName>) {
         let mut left_behind = Vec::new();
+        if let (Some(begun), None) = self.marks.get() {
+            self.marks.set((Some(begun), self.stage.costs()));
+        }
         if let Some(cast) = &self.cast {
             left_behind = cast.conductor.heal_all().await;
             self.enter(Phase::Stop);
             cast.engine.drain();
             cast.engine.sign_off(SIGN_OFF_WITHIN).await;
         }
-        for node in self.stage.lost() {
-            println!("{node} ended by itself during the run; see its log");
-        }
+        let lost = self.stage.lost();
         self.stage.stop().await;
-        left_behind
+        (left_behind, lost)
     }
 
-    fn end(&self, signal: Option<&str>, left_behind: Vec<String>) -> Record {
+    fn end(&self, signal: Option<&str>, left_behind: Vec<String>, lost: Vec<NodeName>) -> Record {
         let (begun, ended) = self.marks.get();
         let spent = begun.and_then(|begun| Some(ended.or(self.stage.costs())?.since(&begun)));
         Record::End(Ending {
@@ -271,6 +276,7 @@ impl Show {
             proxy_cpu_s: spent.map(|spent| spent.proxy.as_secs_f64()),
             signal: signal.map(str::to_owned),
             left_behind,
+            lost,
         })
     }
 
@@ -278,11 +284,19 @@ impl Show {
         // Nobody records any more.
         self.cast = None;
         let judged = self.recorder.finish(&self.plan, complete)?;
-        outputs::write(&self.folder, &judged.summary, &judged.figures)?;
-        self.folder.make_latest()?;
         print!("{}", console::render(&judged.summary));
-        let exit = Exit::of(&judged.summary, signal);
-        println!("\n  report: {}", self.folder.file("report.html").display());
+        let mut exit = Exit::of(&judged.summary, signal);
+        let kept = outputs::write(&self.folder, &judged.summary, &judged.figures)
+            .and_then(|()| Ok(self.folder.make_latest()?));
+        match kept {
+            Ok(()) => println!("\n  report: {}", self.folder.file("report.html").display()),
+            Err(why) => {
+                println!("\n  the reports could not be written: {why:#}");
+                if exit == Exit::Pass {
+                    exit = Exit::Inconclusive;
+                }
+            }
+        }
         if exit != Exit::Pass {
             let run = self.folder.path().display();
             println!("  seed {}: run it again with `robot-city replay {run}`", self.plan.seed);

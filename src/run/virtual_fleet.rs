@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{
         Arc,
@@ -44,6 +44,8 @@ pub struct VirtualFleet {
     operator: Env,
     rpc: Rpc,
     starts: RefCell<BTreeMap<NodeName, u32>>,
+    /// Nodes that are down because a fault wants it.
+    killed: RefCell<BTreeSet<NodeName>>,
     /// Signals of people, counted by a thread outside of the world.
     signals: Arc<AtomicUsize>,
     last_line: Cell<Instant>,
@@ -66,6 +68,7 @@ impl VirtualFleet {
             sim,
             operator,
             starts: RefCell::default(),
+            killed: RefCell::default(),
             signals,
             last_line: Cell::new(Instant::now()),
         }
@@ -83,6 +86,7 @@ impl VirtualFleet {
             *count += 1;
             *count - 1
         };
+        self.killed.borrow_mut().remove(node);
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
         let env = self.sim.revive(node);
         env.spawn(serve(env.clone(), config));
@@ -152,7 +156,9 @@ impl Stage for VirtualFleet {
     }
 
     fn lost(&self) -> Vec<NodeName> {
-        Vec::new()
+        let killed = self.killed.borrow();
+        let gone = |node: &&NodeName| !self.sim.is_alive(node) && !killed.contains(*node);
+        self.nodes.iter().filter(gone).cloned().collect()
     }
 
     fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
@@ -186,6 +192,7 @@ impl Provider for VirtualFleet {
 
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         let killed = self.sim.kill(node);
+        self.killed.borrow_mut().insert(node.clone());
         Box::pin(async move {
             if killed {
                 return Ok("its tasks and memory are gone".to_owned());

@@ -87,10 +87,14 @@ pub fn judge(op: OpKind, status: u16, body: &[u8]) -> Judged {
 }
 
 fn accepted(op: OpKind, body: &[u8]) -> Judged {
-    if body == b"{}" {
+    if body == b"{}" && !Body::default().lacks(op) {
         return Judged::new(Outcome::Ok, Answer::default());
     }
     match serde_json::from_slice::<Body>(body) {
+        Ok(body) if body.lacks(op) => {
+            let unread = Judged::unknown(format!("the answer to {op} lacks what it is about"));
+            Judged { retry: false, ..unread }
+        }
         Ok(body) => {
             let token = body.token.clone();
             Judged { token, ..Judged::new(Outcome::Ok, body.answer(op)) }
@@ -185,6 +189,15 @@ struct NearBody {
 }
 
 impl Body {
+    /// True when the very thing that the op is about is missing.
+    fn lacks(&self, op: OpKind) -> bool {
+        match op {
+            OpKind::PassengerRequestJob => self.job.is_none(),
+            OpKind::DriverLogin | OpKind::PassengerLogin => self.token.is_none(),
+            _ => false,
+        }
+    }
+
     fn answer(self, op: OpKind) -> Answer {
         let quote = match (op, self.fare_minor) {
             (OpKind::PassengerQuote, Some(fare_minor)) => {

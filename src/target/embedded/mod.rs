@@ -156,7 +156,7 @@ impl Embedded {
         if judged.instance_failed {
             self.move_on(robot, away);
         }
-        self.remember(robot, &judged);
+        self.remember(robot, token.as_ref(), &judged);
         Tried {
             outcome: judged.outcome,
             answer: judged.answer,
@@ -168,12 +168,13 @@ impl Embedded {
         }
     }
 
-    fn remember(&self, robot: RobotId, judged: &Judged) {
+    fn remember(&self, robot: RobotId, used: Option<&HeaderValue>, judged: &Judged) {
         self.session(robot, |session| {
             if let Some(token) = &judged.token {
                 session.token = HeaderValue::try_from(format!("Bearer {token}")).ok();
             }
-            if judged.expired {
+            // A late refusal of an older token says nothing of the one that took its place.
+            if judged.expired && session.token.as_ref() == used {
                 session.token = None;
             }
             if judged.answer.account.is_some() {

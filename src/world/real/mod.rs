@@ -144,7 +144,7 @@ impl World for RealWorld {
     }
 
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        tokio::task::spawn_local(task);
+        tokio::task::spawn_local(process::noting_panics(task));
     }
 
     fn dial(&self, to: &NodeName) -> LocalBoxFuture<'static, Result<Link, DialError>> {

@@ -5,10 +5,14 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{self, BufRead, Read},
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+
+use futures_util::FutureExt as _;
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -20,6 +24,20 @@ use tokio::{
 pub const READY: &str = "ready ";
 /// Clock ticks in a second as `/proc` counts them: a constant of Linux's interface to programs.
 const TICKS_PER_S: u64 = 100;
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a task of a real world panicked: nobody waits for tasks, so it is noted here.
+pub fn tasks_panicked() -> bool {
+    PANICKED.load(Ordering::Relaxed)
+}
+
+/// Runs a task's future; a panic in it is noted, and ends that task alone.
+pub(super) async fn noting_panics(task: impl Future<Output = ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        PANICKED.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What to start.
 #[derive(Debug, Clone)]
