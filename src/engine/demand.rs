@@ -39,6 +39,11 @@ impl Demand {
         self.next(start)
     }
 
+    /// True while wishes come up.
+    pub fn is_open(&self, at: Time) -> bool {
+        at < self.until
+    }
+
     /// No more wishes.
     pub fn close(&mut self) {
         self.until = Time::ZERO;

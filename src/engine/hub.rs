@@ -246,6 +246,10 @@ impl Hub {
     fn arrival(self: &Rc<Self>, at: Time) {
         let (trip, idle) = {
             let state = &mut *self.state.borrow_mut();
+            if !state.demand.is_open(at) {
+                // It was due when the demand was closed.
+                return;
+            }
             let trip = state.demand.trip(at, &self.around);
             if let Some(next) = state.demand.next(at) {
                 state.agenda.push(next, Due::Arrival);

@@ -281,7 +281,7 @@ impl Passenger {
         let Some(wish) = &mut self.wish else { return self.be_idle(cue) };
         wish.looks += 1;
         let (looks, requests) = (wish.looks, wish.requests);
-        if none && requests < REQUESTS_MAX {
+        if none && requests < REQUESTS_MAX && !self.leaving {
             // It may come true later, or be over already: the same key tells, and asks anew if
             // there was nothing.
             let wait = cue.patience(LOOK_AGAIN, requests);

@@ -291,7 +291,9 @@ impl Fleet {
     }
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
-        let alive = self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
+        // One that died by itself in the meantime is started again too.
+        let alive = self.ended(node).is_none()
+            && self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
         let begun = self.operator.now();
         if !alive {
             self.start_process(node).await.map_err(|why| failed(node, &why.to_string()))?;

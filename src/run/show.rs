@@ -258,6 +258,8 @@ impl Show {
             left_behind = cast.conductor.heal_all().await;
             self.enter(Phase::Stop);
             cast.engine.drain();
+            // Who is still on shift then goes with the backend, which the run itself stops: nothing
+            // of a robot is left behind in it.
             cast.engine.sign_off(SIGN_OFF_WITHIN).await;
         }
         let lost = self.stage.lost();
