@@ -237,3 +237,10 @@ fn a_backend_that_never_becomes_healthy_is_unfit() {
     assert!(text(&run).contains("was not healthy within 1ms"), "{}", text(&run));
     assert_eq!(nodes_left(out), Vec::<String>::new());
 }
+
+#[test]
+fn the_sample_run_is_still_read_and_judged() {
+    let check = robot_city(&["check", "reports/golden/smoke-virtual-7"], Path::new("unused"));
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check));
+    assert!(text(&check).contains("verdict: PASS"), "{}", text(&check));
+}
