@@ -66,7 +66,14 @@ fn a_short_run_with_a_kill_passes_and_is_judged_the_same_again() {
     for law in told["laws"].as_array().unwrap() {
         assert_ne!(law["verdict"], "broken", "{law}");
     }
-    for file in ["report.html", "junit.xml", "latency.hgrm", "plan.toml", "history/manifest.json"] {
+    for file in [
+        "report.html",
+        "junit.xml",
+        "latency.hgrm",
+        "plan.toml",
+        "log.jsonl",
+        "history/manifest.json",
+    ] {
         assert!(out.join("latest").join(file).exists(), "{file} is missing");
     }
     assert_eq!(nodes_left(out), Vec::<String>::new());

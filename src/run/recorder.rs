@@ -2,6 +2,8 @@
 
 use std::{
     cell::{Cell, Ref, RefCell},
+    fs::File,
+    io::Write as _,
     path::Path,
 };
 
@@ -12,6 +14,9 @@ use crate::{
     report::figures::Figures,
 };
 
+/// The log of a run in its folder.
+const LOG: &str = "log.jsonl";
+
 /// Everything that watches a run.
 pub struct Recorder {
     inner: RefCell<Watchers>,
@@ -20,6 +25,8 @@ pub struct Recorder {
 
 struct Watchers {
     writer: Option<Writer>,
+    /// `log.jsonl`: the records of the run that are no ops, to follow it with `tail -f`.
+    log: File,
     error: Option<HistoryError>,
     figures: Figures,
     judge: Judge,
@@ -31,6 +38,7 @@ impl Recorder {
     pub fn create(folder: &Path, plan: &RunPlan, declares: &Declares) -> anyhow::Result<Self> {
         let watchers = Watchers {
             writer: Some(Writer::create(folder)?),
+            log: File::create(folder.join(LOG))?,
             error: None,
             figures: Figures::default(),
             judge: Judge::new(declares, &plan.scenario.laws.skip),
@@ -47,6 +55,9 @@ impl Recorder {
         watchers.judge.see(record);
         watchers.races.see(record);
         watchers.write(|writer| writer.append(record));
+        if !matches!(record, Record::Op(_)) {
+            watchers.log(record);
+        }
         self.failed.set(watchers.error.is_some());
     }
 
@@ -91,6 +102,13 @@ impl Recorder {
 }
 
 impl Watchers {
+    /// The history has the same: where the log cannot be written, nothing is lost.
+    fn log(&mut self, record: &Record) {
+        if let Ok(line) = serde_json::to_string(record) {
+            let _ = writeln!(self.log, "{line}");
+        }
+    }
+
     fn write(&mut self, work: impl FnOnce(&mut Writer) -> Result<(), HistoryError>) {
         if self.error.is_some() {
             return;
