@@ -68,6 +68,10 @@ impl Ring {
         }
         let mut inside = false;
         for (a, b) in self.edges() {
+            // Most edges lie wholly to the north or to the south: neither on it nor crossed.
+            if a.lat_e6.max(b.lat_e6) < place.lat_e6 || a.lat_e6.min(b.lat_e6) > place.lat_e6 {
+                continue;
+            }
             let turn = side(a, b, place);
             if turn == 0 {
                 let (low, high) = box_of(&[a, b]);
@@ -88,7 +92,15 @@ impl Ring {
     /// True when the straight way from `a` to `b` stays in the ring. Both ends must be in it.
     /// A way that only brushes a corner counts as inside.
     pub fn sees(&self, a: Place, b: Place) -> bool {
+        let (low, high) = box_of(&[a, b]);
         let crosses = |(c, d): (Place, Place)| {
+            if c.lat_e6.max(d.lat_e6) < low.lat_e6
+                || c.lat_e6.min(d.lat_e6) > high.lat_e6
+                || c.lon_e6.max(d.lon_e6) < low.lon_e6
+                || c.lon_e6.min(d.lon_e6) > high.lon_e6
+            {
+                return false;
+            }
             let (of_c, of_d) = (side(a, b, c), side(a, b, d));
             let (of_a, of_b) = (side(c, d, a), side(c, d, b));
             of_c.signum() * of_d.signum() < 0 && of_a.signum() * of_b.signum() < 0
