@@ -74,6 +74,11 @@ impl City {
         validate::city(source, file, &map)
     }
 
+    /// The city of two texts that were read already: its file, and the map that it names.
+    pub fn from_sources(source: &Source, map: &Source) -> Result<Self, FileError> {
+        validate::city(source, source.parse()?, map)
+    }
+
     /// The files that it was made of: the TOML, then the map.
     pub fn sources(&self) -> &[Source] {
         &self.sources

@@ -33,7 +33,7 @@ pub enum Ui {
 pub fn perform(plan: plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
     match plan.time {
         plan::Time::Real => real::run(plan, out, ui),
-        plan::Time::Virtual => virtual_::run(plan, out, ui).map(|(exit, _)| exit),
+        plan::Time::Virtual => virtual_::run(&plan, out, ui).map(|(exit, _)| exit),
     }
 }
 

@@ -1,7 +1,9 @@
 //! The files that a run writes beside its history. One more output is one more row.
 
-use super::folder::Folder;
-use crate::report::{console, figures::Figures, hgrm, html, junit, summary::Summary};
+use super::{folder::Folder, plan::RunPlan, show::Played};
+use crate::report::{
+    console, figures::Figures, hgrm, html, junit, summary::Summary, verdict::Exit,
+};
 
 /// An entry of the registry.
 pub struct OutputEntry {
@@ -47,4 +49,28 @@ pub fn write(folder: &Folder, summary: &Summary, figures: &Figures) -> anyhow::R
         folder.write(output.name, (output.render)(summary, figures)?.as_bytes())?;
     }
     Ok(())
+}
+
+/// Shows how a run came out, writes its files, and tells the exit code: a run whose report cannot
+/// be kept does not pass.
+pub fn publish(plan: &RunPlan, folder: &Folder, played: &Played) -> Exit {
+    let Played { judged, exit, .. } = played;
+    let mut exit = *exit;
+    print!("{}", console::render(&judged.summary));
+    let kept =
+        write(folder, &judged.summary, &judged.figures).and_then(|()| Ok(folder.make_latest()?));
+    match kept {
+        Ok(()) => println!("\n  report: {}", folder.file("report.html").display()),
+        Err(why) => {
+            println!("\n  the reports could not be written: {why:#}");
+            if exit == Exit::Pass {
+                exit = Exit::Inconclusive;
+            }
+        }
+    }
+    if exit != Exit::Pass {
+        let run = folder.path().display();
+        println!("  seed {}: run it again with `robot-city replay {run}`", plan.seed);
+    }
+    exit
 }

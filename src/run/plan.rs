@@ -223,8 +223,26 @@ impl RunPlan {
         for (name, text) in &self.city {
             std::fs::write(folder.join(name), text).map_err(unusable)?;
         }
+        City::load(&folder.join(self.city_file()))
+    }
+
+    /// The same without a folder.
+    pub fn city_in_memory(&self) -> Result<City, FileError> {
+        let file = self.city_file();
+        let source = |name: &str| {
+            let text = self.city.get(name).ok_or_else(|| {
+                FileError::whole(Path::new("plan.toml"), format!("it holds no file `{name}`"))
+            })?;
+            Ok(Source::new(Path::new(name), text))
+        };
+        let map = self.city.keys().find(|name| **name != file).map_or("", String::as_str);
+        City::from_sources(&source(&file)?, &source(map)?)
+    }
+
+    /// The name of the city's file.
+    pub fn city_file(&self) -> String {
         let name = Path::new(&self.scenario.city).file_name().unwrap_or_default();
-        City::load(&folder.join(name))
+        name.to_string_lossy().into_owned()
     }
 }
 

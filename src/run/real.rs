@@ -8,6 +8,7 @@ use super::{
     RunError, Ui,
     fleet::Fleet,
     folder::Folder,
+    outputs,
     plan::RunPlan,
     show::{Billing, Show},
     stage::Stage as _,
@@ -28,7 +29,8 @@ pub fn run(plan: RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Exit> {
     let city = Rc::new(plan.city(&folder.file("city"))?);
     run_local(async move {
         let fleet = Rc::new(Fleet::new(&plan, &city, &folder, origin)?);
-        Show::new(plan, city, folder, ui, fleet, billing)?.play().await
+        let show = Show::new(plan.clone(), city, Some(folder.path()), ui, fleet, billing)?;
+        Ok(outputs::publish(&plan, &folder, &show.play().await?))
     })?
 }
 

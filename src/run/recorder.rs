@@ -21,12 +21,13 @@ const LOG: &str = "log.jsonl";
 pub struct Recorder {
     inner: RefCell<Watchers>,
     failed: Cell<bool>,
+    records: Cell<u64>,
 }
 
 struct Watchers {
     writer: Option<Writer>,
     /// `log.jsonl`: the records of the run that are no ops, to follow it with `tail -f`.
-    log: File,
+    log: Option<File>,
     error: Option<HistoryError>,
     figures: Figures,
     judge: Judge,
@@ -34,17 +35,22 @@ struct Watchers {
 }
 
 impl Recorder {
-    /// Starts the history in the run's folder.
-    pub fn create(folder: &Path, plan: &RunPlan, declares: &Declares) -> anyhow::Result<Self> {
+    /// Starts the history in the run's folder; without one, records are judged and not kept.
+    pub fn create(
+        folder: Option<&Path>,
+        plan: &RunPlan,
+        declares: &Declares,
+    ) -> anyhow::Result<Self> {
         let watchers = Watchers {
-            writer: Some(Writer::create(folder)?),
-            log: File::create(folder.join(LOG))?,
+            writer: folder.map(Writer::create).transpose()?,
+            log: folder.map(|folder| File::create(folder.join(LOG))).transpose()?,
             error: None,
             figures: Figures::default(),
             judge: Judge::new(declares, &plan.scenario.laws.skip),
             races: Races::default(),
         };
-        Ok(Self { inner: RefCell::new(watchers), failed: Cell::new(false) })
+        let inner = RefCell::new(watchers);
+        Ok(Self { inner, failed: Cell::new(false), records: Cell::new(0) })
     }
 
     /// Takes one record. Once the disk fails nothing more is written, the run is told through
@@ -55,6 +61,7 @@ impl Recorder {
         watchers.judge.see(record);
         watchers.races.see(record);
         watchers.write(|writer| writer.append(record));
+        self.records.set(self.records.get() + 1);
         if !matches!(record, Record::Op(_)) {
             watchers.log(record);
         }
@@ -71,6 +78,11 @@ impl Recorder {
     /// True when the history can no longer be written.
     pub fn failed(&self) -> bool {
         self.failed.get()
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.records.get()
     }
 
     /// The figures so far.
@@ -104,8 +116,9 @@ impl Recorder {
 impl Watchers {
     /// The history has the same: where the log cannot be written, nothing is lost.
     fn log(&mut self, record: &Record) {
+        let Some(log) = &mut self.log else { return };
         if let Ok(line) = serde_json::to_string(record) {
-            let _ = writeln!(self.log, "{line}");
+            let _ = writeln!(log, "{line}");
         }
     }
 

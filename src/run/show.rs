@@ -2,7 +2,7 @@
 //! → judge. What was started is always stopped, and what was broken is always healed, whatever ends
 //! the run.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use futures_util::{
     FutureExt as _,
@@ -12,9 +12,8 @@ use futures_util::{
 
 use super::{
     RunError, Ui,
+    again::Judged,
     costs::Costs,
-    folder::Folder,
-    outputs,
     plan::{RunPlan, sha256},
     progress::Progress,
     recorder::Recorder,
@@ -29,7 +28,7 @@ use crate::{
         declares::Declares,
         record::{Ending, Header, Phase, Record, SCHEMA},
     },
-    report::{console, verdict::Exit},
+    report::verdict::Exit,
     robot::Surroundings,
     target::embedded::{Embedded, Settings},
     world::Env,
@@ -53,10 +52,19 @@ pub struct Billing {
     pub started_at: String,
 }
 
+/// How a run came out.
+pub struct Played {
+    /// The verdict, and the figures behind it.
+    pub judged: Judged,
+    /// Its exit code.
+    pub exit: Exit,
+    /// Records of its history.
+    pub records: u64,
+}
+
 /// One run, with all its parts.
 pub struct Show {
     plan: RunPlan,
-    folder: Folder,
     ui: Ui,
     city: Rc<City>,
     stage: Rc<dyn Stage>,
@@ -75,21 +83,20 @@ struct Cast {
 }
 
 impl Show {
-    /// Opens the history; nothing runs yet.
+    /// Opens the history in the folder `kept`, or keeps none; nothing runs yet.
     pub fn new(
         plan: RunPlan,
         city: Rc<City>,
-        folder: Folder,
+        kept: Option<&Path>,
         ui: Ui,
         stage: Rc<dyn Stage>,
         billing: Billing,
     ) -> anyhow::Result<Self> {
         let declares = target(&plan, stage.operator(), &city).declares().clone();
-        let recorder = Rc::new(Recorder::create(folder.path(), &plan, &declares)?);
+        let recorder = Rc::new(Recorder::create(kept, &plan, &declares)?);
         recorder.record(&Record::Run(Box::new(header(&plan, billing, declares)?)));
         Ok(Self {
             plan,
-            folder,
             ui,
             city,
             stage,
@@ -101,7 +108,7 @@ impl Show {
     }
 
     /// Everything, in order.
-    pub async fn play(mut self) -> anyhow::Result<Exit> {
+    pub async fn play(mut self) -> anyhow::Result<Played> {
         self.enter(Phase::Start);
         let started = match select(self.stage.start(), self.stage.signal(1)).await {
             Either::Left((started, _)) => started.map(|()| None),
@@ -110,7 +117,7 @@ impl Show {
         match started {
             Ok(None) => self.cast = Some(self.assemble()),
             Ok(signal) => return self.wind_up(signal, false).await,
-            Err(why) => return self.unfit(why).await,
+            Err(why) => return Err(self.unfit(why).await),
         }
         let outcome = {
             let (phases, watch, stop) = (self.phases(), self.watch(), self.stage.signal(1));
@@ -126,7 +133,7 @@ impl Show {
                 let complete = signal.is_none() && !self.recorder.failed();
                 self.wind_up(signal, complete).await
             }
-            Err(why) => self.unfit(why).await,
+            Err(why) => Err(self.unfit(why).await),
         }
     }
 
@@ -222,18 +229,18 @@ impl Show {
         self.recorder.record(&Record::Phase { phase, at: self.stage.operator().now() });
     }
 
-    async fn unfit(&self, why: String) -> anyhow::Result<Exit> {
+    async fn unfit(&self, why: String) -> anyhow::Error {
         self.stage.stop().await;
-        Err(RunError::Unfit(why).into())
+        RunError::Unfit(why).into()
     }
 
-    /// Heals, signs off, stops, judges, reports. A second signal ends the process at once: whatever
+    /// Heals, signs off, stops, judges. A second signal ends the process at once: whatever
     /// the run started ends with it.
     async fn wind_up(
         &mut self,
         signal: Option<&'static str>,
         complete: bool,
-    ) -> anyhow::Result<Exit> {
+    ) -> anyhow::Result<Played> {
         if let Some(signal) = signal {
             println!("SIG{signal}: healing and signing off; once more ends at once");
         }
@@ -252,7 +259,11 @@ impl Show {
         // One that came during the sign-off of a run that had ended by itself counts too.
         let signal = signal.or_else(|| self.stage.signal(1).now_or_never());
         self.recorder.record(&self.end(signal, left_behind, lost));
-        self.report(complete, signal)
+        // Nobody records any more.
+        self.cast = None;
+        let judged = self.recorder.finish(&self.plan, complete)?;
+        let exit = Exit::of(&judged.summary, signal);
+        Ok(Played { judged, exit, records: self.recorder.records() })
     }
 
     async fn put_back(&self) -> (Vec<String>, Vec<NodeName>) {
@@ -286,30 +297,6 @@ impl Show {
             left_behind,
             lost,
         })
-    }
-
-    fn report(&mut self, complete: bool, signal: Option<&str>) -> anyhow::Result<Exit> {
-        // Nobody records any more.
-        self.cast = None;
-        let judged = self.recorder.finish(&self.plan, complete)?;
-        print!("{}", console::render(&judged.summary));
-        let mut exit = Exit::of(&judged.summary, signal);
-        let kept = outputs::write(&self.folder, &judged.summary, &judged.figures)
-            .and_then(|()| Ok(self.folder.make_latest()?));
-        match kept {
-            Ok(()) => println!("\n  report: {}", self.folder.file("report.html").display()),
-            Err(why) => {
-                println!("\n  the reports could not be written: {why:#}");
-                if exit == Exit::Pass {
-                    exit = Exit::Inconclusive;
-                }
-            }
-        }
-        if exit != Exit::Pass {
-            let run = self.folder.path().display();
-            println!("  seed {}: run it again with `robot-city replay {run}`", self.plan.seed);
-        }
-        Ok(exit)
     }
 }
 
