@@ -18,8 +18,18 @@ pub struct CityClock {
 impl CityClock {
     /// Local hour, 0 to 23, at `now`. (A day of 24 hours: clock changes are not walked through.)
     pub fn hour(&self, now: Time) -> usize {
-        let seconds = self.start_s + (now - self.origin).as_secs_f64() * self.scale;
-        ((seconds / 3_600.0) as u64 % 24) as usize
+        (self.hours(now) as u64 % 24) as usize
+    }
+
+    /// Hours since the midnight before the origin, parts of them included.
+    pub fn hours(&self, now: Time) -> f64 {
+        (self.start_s + (now - self.origin).as_secs_f64() * self.scale) / 3_600.0
+    }
+
+    /// How long it is from `now` until the next local hour begins; never zero.
+    pub fn until_next_hour(&self, now: Time) -> Duration {
+        let left = 1.0 - self.hours(now).fract();
+        self.run_span(left * 3_600.0).max(Duration::from_millis(1))
     }
 
     /// How long something that takes `city` seconds of the city takes in the run.

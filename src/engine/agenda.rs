@@ -18,6 +18,8 @@ pub(super) enum Due {
     Arrival,
     /// A robot is told to sign off.
     SignOff(RobotId),
+    /// The drivers on shift are counted.
+    Census,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::{
     figures::{Figures, Tally},
     life::{self, Intent},
     population::Population,
-    supply::Supply,
+    supply::{CENSUS_EVERY, Supply},
     target::Target,
 };
 use crate::{
@@ -98,8 +98,8 @@ impl Hub {
         let state = State {
             population: Population::new(env.rng("population")),
             agenda: Agenda::default(),
-            demand: Demand::new(&root.fork("demand"), load.jobs_per_hour, load.arrivals),
-            supply: Supply::new(load.drivers),
+            demand: Demand::new(&root.fork("demand"), load),
+            supply: Supply::new(load),
             tally: Tally::new(),
             idle: Vec::new(),
             waiting: 0,
@@ -176,6 +176,7 @@ impl Hub {
             Due::Start(robot) => self.step(robot, at, Event::Start),
             Due::SignOff(robot) => self.step(robot, at, Event::SignOff),
             Due::Arrival => self.arrival(at),
+            Due::Census => self.census(at),
         }
     }
 
@@ -234,12 +235,39 @@ impl Hub {
         if robot.kind != RobotKind::Driver {
             return;
         }
-        let here = state.drivers_here();
-        if let Some(wait) = state.supply.replace(before != Standing::Arriving, here) {
+        let (here, wanted) = (state.drivers_here(), state.supply.wanted(now, &self.around.clock));
+        if let Some(wait) = state.supply.replace(before != Standing::Arriving, here, wanted) {
             let fresh = state.population.admit(RobotKind::Driver);
             state.agenda.push(now + wait, Due::Start(fresh));
             self.wake.notify_one();
         }
+    }
+
+    /// Brings the drivers on shift to the number that the hour wants: the missing come in, and those
+    /// who were in first go home, spread over the time until the next census.
+    fn census(&self, at: Time) {
+        let state = &mut *self.state.borrow_mut();
+        if !state.supply.is_open() {
+            return;
+        }
+        let (here, wanted) = (state.drivers_here(), state.supply.wanted(at, &self.around.clock));
+        let share = |n: u32| CENSUS_EVERY.mul_f64(f64::from(n) / f64::from(here.abs_diff(wanted)));
+        for n in 0..wanted.saturating_sub(here) {
+            let fresh = state.population.admit(RobotKind::Driver);
+            state.agenda.push(at + share(n), Due::Start(fresh));
+        }
+        let mut surplus = here.saturating_sub(wanted);
+        while surplus > 0
+            && let Some(number) =
+                state.supply.next_home(state.population.admitted(RobotKind::Driver))
+        {
+            let driver = RobotId::driver(number);
+            if state.population.send_home(driver) {
+                surplus -= 1;
+                state.agenda.push(at + share(surplus), Due::SignOff(driver));
+            }
+        }
+        state.agenda.push(at + CENSUS_EVERY, Due::Census);
     }
 
     /// Somebody wishes to travel.
@@ -251,7 +279,7 @@ impl Hub {
                 return;
             }
             let trip = state.demand.trip(at, &self.around);
-            if let Some(next) = state.demand.next(at) {
+            if let Some(next) = state.demand.next(at, &self.around.clock) {
                 state.agenda.push(next, Due::Arrival);
             }
             state.tally.wishes += 1;
@@ -398,12 +426,13 @@ impl Hub {
 }
 
 impl State {
-    /// Drivers who are here or on their way in.
+    /// Drivers who are here or on their way in, but for those who were sent home.
     pub fn drivers_here(&self) -> u32 {
-        [Standing::Arriving, Standing::Free, Standing::Busy]
+        let all: u32 = [Standing::Arriving, Standing::Free, Standing::Busy]
             .map(|standing| self.population.count(RobotKind::Driver, standing))
             .iter()
-            .sum()
+            .sum();
+        all - self.population.going
     }
 
     fn pick_idle(&mut self) -> Option<RobotId> {

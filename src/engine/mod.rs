@@ -24,6 +24,7 @@ use crate::{
 };
 use agenda::Due;
 use hub::{Hub, State};
+use supply::CENSUS_EVERY;
 use target::Target;
 
 /// How often a phase looks whether it is over.
@@ -75,7 +76,7 @@ impl Engine {
     /// are in (true), or when some gave up or took too long (false).
     pub async fn fill(&self, span: Duration) -> bool {
         let start = self.hub.env.now();
-        self.ramp(RobotKind::Driver, self.load.drivers, span);
+        self.ramp(RobotKind::Driver, self.wanted_at(start + span), span);
         self.ramp(RobotKind::Passenger, self.load.passengers, span);
         let settled = |state: &State| {
             let arriving = |kind| state.population.count(kind, Standing::Arriving);
@@ -85,6 +86,11 @@ impl Engine {
         let state = self.hub.state.borrow();
         let gone = |kind| state.population.count(kind, Standing::Gone);
         in_time && gone(RobotKind::Driver) + gone(RobotKind::Passenger) == 0
+    }
+
+    /// How many drivers the load wants on shift at `at`.
+    pub fn wanted_at(&self, at: crate::base::time::Time) -> u32 {
+        self.hub.state.borrow().supply.wanted(at, &self.hub.around.clock)
     }
 
     fn ramp(&self, kind: RobotKind, count: u32, span: Duration) {
@@ -99,11 +105,16 @@ impl Engine {
     /// Lets the demand run for `span`; drivers who go home are replaced from here on.
     pub async fn load(&self, span: Duration) {
         let now = self.hub.env.now();
-        let (missing, first) = {
+        let clock = &self.hub.around.clock;
+        let (missing, first, changes) = {
             let state = &mut *self.hub.state.borrow_mut();
-            let here = state.drivers_here();
-            (state.supply.open(here), state.demand.open(now, now + span))
+            state.supply.open();
+            let missing = state.supply.wanted(now, clock).saturating_sub(state.drivers_here());
+            (missing, state.demand.open(now, now + span, clock), state.supply.changes())
         };
+        if changes {
+            self.hub.push(now + CENSUS_EVERY, Due::Census);
+        }
         self.ramp(RobotKind::Driver, missing, Duration::from_secs(1).min(span));
         if let Some(first) = first {
             self.hub.push(first, Due::Arrival);
@@ -163,7 +174,7 @@ impl Engine {
         }
         let nobody = |state: &State| {
             let left = |kind| state.population.present(kind).is_empty();
-            state.drivers_here() == 0 && left(RobotKind::Passenger)
+            state.drivers_here() + state.population.going == 0 && left(RobotKind::Passenger)
         };
         let all = self.until(now + max, nobody).await;
         self.hub.tell_skipped(self.hub.env.now(), true);

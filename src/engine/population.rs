@@ -19,6 +19,8 @@ pub(super) struct Resident {
     pub renewed: Time,
     /// A wish that waits for it to be in.
     pub wish: Option<Trip>,
+    /// It was sent home, and goes as soon as it can.
+    going: bool,
     standing: Standing,
 }
 
@@ -34,6 +36,8 @@ pub(super) struct Population {
     root: Rng,
     residents: [Vec<Option<Resident>>; 3],
     counts: [[u32; 4]; 3],
+    /// Robots that were sent home and are still here.
+    pub going: u32,
 }
 
 fn shelf(kind: RobotKind) -> usize {
@@ -47,7 +51,7 @@ fn shelf(kind: RobotKind) -> usize {
 impl Population {
     /// Nobody yet; `root` is the stream from which each robot's own is forked by its id.
     pub fn new(root: Rng) -> Self {
-        Self { root, residents: [vec![], vec![], vec![]], counts: [[0; 4]; 3] }
+        Self { root, residents: [vec![], vec![], vec![]], counts: [[0; 4]; 3], going: 0 }
     }
 
     /// Takes a new robot of that kind in, and tells its id.
@@ -60,6 +64,7 @@ impl Population {
             in_flight: 0,
             renewed: Time::ZERO,
             wish: None,
+            going: false,
             standing: Standing::Arriving,
         });
         if resident.is_some() {
@@ -107,7 +112,17 @@ impl Population {
     /// Drops a robot that is gone, and gives back the wish that it never got.
     pub fn bury(&mut self, id: RobotId) -> Option<Trip> {
         let place = self.residents[shelf(id.kind)].get_mut(id.number as usize)?;
-        place.take().and_then(|resident| resident.wish)
+        let resident = place.take()?;
+        self.going -= u32::from(resident.going);
+        resident.wish
+    }
+
+    /// Notes that a robot is sent home; false when it is gone, or was told before.
+    pub fn send_home(&mut self, id: RobotId) -> bool {
+        let told =
+            self.get_mut(id).is_some_and(|resident| !std::mem::replace(&mut resident.going, true));
+        self.going += u32::from(told);
+        told
     }
 
     /// How many of that kind stand so.

@@ -6,4 +6,6 @@ pub mod manifest;
 pub mod op;
 pub mod reader;
 pub mod record;
+pub mod thinner;
+pub mod times;
 pub mod writer;

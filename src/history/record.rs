@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{declares::Declares, op::Op};
+use super::{declares::Declares, op::Op, times::Times};
 use crate::base::{name::NodeName, time::Time};
 
 /// The version of the format; raised when a reader would misread.
@@ -26,6 +26,11 @@ pub enum Record {
     },
     /// One op, finished.
     Op(Rc<Op>),
+    /// Location updates that are counted instead of written one by one.
+    Pings(Box<PingCount>),
+    /// A location update that was counted, and is told again since it may matter to the offer that
+    /// its driver read next: for the laws, not for the figures.
+    Recalled(Rc<Op>),
     /// A fault changed.
     Fault(FaultEvent),
     /// Planned updates that were never sent, since the generator could not.
@@ -40,6 +45,61 @@ pub enum Record {
     },
     /// The last line: how the run ended.
     End(Ending),
+}
+
+/// Location updates that ended ok at the first attempt and told nothing, planned within the same ten
+/// seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PingCount {
+    /// Planned from this moment on.
+    #[serde(rename = "from_ns")]
+    pub from: Time,
+    /// Planned while the demand ran.
+    pub load: bool,
+    /// How many in each second from then on.
+    pub by_second: Vec<u32>,
+    /// One more than the highest number of a driver.
+    pub drivers: u32,
+    /// done − planned.
+    pub response_us: Times,
+    /// done − sent.
+    pub service_us: Times,
+    /// sent − planned.
+    pub lag_us: Times,
+}
+
+impl PingCount {
+    /// None yet.
+    pub fn new(from: Time, load: bool) -> Self {
+        let times = Times::default();
+        Self {
+            from,
+            load,
+            by_second: Vec::new(),
+            drivers: 0,
+            response_us: times.clone(),
+            service_us: times.clone(),
+            lag_us: times,
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.response_us.0.len()
+    }
+
+    /// One more.
+    pub fn add(&mut self, op: &Op) {
+        let second = (op.planned - self.from).as_secs() as usize;
+        if self.by_second.len() <= second {
+            self.by_second.resize(second + 1, 0);
+        }
+        self.by_second[second] += 1;
+        self.drivers = self.drivers.max(op.robot.number + 1);
+        self.response_us.record(op.done - op.planned);
+        self.service_us.record(op.done - op.sent);
+        self.lag_us.record(op.sent - op.planned);
+    }
 }
 
 /// How a run ended.

@@ -45,14 +45,17 @@ impl Judge {
     /// Takes one record, in the order of the history.
     pub fn see(&mut self, record: &Record) {
         match record {
-            Record::Op(op) => {
+            Record::Op(op) | Record::Recalled(op) => {
                 for law in &self.watchers[op.kind().index()] {
                     self.sitting[*law].see(Seen::Op(op));
                 }
             }
             Record::Fault(event) => self.see_all(Seen::Fault(event)),
             Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
-            Record::Run(_) | Record::Skipped { .. } | Record::End { .. } => {}
+            Record::Run(_)
+            | Record::Pings(_)
+            | Record::Skipped { .. }
+            | Record::End { .. } => {}
         }
     }
 

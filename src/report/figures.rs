@@ -9,11 +9,15 @@ use hdrhistogram::Histogram;
 
 use super::timeline::{Timeline, record_us};
 use crate::{
-    base::{id::Id, time::Time},
+    base::{
+        id::{Id, RobotKind},
+        time::Time,
+    },
     history::{
         answer::JobState,
         op::{Op, OpKind, Outcome},
-        record::{Ending, FaultChange, FaultEvent, Header, Phase, Record},
+        record::{Ending, FaultChange, FaultEvent, Header, Phase, PingCount, Record},
+        times::Times,
     },
 };
 
@@ -135,21 +139,26 @@ impl Figures {
             Record::Run(header) => self.header = Some((**header).clone()),
             Record::Phase { phase, at } => self.phases.push((*phase, *at)),
             Record::Op(op) => self.see_op(op),
+            Record::Pings(count) => self.see_pings(count),
             Record::Fault(event) => self.see_fault(event),
             Record::Skipped { at, count, .. } if self.in_load(*at) => {
                 self.updates.skipped += count;
             }
-            Record::Skipped { .. } => {}
+            Record::Skipped { .. } | Record::Recalled(_) => {}
             Record::End(ending) => self.end = Some(ending.clone()),
         }
     }
 
-    fn see_op(&mut self, op: &Op) {
+    fn of_kind(&mut self, kind: OpKind) -> &mut OpFigures {
         if self.ops.is_empty() {
             self.ops.resize(OpKind::ALL.len(), OpFigures::default());
         }
+        &mut self.ops[kind.index()]
+    }
+
+    fn see_op(&mut self, op: &Op) {
         let kind = op.kind();
-        self.ops[kind.index()].see(op);
+        self.of_kind(kind).see(op);
         let response = op.done - op.planned;
         if kind == OpKind::DriverPing {
             self.pings.record(op.planned, op.outcome, response);
@@ -167,19 +176,42 @@ impl Figures {
         self.see_jobs(op);
     }
 
+    fn see_pings(&mut self, pings: &PingCount) {
+        let of_kind = self.of_kind(OpKind::DriverPing);
+        of_kind.outcomes[Outcome::Ok as usize] += pings.count();
+        add(&mut of_kind.response_us, &pings.response_us);
+        add(&mut of_kind.service_us, &pings.service_us);
+        self.pings.add_ok(pings.from, &pings.response_us.0);
+        let drivers = &mut self.robots[RobotKind::Driver as usize];
+        *drivers = (*drivers).max(pings.drivers);
+        if !pings.load {
+            return;
+        }
+        add(self.lag_us.get_or_insert_with(histogram), &pings.lag_us);
+        self.updates.sent += pings.count();
+        self.updates.outcomes[Outcome::Ok as usize] += pings.count();
+        for (second, count) in (pings.from.as_secs_f64() as usize..).zip(&pings.by_second) {
+            self.count_at(second, *count);
+        }
+    }
+
+    /// So many pings of the load were planned in that second.
+    fn count_at(&mut self, second: usize, count: u32) {
+        if self.pings_at.len() <= second && second < NOT_OK_MAX {
+            self.pings_at.resize(second + 1, 0);
+        }
+        if let Some(sum) = self.pings_at.get_mut(second) {
+            *sum += count;
+        }
+    }
+
     fn see_ping(&mut self, op: &Op) {
         if !self.in_load(op.planned) {
             return;
         }
         self.updates.sent += 1;
         self.updates.outcomes[op.outcome as usize] += 1;
-        let second = op.planned.as_secs_f64() as usize;
-        if self.pings_at.len() <= second && second < NOT_OK_MAX {
-            self.pings_at.resize(second + 1, 0);
-        }
-        if let Some(count) = self.pings_at.get_mut(second) {
-            *count += 1;
-        }
+        self.count_at(op.planned.as_secs_f64() as usize, 1);
         if op.outcome != Outcome::Ok && self.not_ok_pings.len() < NOT_OK_MAX {
             self.not_ok_pings.push(op.planned);
         }
@@ -299,6 +331,11 @@ impl Figures {
             self.not_ok_pings.iter().filter(|at| quiet(at.as_secs_f64() as usize)).count() as u64;
         (all > 0).then(|| ((all - bad.min(all)) as f64 / all as f64, all))
     }
+}
+
+fn add(sum: &mut Histogram<u64>, more: &Times) {
+    // Cannot fail: the sum resizes by itself.
+    let _ = sum.add(&more.0);
 }
 
 fn kind_is_audit(kind: OpKind) -> bool {

@@ -78,6 +78,18 @@ impl Timeline {
         record_us(&mut bucket.response_us, response);
     }
 
+    /// Counts ops that ended ok, all at the moment `planned` of the first.
+    pub fn add_ok(&mut self, planned: Time, response_us: &Histogram<u64>) {
+        let index = self.place(planned);
+        let bucket = &mut self.buckets[index];
+        bucket.outcomes[Outcome::Ok as usize] += response_us.len();
+        for step in response_us.iter_recorded() {
+            let count = u32::try_from(step.count_at_value()).unwrap_or(u32::MAX);
+            // A histogram that resizes itself refuses nothing below its 64 bits.
+            let _ = bucket.response_us.record_n(step.value_iterated_to(), count);
+        }
+    }
+
     fn place(&mut self, planned: Time) -> usize {
         loop {
             let index = (planned.0 / nanos(self.width).max(1)) as usize;

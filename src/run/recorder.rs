@@ -9,9 +9,13 @@ use std::{
 
 use super::{again::Judged, plan::RunPlan};
 use crate::{
-    history::{declares::Declares, manifest::HistoryError, record::Record, writer::Writer},
+    history::{
+        declares::Declares, manifest::HistoryError, record::Record, thinner::Thinner,
+        writer::Writer,
+    },
     law::{judge::Judge, races::Races},
     report::figures::Figures,
+    scenario::Pings,
 };
 
 /// The log of a run in its folder.
@@ -19,6 +23,7 @@ const LOG: &str = "log.jsonl";
 
 /// Everything that watches a run.
 pub struct Recorder {
+    thinner: Option<RefCell<Thinner>>,
     inner: RefCell<Watchers>,
     failed: Cell<bool>,
     records: Cell<u64>,
@@ -49,20 +54,32 @@ impl Recorder {
             judge: Judge::new(declares, &plan.scenario.laws.skip),
             races: Races::default(),
         };
-        let inner = RefCell::new(watchers);
-        Ok(Self { inner, failed: Cell::new(false), records: Cell::new(0) })
+        let counted = plan.scenario.history.pings == Pings::Counted;
+        Ok(Self {
+            thinner: counted.then(|| RefCell::new(Thinner::new(declares))),
+            inner: RefCell::new(watchers),
+            failed: Cell::new(false),
+            records: Cell::new(0),
+        })
     }
 
     /// Takes one record. Once the disk fails nothing more is written, the run is told through
     /// [`Self::failed`], and the verdict says that the history is cut off.
     pub fn record(&self, record: &Record) {
+        match &self.thinner {
+            Some(thinner) => thinner.borrow_mut().take(record, &mut |record| self.keep(record)),
+            None => self.keep(record),
+        }
+    }
+
+    fn keep(&self, record: &Record) {
         let mut watchers = self.inner.borrow_mut();
         watchers.figures.see(record);
         watchers.judge.see(record);
         watchers.races.see(record);
         watchers.write(|writer| writer.append(record));
         self.records.set(self.records.get() + 1);
-        if !matches!(record, Record::Op(_)) {
+        if !matches!(record, Record::Op(_) | Record::Pings(_) | Record::Recalled(_)) {
             watchers.log(record);
         }
         self.failed.set(watchers.error.is_some());

@@ -179,7 +179,7 @@ impl Show {
         let time = &self.plan.scenario.time;
         self.enter(Phase::Fill);
         engine.fill(time.fill.0).await;
-        let (there, wanted) = (engine.figures().drivers_on_shift, self.plan.scenario.load.drivers);
+        let (there, wanted) = (engine.figures().drivers_on_shift, engine.wanted_at(robots.now()));
         if f64::from(there) < SIGNED_ON_MIN * f64::from(wanted) {
             return Err(format!("only {there} of {wanted} drivers could sign on"));
         }

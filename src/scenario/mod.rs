@@ -13,7 +13,10 @@ use crate::{
     city::City,
 };
 
+pub mod profile;
 mod validate;
+
+use profile::Profile;
 
 /// A scenario file, as people write it. Every key has a default but `city`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub struct Scenario {
     /// The embedded backend's settings.
     #[serde(default)]
     pub backend: BackendSettings,
+    /// What the history keeps.
+    #[serde(default)]
+    pub history: Keep,
     /// Laws.
     #[serde(default)]
     pub laws: Laws,
@@ -126,12 +132,19 @@ impl Default for Timing {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
-    /// Drivers on shift.
+    /// Drivers on shift, at the peak.
     pub drivers: u32,
+    /// The share of them that is wanted on shift at the beginning of each local hour; straight
+    /// between the hours. Left out: all of them, always.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    pub drivers_by_hour: Profile,
     /// Location updates a second of all drivers together; with `drivers` it gives the cadence.
     pub updates_per_second: f64,
-    /// Requests an hour.
+    /// Requests an hour, at the peak.
     pub jobs_per_hour: f64,
+    /// The share of them during each local hour. Left out: the peak, always.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    pub demand_by_hour: Profile,
     /// Passengers that are signed on before the demand starts.
     pub passengers: u32,
     /// How requests arrive.
@@ -154,8 +167,10 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             drivers: 1_000,
+            drivers_by_hour: Profile::default(),
             updates_per_second: 133.0,
             jobs_per_hour: 1_500.0,
+            demand_by_hour: Profile::default(),
             passengers: 100,
             arrivals: Arrivals::Poisson,
             ceiling_per_second: None,
@@ -295,6 +310,26 @@ impl Default for BackendSettings {
             healthy_within: Span::secs(20),
         }
     }
+}
+
+/// What the history of a run keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keep {
+    /// Location updates.
+    pub pings: Pings,
+}
+
+/// How location updates are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pings {
+    /// Each is a record.
+    #[default]
+    Full,
+    /// Those that ended ok and told nothing are counted; the rest, and the last positions before
+    /// each offer, are records. The laws judge what is kept.
+    Counted,
 }
 
 /// Which laws are judged, and which must have been seen to hold.

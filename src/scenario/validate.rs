@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::{BackendSettings, Load, Robots, Scenario, Timing};
+use super::{
+    BackendSettings, Load, Robots, Scenario, Timing,
+    profile::{HOURS, Profile},
+};
 use crate::{
     base::{
         dist::Spread,
@@ -130,9 +133,29 @@ impl Check<'_> {
         self.count("load.drivers", load.drivers, DRIVERS_MAX)?;
         self.positive("load.updates_per_second", load.updates_per_second, RATE_MAX)?;
         self.positive("load.jobs_per_hour", load.jobs_per_hour, RATE_MAX * 3_600.0)?;
+        self.profile("load.drivers_by_hour", &load.drivers_by_hour)?;
+        self.profile("load.demand_by_hour", &load.demand_by_hour)?;
         self.count("load.passengers", load.passengers, PASSENGERS_MAX)?;
         load.ceiling_per_second
             .map_or(Ok(()), |ceiling| self.count("load.ceiling_per_second", ceiling, u32::MAX))
+    }
+
+    fn profile(&self, key: &str, profile: &Profile) -> Result<(), FileError> {
+        if profile.is_empty() {
+            return Ok(());
+        }
+        let shares = &profile.0;
+        if shares.len() != HOURS {
+            let what = format!("has {} numbers: one for each of the {HOURS} hours", shares.len());
+            return Err(self.source.error(key, what));
+        }
+        for (hour, share) in shares.iter().enumerate() {
+            self.within(&format!("{key}[{hour}]"), *share, 0.0, 1.0)?;
+        }
+        if profile.peak() <= 0.0 {
+            return Err(self.source.error(key, "is zero at every hour: nothing would happen"));
+        }
+        Ok(())
     }
 
     fn robots(&self, robots: &Robots) -> Result<(), FileError> {
