@@ -1,10 +1,12 @@
 //! Words that every layer shares: time, random streams, places, ids, names, files. No clock.
 
+pub mod agenda;
 pub mod dist;
 pub mod file;
 pub mod id;
 pub mod name;
 pub mod place;
+pub mod pool;
 pub mod rng;
 pub mod span;
 pub mod suggest;

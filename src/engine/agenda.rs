@@ -1,9 +1,7 @@
-//! What is due when: a heap in strict (planned time, sequence) order.
-
-use std::{cmp::Ordering, collections::BinaryHeap};
+//! What is due when, in strict (planned time, sequence) order.
 
 use crate::{
-    base::{id::RobotId, time::Time},
+    base::{self, id::RobotId, time::Time},
     robot::Alarm,
 };
 
@@ -22,51 +20,24 @@ pub(super) enum Due {
     Census,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    at: Time,
-    sequence: u64,
-    due: Due,
-}
-
-// Reversed: the heap of the standard library gives the greatest first.
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// All that is due, the earliest first; of the same moment, what was pushed first.
-#[derive(Debug, Default)]
-pub(super) struct Agenda {
-    heap: BinaryHeap<Entry>,
-    sequence: u64,
-}
+#[derive(Default)]
+pub(super) struct Agenda(base::agenda::Agenda<(Time, Due)>);
 
 impl Agenda {
-    /// Puts something down for `at`.
+    /// Puts something down for `at`. What is late already is due next.
     pub fn push(&mut self, at: Time, due: Due) {
-        self.sequence += 1;
-        self.heap.push(Entry { at, sequence: self.sequence, due });
+        self.0.insert(at.0, (at, due));
     }
 
     /// When the next is due.
     pub fn next(&self) -> Option<Time> {
-        self.heap.peek().map(|entry| entry.at)
+        self.0.next().map(Time)
     }
 
     /// Takes the next that is due by `now`, with the moment for which it was put down.
     pub fn pop_due(&mut self, now: Time) -> Option<(Time, Due)> {
-        if self.next()? > now {
-            return None;
-        }
-        self.heap.pop().map(|entry| (entry.at, entry.due))
+        self.0.pop(now.0).map(|(_, due)| due)
     }
 }
 

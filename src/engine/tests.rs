@@ -468,14 +468,3 @@ fn another_robot_changes_no_other_robots_stream() {
     };
     assert_eq!(first_place(20), first_place(50));
 }
-#[test]
-fn sizes_tmp() {
-    use std::mem::size_of;
-    eprintln!("Ask {} Answer {} Op {} Tried {} Attempt {} Intent {} Resident? Due {}",
-        size_of::<crate::history::op::Ask>(), size_of::<crate::history::answer::Answer>(),
-        size_of::<crate::history::op::Op>(), size_of::<super::target::Tried>(),
-        size_of::<crate::history::op::Attempt>(), size_of::<super::life::Intent>(), size_of::<super::agenda::Due>());
-    fn fut_size<F>(_: &dyn Fn(std::rc::Rc<super::hub::Hub>, super::life::Intent, bool) -> F) -> usize { size_of::<F>() }
-    eprintln!("live {}", fut_size(&super::life::live));
-    eprintln!("req {} resp {}", size_of::<http::Request<bytes::Bytes>>(), size_of::<http::Response<bytes::Bytes>>());
-}

@@ -52,10 +52,7 @@ impl Judge {
             }
             Record::Fault(event) => self.see_all(Seen::Fault(event)),
             Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
-            Record::Run(_)
-            | Record::Pings(_)
-            | Record::Skipped { .. }
-            | Record::End { .. } => {}
+            Record::Run(_) | Record::Pings(_) | Record::Skipped { .. } | Record::End { .. } => {}
         }
     }
 

@@ -112,9 +112,41 @@ fn digest(text: &str) -> String {
 /// The most frequent one, written without a detour.
 fn ping(ask: &Ask) -> Result<Form, String> {
     let place = ask.at.ok_or_else(|| lacks(ask, "at"))?;
-    let (lat, lon, seq) = (place.lat(), place.lon(), ask.seq.unwrap_or(0));
-    let body = format!("{{\"lat\":{lat},\"lon\":{lon},\"seq\":{seq}}}").into();
+    let mut body = Vec::with_capacity(64);
+    body.extend_from_slice(b"{\"lat\":");
+    put_degrees(&mut body, place.lat_e6);
+    body.extend_from_slice(b",\"lon\":");
+    put_degrees(&mut body, place.lon_e6);
+    body.extend_from_slice(b",\"seq\":");
+    put_whole(&mut body, ask.seq.unwrap_or(0));
+    body.push(b'}');
+    let body = body.into();
     Ok(Form { op: ask.op, path: "/v1/driver/ping", body, with_token: true })
+}
+
+/// Micro-degrees as decimal degrees, to the last digit: no float is printed on this path.
+fn put_degrees(to: &mut Vec<u8>, e6: i32) {
+    if e6 < 0 {
+        to.push(b'-');
+    }
+    let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
+    put_whole(to, u64::from(whole));
+    to.push(b'.');
+    let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (part / unit % 10) as u8);
+    to.extend_from_slice(&digits);
+}
+
+fn put_whole(to: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return to.extend_from_slice(&digits[first..]);
+        }
+    }
 }
 
 fn lacks(ask: &Ask, what: &str) -> String {
@@ -175,4 +207,20 @@ fn request(ask: &Ask) -> Result<Value, String> {
 fn page(ask: &Ask) -> Value {
     let after = ask.key.as_ref().map_or("", Id::as_str);
     json!({ "after": after, "limit": PAGE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_says_the_place_to_the_last_digit() {
+        for (lat_e6, lon_e6, seq) in [(53_349_800, -6_260_310, 7), (-49_000_001, 70_000_000, 0)] {
+            let at = Some(Place { lat_e6, lon_e6 });
+            let ask = Ask { at, seq: Some(seq), ..Ask::new(OpKind::DriverPing) };
+            let body: Value = serde_json::from_slice(&ping(&ask).unwrap().body).unwrap();
+            let e6 = |key: &str| (body[key].as_f64().unwrap() * 1e6).round() as i32;
+            assert_eq!((e6("lat"), e6("lon"), body["seq"].as_u64()), (lat_e6, lon_e6, Some(seq)));
+        }
+    }
 }

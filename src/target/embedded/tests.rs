@@ -122,7 +122,7 @@ fn requests_are_written_as_agreed() {
     let step = r#"{"assignment":2,"job":"77","reason":"late"}"#.to_owned();
     let offer = r#"{"job":"77","offer":"88"}"#.to_owned();
     let golden = [
-        (OpKind::DriverPing, "driver/ping", r#"{"lat":53.3498,"lon":-6.2603,"seq":12}"#.into()),
+        (OpKind::DriverPing, "driver/ping", r#"{"lat":53.349800,"lon":-6.260300,"seq":12}"#.into()),
         (OpKind::DriverGoOnline, "driver/online", at.to_owned()),
         (OpKind::DriverGoOffline, "driver/offline", "{}".into()),
         (OpKind::DriverNextOffer, "driver/offer", "{}".into()),

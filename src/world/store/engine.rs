@@ -15,9 +15,11 @@ const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 const VERSION_BYTES: usize = 8;
 
 const ROWS: TableDefinition<&str, &[u8]> = TableDefinition::new("rows");
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-/// The key of [`META`] that holds the number of the last commit.
-const LAST_COMMIT: &str = "last_commit";
+/// The key of the row whose version is the number of the last commit. It sorts before all others
+/// and is nobody's: one table costs a commit less than two.
+const LAST_COMMIT: &str = "";
+/// The least key that is somebody's.
+const FIRST: &str = "\0";
 
 /// An open store, wherever its bytes lie. Shared between threads; one group is applied at a time.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Engine {
             .create_with_backend(backend)
             .map_err(|why| failed("(opening)", &why))?;
         let engine = Self { name: String::from("(unnamed)"), db };
-        engine.make_tables()?;
+        engine.make_table()?;
         Ok(engine)
     }
 
@@ -82,6 +84,7 @@ impl Engine {
 
     /// Up to `limit` committed rows with `from` <= key < `to`, in the order of their keys' bytes.
     pub fn scan(&self, from: &str, to: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let from = from.max(FIRST);
         if from >= to {
             return Ok(Vec::new());
         }
@@ -100,15 +103,14 @@ impl Engine {
     /// The number of the last commit that wrote something.
     pub fn last_commit(&self) -> Result<u64, StoreError> {
         let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
-        let meta = txn.open_table(META).map_err(|why| self.failed(&why))?;
-        let last = meta.get(LAST_COMMIT).map_err(|why| self.failed(&why))?;
-        Ok(last.map_or(0, |number| number.value()))
+        let rows = txn.open_table(ROWS).map_err(|why| self.failed(&why))?;
+        last_commit(&rows).map_err(|why| self.failed(&why))
     }
 
-    /// Readers cannot open a table that was never written, so both are made once.
-    fn make_tables(&self) -> Result<(), StoreError> {
+    /// Readers cannot open a table that was never written, so it is made once.
+    fn make_table(&self) -> Result<(), StoreError> {
         let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
-        match txn.open_table(META) {
+        match txn.open_table(ROWS) {
             Ok(_) => return Ok(()),
             Err(TableError::TableDoesNotExist(_)) => {}
             Err(why) => return Err(self.failed(&why)),
@@ -116,7 +118,6 @@ impl Engine {
         drop(txn);
         let txn = self.db.begin_write().map_err(|why| self.failed(&why))?;
         txn.open_table(ROWS).map_err(|why| self.failed(&why))?;
-        txn.open_table(META).map_err(|why| self.failed(&why))?;
         txn.commit().map_err(|why| self.failed(&why))
     }
 
@@ -158,8 +159,7 @@ fn failed(store: &str, why: &impl ToString) -> StoreError {
 /// Applies the group inside one write; tells the outcomes, and whether anything was written.
 fn apply_to(write: &WriteTransaction, txns: &[Txn]) -> Result<(Vec<Committed>, bool), redb::Error> {
     let mut rows = write.open_table(ROWS)?;
-    let mut meta = write.open_table(META)?;
-    let before = meta.get(LAST_COMMIT)?.map_or(0, |number| number.value());
+    let before = last_commit(&rows)?;
     let mut last = before;
     let mut outcomes = Vec::with_capacity(txns.len());
     for txn in txns {
@@ -174,9 +174,18 @@ fn apply_to(write: &WriteTransaction, txns: &[Txn]) -> Result<(Vec<Committed>, b
         outcomes.push(Committed::Done(last));
     }
     if last > before {
-        meta.insert(LAST_COMMIT, last)?;
+        rows.insert(LAST_COMMIT, &last.to_le_bytes()[..])?;
     }
     Ok((outcomes, last > before))
+}
+
+/// The number of the last commit that wrote something; 0 before the first.
+fn last_commit(
+    rows: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<u64, redb::StorageError> {
+    let row = rows.get(LAST_COMMIT)?;
+    let number = row.as_ref().and_then(|bytes| bytes.value().first_chunk().copied());
+    Ok(number.map_or(0, u64::from_le_bytes))
 }
 
 /// The first key that is not as `txn` expects it.

@@ -15,16 +15,19 @@ use std::{
 };
 
 use super::{
-    agenda::Agenda,
     exchange::Exchange,
     link::LinkState,
     network::{Network, Parcel},
     node::Nodes,
-    pool::{Key, Pool},
     settings::Settings,
     tasks::{ROOT, Ready, Rouse, Running, Tasks, Work},
 };
-use crate::base::{rng::Rng, time::Time};
+use crate::base::{
+    agenda::Agenda,
+    pool::{Key, Pool},
+    rng::Rng,
+    time::Time,
+};
 
 /// Polls and events in one moment before the world is called stuck.
 const MOMENT_MAX: u64 = if cfg!(test) { 200_000 } else { 20_000_000 };

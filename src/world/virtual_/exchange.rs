@@ -22,10 +22,12 @@ use super::{
     link::CONNECT_WITHIN,
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
-    pool::Key,
     tasks::{Rouse, Work},
 };
-use crate::{base::name::NodeName, world::HttpError};
+use crate::{
+    base::{name::NodeName, pool::Key},
+    world::HttpError,
+};
 
 type Outcome = Result<Response<Bytes>, HttpError>;
 

@@ -14,11 +14,10 @@ use super::{
     core::{Core, Event, Sleep},
     network::{BACK, Parcel, THERE, way_of},
     node::Life,
-    pool::Key,
     tasks::Work,
 };
 use crate::{
-    base::name::NodeName,
+    base::{name::NodeName, pool::Key},
     world::link::{DialError, FRAME_BYTES_MAX, FRAMES_MAX, Link, Listener, Outgoing, SendError},
 };
 

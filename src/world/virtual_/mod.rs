@@ -5,14 +5,12 @@
 //! is named after what it delays, and nothing here asks the machine for anything. What runs above
 //! the seam is the same code as in the real world; this room must not know any of it.
 
-mod agenda;
 mod core;
 mod disk;
 mod exchange;
 mod link;
 mod network;
 mod node;
-mod pool;
 mod settings;
 mod store;
 mod tasks;

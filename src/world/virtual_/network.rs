@@ -8,10 +8,9 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
     core::{Call, Core, Event, Kind},
-    pool::Key,
     settings::{NetworkSettings, below},
 };
-use crate::base::{name::NodeName, rng::Rng, time::nanos};
+use crate::base::{name::NodeName, pool::Key, rng::Rng, time::nanos};
 
 /// The way from the dialler to the dialled.
 pub(super) const THERE: u32 = 0;

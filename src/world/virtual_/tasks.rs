@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::Response;
 
-use super::pool::Key;
+use crate::base::pool::Key;
 
 /// The key of the root future of a run, which is not in the slab.
 pub(super) const ROOT: Key = Key::NOBODY;

@@ -1,10 +1,13 @@
 //! The index itself: drivers in the cells of a grid, in memory. Pure: time is handed in. Every walk
 //! goes over vectors in a fixed order, so that two equal indexes answer alike.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    backend::wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
+    backend::{
+        platform::quick::QuickMap,
+        wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
+    },
     base::{place::Place, time::Time},
 };
 
@@ -20,6 +23,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(10);
 const RESTART_TOLD_AFTER: Duration = Duration::from_mins(1);
 /// A mark that says busy or away is asked for again when it is older: a lost hint heals.
 const RECHECK_AFTER: Duration = Duration::from_secs(20);
+/// Each time the roster says the same again the next look is twice as far off, so often.
+const RECHECK_DOUBLINGS: u8 = 3;
 
 type Cell = (i32, i32);
 
@@ -35,6 +40,8 @@ struct Entry {
     status: Status,
     version: u64,
     marked: Time,
+    /// How often in a row the roster said the same.
+    confirmed: u8,
     pending: Option<Box<Pending>>,
     dirty: bool,
 }
@@ -44,8 +51,8 @@ struct Entry {
 pub struct Grid {
     entries: Vec<Entry>,
     // Looked up, never walked.
-    by_driver: HashMap<u64, u32>,
-    cells: HashMap<Cell, Vec<u32>>,
+    by_driver: QuickMap<u64, u32>,
+    cells: QuickMap<Cell, Vec<u32>>,
     dirty: Vec<u32>,
     cell_lat_e6: i32,
     cell_lon_e6: i32,
@@ -71,8 +78,8 @@ impl Grid {
         let shrink = libm::cos(middle.lat().to_radians()).max(0.01);
         Self {
             entries: Vec::new(),
-            by_driver: HashMap::new(),
-            cells: HashMap::new(),
+            by_driver: QuickMap::default(),
+            cells: QuickMap::default(),
             dirty: Vec::new(),
             cell_lat_e6: (CELL_M / METRES_PER_MICRO_DEGREE) as i32,
             cell_lon_e6: (CELL_M / (METRES_PER_MICRO_DEGREE * shrink)) as i32,
@@ -108,7 +115,9 @@ impl Grid {
             self.dirty.push(index);
         }
         let mut status = entry.status;
-        if status != Status::Free && now.since(entry.marked) > RECHECK_AFTER {
+        if status != Status::Free
+            && now.since(entry.marked) > RECHECK_AFTER * (1 << entry.confirmed)
+        {
             status = Status::Unknown;
         }
         let open = |p: &&Pending| status == Status::Free && p.expires_ms > wall_ms;
@@ -126,6 +135,8 @@ impl Grid {
         if standing.version < entry.version {
             return;
         }
+        let same = standing.version == entry.version;
+        entry.confirmed = if same { (entry.confirmed + 1).min(RECHECK_DOUBLINGS) } else { 0 };
         // At one version there is one truth: a mark without the offer takes no offer away.
         if standing.version > entry.version || standing.pending.is_some() {
             entry.pending = standing.pending.map(Box::new);
@@ -146,6 +157,7 @@ impl Grid {
             entry.status = moved.status();
             entry.pending = None;
             entry.marked = now;
+            entry.confirmed = 0;
         }
     }
 
@@ -244,6 +256,7 @@ impl Grid {
             status: Status::Unknown,
             version: 0,
             marked: Time::ZERO,
+            confirmed: 0,
             pending: None,
             dirty: false,
         });

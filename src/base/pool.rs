@@ -3,14 +3,16 @@
 
 /// Names one value in a [`Pool`]; stale once that value is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) slot: u32,
-    pub(super) generation: u32,
+pub struct Key {
+    /// Where.
+    pub slot: u32,
+    /// Which tenant of that slot.
+    pub generation: u32,
 }
 
 impl Key {
     /// A key that no pool ever hands out.
-    pub(super) const NOBODY: Self = Self { slot: u32::MAX, generation: u32::MAX };
+    pub const NOBODY: Self = Self { slot: u32::MAX, generation: u32::MAX };
 }
 
 struct Slot<T> {
@@ -18,17 +20,20 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-pub(super) struct Pool<T> {
+/// Values in slots.
+pub struct Pool<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
 
 impl<T> Pool<T> {
-    pub(super) const fn new() -> Self {
+    /// An empty pool.
+    pub const fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    pub(super) fn insert(&mut self, value: T) -> Key {
+    /// Puts a value in.
+    pub fn insert(&mut self, value: T) -> Key {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.slots[slot as usize];
             place.value = Some(value);
@@ -39,12 +44,14 @@ impl<T> Pool<T> {
         Key { slot, generation: 0 }
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    /// The value of that key while it is there.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.slots.get_mut(key.slot as usize)?;
         if place.generation == key.generation { place.value.as_mut() } else { None }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    /// Takes a value out.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.slots.get_mut(key.slot as usize)?;
         if place.generation != key.generation {
             return None;
@@ -56,7 +63,7 @@ impl<T> Pool<T> {
     }
 
     /// Drops a value where it lies; for large ones that need not be moved out.
-    pub(super) fn discard(&mut self, key: Key) {
+    pub fn discard(&mut self, key: Key) {
         if let Some(place) = self.slots.get_mut(key.slot as usize)
             && place.generation == key.generation
             && place.value.is_some()
@@ -68,7 +75,7 @@ impl<T> Pool<T> {
     }
 
     /// The keys of every value that `wanted` takes, by slot.
-    pub(super) fn keys_where(&self, wanted: impl Fn(&T) -> bool) -> Vec<Key> {
+    pub fn keys_where(&self, wanted: impl Fn(&T) -> bool) -> Vec<Key> {
         let tenants = self.slots.iter().enumerate();
         tenants
             .filter(|(_, place)| place.value.as_ref().is_some_and(&wanted))
@@ -78,13 +85,13 @@ impl<T> Pool<T> {
 
     /// Values that live here now.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Slots ever needed at once.
     #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
+    pub fn slots(&self) -> usize {
         self.slots.len()
     }
 }

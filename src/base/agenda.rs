@@ -31,7 +31,7 @@ struct Ends {
 }
 
 /// Events by time; equal times in the order in which they were put in.
-pub(super) struct Agenda<E> {
+pub struct Agenda<E> {
     entries: Vec<Entry<E>>,
     free: u32,
     lists: Vec<Ends>,
@@ -41,8 +41,15 @@ pub(super) struct Agenda<E> {
     len: usize,
 }
 
+impl<E> Default for Agenda<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<E> Agenda<E> {
-    pub(super) fn new() -> Self {
+    /// Nothing planned; time begins at zero.
+    pub fn new() -> Self {
         Self {
             entries: Vec::new(),
             free: NIL,
@@ -55,7 +62,7 @@ impl<E> Agenda<E> {
     }
 
     /// Plans `event` for `at`; what should have happened already happens next.
-    pub(super) fn insert(&mut self, at: u64, event: E) -> Key {
+    pub fn insert(&mut self, at: u64, event: E) -> Key {
         let at = at.max(self.elapsed);
         self.len += 1;
         let slot = self.free;
@@ -76,21 +83,21 @@ impl<E> Agenda<E> {
     }
 
     /// Takes an event back; `None` when it has happened.
-    pub(super) fn remove(&mut self, key: Key) -> Option<E> {
+    pub fn remove(&mut self, key: Key) -> Option<E> {
         self.get_mut(key)?;
         self.unlink(key.slot);
         self.release(key.slot)
     }
 
     /// The event while it is still planned.
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut E> {
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut E> {
         let entry = self.entries.get_mut(key.slot as usize)?;
         if entry.generation == key.generation { entry.event.as_mut() } else { None }
     }
 
     /// The next event that happens at `limit` or before, and its time. After `None` nothing may be
     /// planned for a time before `limit` any more: it would come later than it should.
-    pub(super) fn pop(&mut self, limit: u64) -> Option<(u64, E)> {
+    pub fn pop(&mut self, limit: u64) -> Option<(u64, E)> {
         loop {
             if self.levels == 0 {
                 return None;
@@ -120,20 +127,30 @@ impl<E> Agenda<E> {
         }
     }
 
+    /// When the next event happens.
+    pub fn next(&self) -> Option<u64> {
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros();
+        let slot = self.occupied[level as usize].trailing_zeros();
+        Some(self.earliest(self.lists[((level << BITS) + slot) as usize].head))
+    }
+
     /// Events planned.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
     /// Slots ever needed at once.
     #[cfg(test)]
-    pub(super) fn slots(&self) -> usize {
+    pub fn slots(&self) -> usize {
         self.entries.len()
     }
 
     /// Takes everything out, to be dropped by the caller.
-    pub(super) fn clear(&mut self) -> Vec<E> {
+    pub fn clear(&mut self) -> Vec<E> {
         let elapsed = self.elapsed;
         let old = std::mem::replace(self, Self::new());
         self.elapsed = elapsed;
@@ -281,6 +298,7 @@ mod tests {
                 _ => {
                     let limit = now.saturating_add(rng.u64() >> rng.below(64));
                     let expected = model.first_key_value().map(|(&id, _)| id);
+                    assert_eq!(agenda.next(), expected.map(|(at, _)| at));
                     let expected = expected.filter(|&(at, _)| at <= limit);
                     assert_eq!(agenda.pop(limit), expected);
                     if let Some(id) = expected {
