@@ -17,6 +17,7 @@ mod latency;
 mod links;
 mod partition;
 mod reset;
+mod skew;
 
 pub mod conductor;
 pub mod proxy;

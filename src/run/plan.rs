@@ -16,6 +16,7 @@ use crate::{
         suggest::must_be_one_of,
     },
     chaos::{
+        fault::World,
         plan::Plan as FaultPlan,
         provider::{LinkName, ROBOTS},
         resolved::Resolved,
@@ -87,6 +88,14 @@ pub enum Time {
 }
 
 impl Time {
+    /// The same in the words of the faults.
+    fn world(self) -> World {
+        match self {
+            Self::Real => World::Real,
+            Self::Virtual => World::Virtual,
+        }
+    }
+
     /// The word in files.
     pub fn word(self) -> &'static str {
         match self {
@@ -161,6 +170,7 @@ impl RunPlan {
             "none" => return Ok(Resolved::default()),
             file => FaultPlan::load(Path::new(file))?,
         };
+        faults.check_world(self.time.world())?;
         let nodes = self.nodes(&city.azs);
         let duration = self.scenario.time.duration.0;
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
@@ -185,11 +195,15 @@ impl RunPlan {
 
     /// The plan of a recorded run.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        let plan: Self = crate::base::file::load(path)?;
+        let source = Source::read(path)?;
+        let plan: Self = source.parse()?;
         if plan.schema != SCHEMA {
             let what =
                 format!("this tool reads plans of schema {SCHEMA}, this one is {}", plan.schema);
             return Err(FileError::whole(path, what));
+        }
+        if let Some((number, why)) = plan.faults.stranger_to(plan.time.world()) {
+            return Err(source.error(&format!("faults.fault[{number}].kind"), why));
         }
         Ok(plan)
     }
