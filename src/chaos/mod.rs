@@ -11,6 +11,7 @@ mod keys;
 
 pub mod plan;
 pub mod resolved;
+mod written;
 
 mod kill;
 mod latency;

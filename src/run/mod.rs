@@ -13,6 +13,7 @@ pub mod progress;
 pub mod real;
 pub mod recorder;
 pub mod show;
+pub mod shrink;
 pub mod signals;
 pub mod stage;
 pub mod virtual_;

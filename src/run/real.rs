@@ -25,12 +25,12 @@ pub fn run(plan: RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     Ok(Ended { exit, broken: played.broken(), folder })
 }
 
-/// Runs a plan for its verdict alone, without a report; what it left is in the folder.
-pub fn trial(plan: &RunPlan, out: &Path) -> anyhow::Result<(Played, Folder)> {
+/// Runs a plan for its verdict alone, without a report: for who plays many. What it leaves is in a
+/// folder below `out`.
+pub fn trial(plan: &RunPlan, out: &Path) -> anyhow::Result<Played> {
     let (billing, origin) = now(plan);
     let folder = Folder::create(out, &plan.name, &billing.run)?;
-    let played = play(plan, &folder, Ui::None, billing, origin)?;
-    Ok((played, folder))
+    play(plan, &folder, Ui::None, billing, origin)
 }
 
 fn play(
