@@ -68,8 +68,8 @@ fn a_service_that_reads_the_machines_clock_is_caught_by_the_replay() {
 fn a_recorded_run_of_another_build_is_told_from_a_defect() {
     let folder = tempfile::tempdir().unwrap();
     let recorded = run(folder.path(), &["--seed", "7"], 0);
-    let other = run(folder.path(), &["--seed", "8"], 0);
-    // What another build would have recorded under this plan: here, the run of another seed.
+    let other = run(folder.path(), &["--seed", "7", "--label", "build=other"], 0);
+    // As another build might have recorded it: here, with another header.
     fs::copy(other.join("history/0000.jsonl.zst"), recorded.join("history/0000.jsonl.zst"))
         .unwrap();
     fs::copy(other.join("history/manifest.json"), recorded.join("history/manifest.json")).unwrap();

@@ -57,7 +57,7 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// One more run, and what it says.
     fn once(&mut self) -> anyhow::Result<Exit> {
-        let ended = run::keep(self.plan.clone(), &self.args.out, Ui::Plain)?;
+        let ended = run::keep(&self.plan, &self.args.out, Ui::Plain)?;
         self.odds.count(&ended.broken);
         // One that a person ended has nothing to be compared with.
         if self.plan.time == Time::Real || ended.exit.is_signal() {
@@ -81,7 +81,7 @@ impl Replay<'_> {
     /// Why the two differ: once more tells whether this build agrees with itself.
     fn reason(&self, ended: &Ended) -> anyhow::Result<&'static str> {
         println!("  running it once more, to see whether this build agrees with itself");
-        let again = run::keep(self.plan.clone(), &self.args.out, Ui::None)?;
+        let again = run::keep(&self.plan, &self.args.out, Ui::None)?;
         if again.exit.is_signal() {
             return Ok("interrupted: whether this build agrees with itself is not known");
         }

@@ -52,7 +52,8 @@ impl Comparison {
                 (None, Some(_)) if !old.complete() => break,
                 (line, other) => {
                     found.signal = line.as_deref().and_then(signal_of);
-                    found.parting = Some(Parting::of(found.same + 1, line, other));
+                    found.parting =
+                        Some(Parting::of(found.same + 1, line.as_deref(), other.as_deref()));
                     break;
                 }
             }
@@ -118,13 +119,13 @@ impl fmt::Display for Comparison {
 }
 
 impl Parting {
-    fn of(record: u64, recorded: Option<String>, new: Option<String>) -> Self {
-        let (one, two) = (recorded.as_deref().unwrap_or(""), new.as_deref().unwrap_or(""));
+    fn of(record: u64, recorded: Option<&str>, new: Option<&str>) -> Self {
+        let (one, two) = (recorded.unwrap_or(""), new.unwrap_or(""));
         let at = one.chars().zip(two.chars()).take_while(|(a, b)| a == b).count();
         Self {
             record,
-            recorded: recorded.as_deref().map(|line| around(line, at)),
-            new: new.as_deref().map(|line| around(line, at)),
+            recorded: recorded.map(|line| around(line, at)),
+            new: new.map(|line| around(line, at)),
         }
     }
 }

@@ -42,15 +42,15 @@ pub struct Ended {
 }
 
 /// Runs a plan in the world that it asks for, to its verdict.
-pub fn perform(plan: plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
+pub fn perform(plan: &plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
     Ok(keep(plan, out, ui)?.exit)
 }
 
 /// The same, and hands back what it left.
-pub fn keep(plan: plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Ended> {
+pub fn keep(plan: &plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Ended> {
     match plan.time {
         plan::Time::Real => real::run(plan, out, ui),
-        plan::Time::Virtual => virtual_::run(&plan, out, ui),
+        plan::Time::Virtual => virtual_::run(plan, out, ui),
     }
 }
 

@@ -16,12 +16,12 @@ use super::{
 use crate::{report::verdict::Exit, world::real::run_local};
 
 /// Runs a plan to its verdict.
-pub fn run(plan: RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
-    let (billing, origin) = now(&plan);
+pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
+    let (billing, origin) = now(plan);
     let folder = Folder::create(out, &plan.name, &billing.run)?;
     plan.announce(&folder)?;
-    let played = play(&plan, &folder, ui, billing, origin)?;
-    let exit = outputs::publish(&plan, &folder, &played);
+    let played = play(plan, &folder, ui, billing, origin)?;
+    let exit = outputs::publish(plan, &folder, &played);
     Ok(Ended { exit, broken: played.broken(), folder })
 }
 

@@ -26,8 +26,8 @@ pub fn write(folder: &Folder, plan: &RunPlan, law: &str) -> anyhow::Result<PathB
     let about = format!("The smallest found that breaks {law}. {}", plan.scenario.about);
     let mut scenario = plan.scenario.clone();
     scenario.city = format!("./city/{}", plan.city_file());
-    scenario.chaos = "./chaos.toml".to_owned();
-    scenario.about = about.trim().to_owned();
+    scenario.chaos = String::from("./chaos.toml");
+    scenario.about = String::from(about.trim());
     let text = format!(
         "# Run it with `{}`.\n# `./` is the folder of this file, wherever it is.\n\n{}",
         command("scenario.toml", plan),
