@@ -118,7 +118,8 @@ impl Node {
     fn health(&self) -> wire::Health {
         let ready = self.ready.get();
         let why = if ready { "" } else { "still starting" };
-        wire::Health { ready, why: why.to_owned(), incarnation: self.config.incarnation }
+        let incarnation = self.config.incarnation;
+        wire::Health { ready, why: why.to_owned(), incarnation, wall_ms: self.env.wall().0 }
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Plant {
     pub what: &'static str,
     /// Where it lives.
     pub place: &'static str,
-    /// The law that ought to catch it.
+    /// The law that ought to catch it, or the command where no law can.
     pub caught_by: &'static str,
 }
 
@@ -27,6 +27,8 @@ pub const BUSY_LEAK: &str = "busy-leak";
 pub use super::storage::ACK_BEFORE_WRITE;
 /// A sync that does not sync.
 pub const SKIP_SYNC: &str = "skip-sync";
+/// A service that reads the machine's clock behind the back of its world.
+pub const READS_CLOCK: &str = "reads-clock";
 
 /// Every planted bug of the reference backend.
 pub const ALL: &[Plant] = &[
@@ -72,6 +74,13 @@ pub const ALL: &[Plant] = &[
         what: "the disk of a node does nothing at a sync: a kill loses all since its start",
         place: "the world's disk",
         caught_by: "nothing-acknowledged-is-lost",
+    },
+    Plant {
+        name: READS_CLOCK,
+        what: "the service of jobs lets the machine's clock move its own by some \
+               milliseconds: harmless, but no run goes the same way twice",
+        place: "core/job clock",
+        caught_by: "replay of a virtual run",
     },
 ];
 

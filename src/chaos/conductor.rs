@@ -264,7 +264,10 @@ impl Conductor {
     /// True while a fault other than `but` keeps that node down.
     fn is_down(&self, node: &NodeName, but: &Scene) -> bool {
         self.scenes.iter().any(|scene| {
-            scene.number != but.number && scene.is_in_force() && scene.fault.nodes.contains(node)
+            scene.number != but.number
+                && scene.fault.fault().keeps_down()
+                && scene.is_in_force()
+                && scene.fault.nodes.contains(node)
         })
     }
 

@@ -137,6 +137,36 @@ fn partition_and_reset_bite_and_heal() {
     }
 }
 
+const SKEW: &str = "[[fault]]\nkind = \"skew\"\nselect = { role = \"core\" }\nmode = \"all\"\n\
+                    by = \"-1500ms\"\nat = \"3s\"\nfor = \"5s\"\n";
+
+#[test]
+fn a_clock_is_moved_read_and_put_back() {
+    let stand = stand(SKEW, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert!(stand.effect(Bit).contains("a/core-1: its clock is -1500 ms off"), "{SKEW}");
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn a_clock_that_was_not_moved_missed() {
+    for by in ["-1500ms", "1ms"] {
+        let stand = stand(&SKEW.replace("-1500ms", by), &[Trouble::SkewIsLost]);
+        stand.clock.run(stand.conductor.run(Time::ZERO));
+        assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{by}");
+    }
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_is_not_down() {
+    let slow = SLOW.replace("65s", "4s").replace("15s", "2s");
+    let stand = stand(&[SKEW.to_owned(), slow].concat(), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let bit: Vec<String> = stand.events.borrow().iter().map(|e| e.effect.clone()).collect();
+    assert!(bit.iter().any(|effect| effect.contains("6 of 6 links measured")), "{bit:?}");
+}
+
 #[test]
 fn what_failed_half_way_is_healed_at_once() {
     let stand = stand(SLOW, &[Trouble::SecondLinkFails]);

@@ -9,7 +9,7 @@ use super::{
     keys::Keys,
     kill, latency, partition,
     provider::{LinkName, Provider, ProviderError},
-    reset,
+    reset, skew,
 };
 use crate::{
     base::{file::FileError, name::NodeName},
@@ -25,6 +25,28 @@ pub enum Hits {
     Links,
 }
 
+/// The worlds in which a run can be played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum World {
+    /// Processes, sockets, the machine's clock.
+    Real,
+    /// One thread, deterministic.
+    Virtual,
+}
+
+impl World {
+    /// Where a fault has meaning that has one everywhere.
+    pub const BOTH: &'static [Self] = &[Self::Real, Self::Virtual];
+
+    /// The word in files and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        }
+    }
+}
+
 /// A key of a kind, for lists and documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
@@ -35,6 +57,7 @@ pub struct KeyEntry {
 }
 
 /// One kind in the list.
+#[derive(Debug)]
 pub struct FaultEntry {
     /// Its word in plans.
     pub name: &'static str,
@@ -44,6 +67,8 @@ pub struct FaultEntry {
     pub bites: &'static str,
     /// What it hits.
     pub hits: Hits,
+    /// The worlds in which it has a meaning; in any other a plan with it is refused.
+    pub worlds: &'static [World],
     /// Its own keys, beside those that every fault has.
     pub keys: &'static [KeyEntry],
     /// A whole fault of this kind, as a plan writes it.
@@ -53,18 +78,39 @@ pub struct FaultEntry {
 }
 
 /// Every kind of fault.
-pub const FAULTS: &[FaultEntry] = &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY];
+pub const FAULTS: &[FaultEntry] =
+    &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY, skew::ENTRY];
 
 /// The kind of that name.
 pub fn entry(name: &str) -> Option<&'static FaultEntry> {
     FAULTS.iter().find(|entry| entry.name == name)
 }
 
+impl FaultEntry {
+    /// Why a fault of this kind cannot be played in `world`, and what to do; none where it can.
+    pub(super) fn refusal(&self, world: World) -> Option<String> {
+        if self.worlds.contains(&world) {
+            return None;
+        }
+        let words: Vec<&str> = self.worlds.iter().map(|world| world.word()).collect();
+        let others = FAULTS.iter().filter(|entry| entry.worlds.contains(&world));
+        let others: Vec<&str> = others.map(|entry| entry.name).collect();
+        Some(format!(
+            "`{}` has no meaning in the {} world: run it with --time {}, or take another fault \
+             (one of {})",
+            self.name,
+            world.word(),
+            words.join(" or "),
+            others.join(", ")
+        ))
+    }
+}
+
 /// The kinds as a table in Markdown: what `docs/chaos.md` shows.
 pub fn kinds_table() -> String {
     let mut table = String::from(
-        "| kind | what it does | hits | keys of its own | how it shows that it bit |\n\
-         |---|---|---|---|---|\n",
+        "| kind | what it does | hits | worlds | keys of its own | how it shows that it bit |\n\
+         |---|---|---|---|---|---|\n",
     );
     for entry in FAULTS {
         let hits = match entry.hits {
@@ -74,7 +120,9 @@ pub fn kinds_table() -> String {
         let keys: Vec<String> =
             entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
         let keys = if keys.is_empty() { "none".to_owned() } else { keys.join("<br>") };
-        let row = [&format!("`{}`", entry.name), entry.means, hits, &keys, entry.bites];
+        let worlds: Vec<&str> = entry.worlds.iter().map(|world| world.word()).collect();
+        let (name, worlds) = (format!("`{}`", entry.name), worlds.join(", "));
+        let row = [&name, entry.means, hits, &worlds, &keys, entry.bites];
         table.extend(["| ", &row.join(" | "), " |\n"]);
     }
     table
@@ -87,6 +135,9 @@ pub struct Baseline {
     pub nodes_down: BTreeMap<NodeName, String>,
     /// Round trips; links that could not be measured are not in it.
     pub round_trips: BTreeMap<LinkName, Duration>,
+    /// How far wall clocks were ahead of the run's own, in ms; nodes that could not be asked are
+    /// not in it.
+    pub ahead_ms: BTreeMap<NodeName, i64>,
 }
 
 /// What a look at the victims showed.
@@ -120,6 +171,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
 
     /// Its settings, as a plan writes them: reading them gives the same fault again.
     fn settings(&self) -> toml::Table;
+
+    /// True when its nodes are down while it is in force: nothing can be measured there.
+    fn keeps_down(&self) -> bool {
+        false
+    }
 
     /// Measures the victims while they are well.
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline>;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::{LocalBoxFuture, join_all};
 
 use super::{
-    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage},
+    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage, World},
     keys::Keys,
     provider::{Health, ProviderError},
 };
@@ -26,6 +26,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "kills a node at once (SIGKILL), keeps it down, and starts it again",
     bites: "the process is gone and its health check is not answered",
     hits: Hits::Nodes,
+    worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\
               kind = \"kill\"\n\
@@ -51,6 +52,10 @@ impl Fault for Kill {
 
     fn settings(&self) -> toml::Table {
         toml::Table::new()
+    }
+
+    fn keeps_down(&self) -> bool {
+        true
     }
 
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    fault::{Baseline, Fault, FaultEntry, Hits, KeyEntry, Seen, Stage},
+    fault::{Baseline, Fault, FaultEntry, Hits, KeyEntry, Seen, Stage, World},
     keys::Keys,
     links::{self, ms},
     provider::{ProviderError, Toxic},
@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "holds everything on a link back for a while, in each direction; the order is kept",
     bites: "the round trip over the links rose by at least half of `latency`",
     hits: Hits::Links,
+    worlds: World::BOTH,
     keys: &[
         KeyEntry { name: "latency", means: "the mean delay of each direction, in whole ms" },
         KeyEntry {

@@ -11,12 +11,14 @@ mod keys;
 
 pub mod plan;
 pub mod resolved;
+mod written;
 
 mod kill;
 mod latency;
 mod links;
 mod partition;
 mod reset;
+mod skew;
 
 pub mod conductor;
 pub mod proxy;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage},
+    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage, World},
     keys::Keys,
     links::{self, ms},
     provider::{ProviderError, Toxic},
@@ -23,6 +23,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "lets nothing pass a link, both ways: connections stay open and stall, new ones too; what was sent arrives after the healing",
     bites: "no answer comes back over links that answered before",
     hits: Hits::Links,
+    worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\
               kind = \"partition\"\n\

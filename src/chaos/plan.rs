@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     aim::Aim,
-    fault::{self, FAULTS, Fault, Hits},
+    fault::{self, FAULTS, Fault, FaultEntry, Hits, World},
     keys::{At, Keys, Source},
     provider::LinkName,
     resolved::{Resolved, ResolvedFault},
@@ -38,6 +38,8 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 struct Planned {
     place: At,
+    kind: At,
+    entry: &'static FaultEntry,
     fault: Arc<dyn Fault>,
     aim: Aim,
     at: Spanned<Span>,
@@ -85,6 +87,16 @@ impl Plan {
     /// The kinds of its faults, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.faults.iter().map(|planned| planned.fault.kind())
+    }
+
+    /// Refuses a plan with a fault that has no meaning in that world.
+    pub fn check_world(&self, world: World) -> Result<(), FileError> {
+        for planned in &self.faults {
+            if let Some(why) = planned.entry.refusal(world) {
+                return Err(self.source().error(&planned.kind, "fault.kind", why));
+            }
+        }
+        Ok(())
     }
 
     /// Draws the victims among the nodes and links of a target, with the stream `chaos` of the
@@ -186,7 +198,7 @@ fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
     let fault = (entry.read)(&mut keys)?;
     let place = keys.at.clone();
     keys.finish()?;
-    Ok(Planned { place, fault, aim, at, lasts })
+    Ok(Planned { place, kind: kind.span(), entry, fault, aim, at, lasts })
 }
 
 #[cfg(test)]

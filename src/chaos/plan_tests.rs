@@ -104,6 +104,25 @@ fn a_resolved_plan_survives_its_file() {
 }
 
 #[test]
+fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
+    let text = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"1s\"\nfor = \"1s\"\n\
+                [[fault]]\nkind = \"skew\"\nnodes = [\"a/core-1\"]\nby = \"2s\"\nat = \"3s\"\n\
+                for = \"1s\"\n";
+    let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+    plan.check_world(World::Virtual).unwrap();
+    let error = plan.check_world(World::Real).unwrap_err().to_string();
+    let start = "plan.toml:7: `fault.kind`: `skew` has no meaning in the real world: run it with \
+                 --time virtual, or take another fault (one of kill, latency";
+    assert!(error.starts_with(start), "{error}");
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(9), &Rng::from_seed("42")).unwrap();
+    assert!(resolved.stranger_to(World::Virtual).is_none());
+    assert_eq!(resolved.stranger_to(World::Real).unwrap().0, 1);
+    let back: Resolved = toml::from_str(&toml::to_string(&resolved).unwrap()).unwrap();
+    assert_eq!(back, resolved);
+}
+
+#[test]
 fn adjoining_faults_of_one_victim_are_allowed_and_overlapping_ones_are_not() {
     let two = |second: &str| {
         let text = format!(

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::base::name::NodeName;
+use crate::base::{name::NodeName, time::Wall};
 
 /// The name of all robots together, as one end of a link.
 pub const ROBOTS: &str = "robots";
@@ -106,6 +106,17 @@ pub trait Provider {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>>;
+
+    /// Moves the wall clock of a node ahead by so many ms (back where negative), instead of how far
+    /// it was moved before; 0 heals it. A world in which no clock can be moved says so.
+    fn skew<'a>(
+        &'a self,
+        node: &'a NodeName,
+        ahead_ms: i64,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
+
+    /// What the wall clock of a node shows, by the node's own word.
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>>;
 
     /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.
     fn impair<'a>(

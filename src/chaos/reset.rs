@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage},
+    fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage, World},
     keys::Keys,
     links::{self, ms},
     provider::{ProviderError, Toxic},
@@ -23,6 +23,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "resets every connection of a link, and every new one at once",
     bites: "exchanges fail over links that answered before",
     hits: Hits::Links,
+    worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\
               kind = \"reset\"\n\

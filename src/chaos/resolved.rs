@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::{
-    fault::{self, FAULTS, Fault},
+    fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
     provider::LinkName,
 };
@@ -54,6 +54,14 @@ struct Written {
 }
 
 impl Resolved {
+    /// The number of the first fault that has no meaning in that world, and why.
+    pub fn stranger_to(&self, world: World) -> Option<(usize, String)> {
+        self.faults.iter().enumerate().find_map(|(number, fault)| {
+            let why = fault::entry(fault.kind())?.refusal(world)?;
+            Some((number, why))
+        })
+    }
+
     /// The links that some fault may strike: a proxy is put on these, and on no others.
     pub fn links_touched(&self) -> BTreeSet<LinkName> {
         self.faults.iter().flat_map(|fault| fault.links.iter().cloned()).collect()

@@ -81,7 +81,7 @@ impl World for Hands {
         Time(self.0.now.get())
     }
     fn wall(&self) -> Wall {
-        Wall(0)
+        Wall(EPOCH_MS + self.0.now.get() / 1_000_000)
     }
     fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
         let clock = self.0.clone();
@@ -136,6 +136,8 @@ pub(super) enum Trouble {
     ImpairIsLost,
     /// The second link cannot be made sick.
     SecondLinkFails,
+    /// A clock is said to be moved, and is not.
+    SkewIsLost,
 }
 
 /// A target that is not there.
@@ -146,10 +148,14 @@ pub(super) struct Fake {
     pub troubles: RefCell<BTreeSet<Trouble>>,
     pub dead: RefCell<BTreeSet<NodeName>>,
     pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
+    /// Clocks that are moved, and by how much.
+    pub moved: RefCell<BTreeMap<NodeName, i64>>,
     /// Everything that it was told to change, with the second.
     pub calls: RefCell<Vec<String>>,
 }
 
+/// What every clock shows at the start: early enough for one to be moved back.
+const EPOCH_MS: u64 = 1_000_000_000;
 const RTT: Duration = Duration::from_micros(400);
 const KILL_TAKES: Duration = Duration::from_millis(20);
 const START_TAKES: Duration = Duration::from_millis(500);
@@ -172,6 +178,7 @@ impl Fake {
             troubles: RefCell::new(troubles.iter().copied().collect()),
             dead: RefCell::default(),
             sick: RefCell::default(),
+            moved: RefCell::default(),
             calls: RefCell::default(),
         })
     }
@@ -185,7 +192,9 @@ impl Fake {
     }
 
     pub fn is_well(&self) -> bool {
-        self.dead.borrow().is_empty() && self.sick.borrow().is_empty()
+        self.dead.borrow().is_empty()
+            && self.sick.borrow().is_empty()
+            && self.moved.borrow().is_empty()
     }
 }
 
@@ -243,6 +252,31 @@ impl Provider for Fake {
         let dead = self.dead.borrow().contains(node);
         let seen = if dead { Health::Down("connection refused".into()) } else { Health::Up };
         Box::pin(future::ready(Ok(seen)))
+    }
+
+    fn skew<'a>(
+        &'a self,
+        node: &'a NodeName,
+        ahead_ms: i64,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        self.note(&format!("skew {node} {ahead_ms}"));
+        if ahead_ms == 0 {
+            self.moved.borrow_mut().remove(node);
+        } else if !self.has(Trouble::SkewIsLost) {
+            self.moved.borrow_mut().insert(node.clone(), ahead_ms);
+        }
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
+        Box::pin(async move {
+            if self.dead.borrow().contains(node) {
+                return fails(node, "connection refused");
+            }
+            self.env.sleep(RTT).await;
+            let ahead_ms = self.moved.borrow().get(node).copied().unwrap_or_default();
+            Ok(Wall(self.env.wall().0.saturating_add_signed(ahead_ms)))
+        })
     }
 
     fn impair<'a>(

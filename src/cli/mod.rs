@@ -9,6 +9,7 @@ mod proxy;
 mod replay;
 mod report;
 mod run;
+mod shrink;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -38,6 +39,8 @@ enum Command {
     Report(report::Args),
     /// Run a recorded run again: same seed, faults, victims and offsets.
     Replay(replay::Args),
+    /// The smallest fault plan and city that still break the law of a run.
+    Shrink(shrink::Args),
     /// The embedded backend alone.
     Backend(backend::Args),
     /// What there is: faults, laws, robots, targets, bugs, outputs.
@@ -87,6 +90,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Check(args) => check::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Replay(args) => replay::main(&args),
+        Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
         Command::List(args) => list::main(&args),
         Command::Node => node::main(),

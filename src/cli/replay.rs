@@ -1,16 +1,26 @@
-//! `robot-city replay`: run a recorded run again.
+//! `robot-city replay`: run a recorded run again, and look whether it went the same way.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args as ClapArgs;
 
 use crate::{
+    history::compare::Comparison,
     report::verdict::Exit,
-    run::{self, Ui, folder::Folder, plan::RunPlan},
+    run::{
+        self, Ended, Ui,
+        folder::Folder,
+        plan::{RunPlan, Time},
+    },
 };
 
 /// Options of `replay`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A virtual run must go the very same way: each new history is compared with the recorded one, record
+by record. Where they differ it is told at which record, and the exit code is 70 unless one that
+comes before it in the order of exit codes holds (a broken law is 1 all the same).
+A real run has the same seed, faults, victims and offsets, and its own timing: --times tells odds.")]
 pub struct Args {
     /// The run's folder (`reports/latest`).
     run: PathBuf,
@@ -26,15 +36,115 @@ pub struct Args {
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
-    let (mut runs, mut broke, mut worst) = (0, 0, Exit::Pass);
-    while runs < args.times && !worst.is_signal() {
-        let exit = run::perform(plan.clone(), &args.out, Ui::Plain)?;
-        runs += 1;
-        broke += u32::from(exit == Exit::Broken);
-        worst = worst.worse(exit);
+    let mut replay = Replay { recorded: folder, plan, args, odds: Odds::default() };
+    let mut worst = Exit::Pass;
+    while replay.odds.runs < args.times && !worst.is_signal() {
+        worst = worst.worse(replay.once()?);
     }
     if args.times > 1 {
-        println!("broke a law in {broke} of {runs} runs");
+        println!("{}", replay.odds);
     }
     Ok(worst.code())
+}
+
+struct Replay<'a> {
+    recorded: Folder,
+    plan: RunPlan,
+    args: &'a Args,
+    odds: Odds,
+}
+
+impl Replay<'_> {
+    /// One more run, and what it says.
+    fn once(&mut self) -> anyhow::Result<Exit> {
+        let ended = run::keep(&self.plan, &self.args.out, Ui::Plain)?;
+        self.odds.count(&ended.broken);
+        // One that a person ended has nothing to be compared with.
+        if self.plan.time == Time::Real || ended.exit.is_signal() {
+            return Ok(ended.exit);
+        }
+        let found = Comparison::of(self.recorded.path(), ended.folder.path())?;
+        println!("  replay: {found}");
+        if let Some((one, two)) = &found.tools {
+            println!("  recorded by {one}, run again by {two}");
+        }
+        if let (Some(signal), false) = (&found.signal, found.is_same()) {
+            println!("  SIG{signal} ended the recorded run: from there on they must differ");
+        }
+        if !found.is_defect() {
+            return Ok(ended.exit);
+        }
+        println!("  {}", self.reason(&ended)?);
+        Ok(ended.exit.worse(Exit::Crash))
+    }
+
+    /// Why the two differ: once more tells whether this build agrees with itself.
+    fn reason(&self, ended: &Ended) -> anyhow::Result<&'static str> {
+        println!("  running it once more, to see whether this build agrees with itself");
+        let again = run::keep(&self.plan, &self.args.out, Ui::None)?;
+        if again.exit.is_signal() {
+            return Ok("interrupted: whether this build agrees with itself is not known");
+        }
+        let found = Comparison::of(ended.folder.path(), again.folder.path())?;
+        if found.is_same() {
+            return Ok("this build agrees with itself, so the recorded run is of another build \
+                       (the same version may be built from other sources), or its files were \
+                       changed: check that build out to see it again");
+        }
+        println!("  the two new runs: {found}");
+        Ok("this build does not agree with itself: something reads a real clock, the machine's \
+            randomness, or the order of a hash map. Look at who made that record")
+    }
+}
+
+/// How often which law was broken.
+#[derive(Debug, Default)]
+struct Odds {
+    runs: u32,
+    broke: u32,
+    laws: BTreeMap<String, u32>,
+}
+
+impl Odds {
+    fn count(&mut self, broken: &[String]) {
+        self.runs += 1;
+        self.broke += u32::from(!broken.is_empty());
+        for law in broken {
+            *self.laws.entry(law.clone()).or_default() += 1;
+        }
+    }
+}
+
+impl std::fmt::Display for Odds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.laws.keys().collect::<Vec<_>>()[..], self.broke, self.runs) {
+            ([], _, runs) => write!(f, "broke no law in {runs} runs"),
+            ([law], broke, runs) => write!(f, "broke the law in {broke} of {runs} runs: {law}"),
+            (_, broke, runs) => {
+                let told: Vec<String> =
+                    self.laws.iter().map(|(law, times)| format!("{law} in {times}")).collect();
+                write!(f, "broke the law in {broke} of {runs} runs: {}", told.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odds_name_the_laws() {
+        let mut odds = Odds::default();
+        odds.count(&[]);
+        odds.count(&[]);
+        assert_eq!(odds.to_string(), "broke no law in 2 runs");
+        odds.count(&["charged-once".into()]);
+        assert_eq!(odds.to_string(), "broke the law in 1 of 3 runs: charged-once");
+        odds.count(&["charged-once".into(), "unique-ids".into()]);
+        assert_eq!(
+            odds.to_string(),
+            "broke the law in 2 of 4 runs: charged-once in 2, unique-ids in 1"
+        );
+    }
 }

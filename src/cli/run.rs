@@ -107,5 +107,5 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
         UiArg::Auto | UiArg::Plain => Ui::Plain,
         UiArg::None => Ui::None,
     };
-    Ok(run::perform(plan, &args.out, ui)?.code())
+    Ok(run::perform(&plan, &args.out, ui)?.code())
 }

@@ -1,6 +1,7 @@
 //! The append-only record of a run: ops, faults, phases. Everything that judges or draws reads this.
 
 pub mod answer;
+pub mod compare;
 pub mod declares;
 pub mod manifest;
 pub mod op;

@@ -23,13 +23,14 @@ const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// zstd's code for "the frame is longer than what you gave me", as `size_t` carries it.
 const TOO_SHORT: usize = 0_usize.wrapping_sub(72);
 
-/// The records of a run, in order.
-pub struct Reader {
+/// The records of a run, in order; or, as a `Reader<String>`, the lines as they were written.
+pub struct Reader<T = Record> {
     folder: PathBuf,
     manifest: Option<Manifest>,
     segment: usize,
     open: Option<Open>,
-    ready: VecDeque<Record>,
+    take: fn(&[u8]) -> Result<T, String>,
+    ready: VecDeque<T>,
     cut: bool,
     over: bool,
 }
@@ -47,11 +48,26 @@ struct Open {
 impl Reader {
     /// Opens the history in the folder of a run.
     pub fn open(run_dir: &Path) -> Result<Self, HistoryError> {
+        Self::taking(run_dir, |line| serde_json::from_slice(line).map_err(|why| why.to_string()))
+    }
+}
+
+impl Reader<String> {
+    /// Opens the history in the folder of a run, for whoever compares what was written.
+    pub fn lines(run_dir: &Path) -> Result<Self, HistoryError> {
+        Self::taking(run_dir, |line| {
+            str::from_utf8(line).map(str::to_owned).map_err(|why| why.to_string())
+        })
+    }
+}
+
+impl<T> Reader<T> {
+    fn taking(run_dir: &Path, take: fn(&[u8]) -> Result<T, String>) -> Result<Self, HistoryError> {
         let folder = run_dir.join(FOLDER);
         let manifest = Manifest::read(&folder);
         let open = Some(Open::new(folder.join(segment_name(0)))?);
         let ready = VecDeque::new();
-        Ok(Self { folder, manifest, segment: 0, open, ready, cut: false, over: false })
+        Ok(Self { folder, manifest, segment: 0, open, take, ready, cut: false, over: false })
     }
 
     /// After the last record: true when the history is whole, false when its end was lost.
@@ -62,7 +78,7 @@ impl Reader {
     /// Fills `ready` with the next frame; false at the end.
     fn advance(&mut self) -> Result<bool, HistoryError> {
         while let Some(open) = &mut self.open {
-            match open.frame()? {
+            match open.frame(self.take)? {
                 Found::Frame(records) => {
                     self.ready = records;
                     return Ok(true);
@@ -97,8 +113,8 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
-    type Item = Result<Record, HistoryError>;
+impl<T> Iterator for Reader<T> {
+    type Item = Result<T, HistoryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -120,8 +136,8 @@ impl Iterator for Reader {
     }
 }
 
-enum Found {
-    Frame(VecDeque<Record>),
+enum Found<T> {
+    Frame(VecDeque<T>),
     /// The file ends where a frame ends.
     End,
     /// The file ends within a frame.
@@ -134,13 +150,13 @@ impl Open {
         Ok(Self { path, file, buffer: Vec::new(), offset: 0, ended: false })
     }
 
-    fn frame(&mut self) -> Result<Found, HistoryError> {
+    fn frame<T>(&mut self, take: fn(&[u8]) -> Result<T, String>) -> Result<Found<T>, HistoryError> {
         loop {
             if self.buffer.is_empty() && self.ended {
                 return Ok(Found::End);
             }
             match zstd_safe::find_frame_compressed_size(&self.buffer) {
-                Ok(length) => return self.unpack(length),
+                Ok(length) => return self.unpack(length, take),
                 Err(TOO_SHORT) if !self.ended && self.buffer.len() < FRAME_BYTES_MAX => {
                     self.fill()?;
                 }
@@ -165,12 +181,16 @@ impl Open {
         Ok(())
     }
 
-    fn unpack(&mut self, length: usize) -> Result<Found, HistoryError> {
+    fn unpack<T>(
+        &mut self,
+        length: usize,
+        take: fn(&[u8]) -> Result<T, String>,
+    ) -> Result<Found<T>, HistoryError> {
         let text = zstd::decode_all(&self.buffer[..length])
             .map_err(|error| self.corrupt(error.to_string()))?;
         let mut records = VecDeque::new();
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let record = serde_json::from_slice(line).map_err(|error| {
+            let record = take(line).map_err(|error| {
                 self.corrupt(format!("line {} of the frame: {error}", records.len() + 1))
             })?;
             records.push_back(record);

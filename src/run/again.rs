@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{folder::Folder, plan::RunPlan};
 use crate::{
     history::{declares::Declares, reader::Reader, record::Record},
-    law::{judge::Judge, races::Races},
+    law::{Verdict, judge::Judge, races::Races},
     report::{
         figures::Figures,
         summary::{LawSummary, Summary},
@@ -47,6 +47,12 @@ impl Judged {
         }
         .summary();
         Ok(Self { summary, figures })
+    }
+
+    /// The laws that it broke, by name.
+    pub fn broken(&self) -> Vec<String> {
+        let broken = self.summary.laws.iter().filter(|law| law.verdict == Verdict::Broken);
+        broken.map(|law| law.law.clone()).collect()
     }
 
     /// The exit code of the run.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     backend::{node::client, plants::SKIP_SYNC, platform::rpc::Rpc},
-    base::name::NodeName,
+    base::{name::NodeName, time::Wall},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
@@ -404,6 +404,24 @@ impl Provider for Fleet {
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
         Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+    }
+
+    fn skew<'a>(
+        &'a self,
+        node: &'a NodeName,
+        ahead_ms: i64,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        // Putting back what was never moved is done; a plan that moves it is refused before that.
+        let why = "a process has the machine's clock, which is not ours to set: --time virtual";
+        let done = if ahead_ms == 0 { Ok(()) } else { Err(failed(node, why)) };
+        Box::pin(std::future::ready(done))
+    }
+
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
+        Box::pin(async {
+            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
+            shown.map_err(|why| failed(node, &why))
+        })
     }
 
     fn impair<'a>(

@@ -8,7 +8,7 @@ use crate::{
         platform::rpc::{Policy, Rpc},
         wire::platform::{Health as Answer, HealthAsk},
     },
-    base::name::NodeName,
+    base::{name::NodeName, time::Wall},
     chaos::provider::Health,
 };
 
@@ -20,10 +20,20 @@ pub const THROUGH_FAULTS: Duration = Duration::from_secs(2);
 
 /// Asks the node how it is.
 pub async fn look(rpc: &Rpc, node: &NodeName, within: Duration) -> Health {
-    let policy = Policy { deadline: within, attempt: within, idempotent: false };
-    match rpc.call_at::<_, Answer>(node, HEALTH, &HealthAsk {}, policy).await {
+    match ask(rpc, node, within).await {
         Ok(answer) if answer.ready => Health::Up,
         Ok(answer) => Health::Down(answer.why),
-        Err(why) => Health::Down(why.to_string()),
+        Err(why) => Health::Down(why),
     }
+}
+
+/// Asks the node what its wall clock shows.
+pub async fn wall(rpc: &Rpc, node: &NodeName, within: Duration) -> Result<Wall, String> {
+    ask(rpc, node, within).await.map(|answer| Wall(answer.wall_ms))
+}
+
+async fn ask(rpc: &Rpc, node: &NodeName, within: Duration) -> Result<Answer, String> {
+    let policy = Policy { deadline: within, attempt: within, idempotent: false };
+    let answer = rpc.call_at::<_, Answer>(node, HEALTH, &HealthAsk {}, policy).await;
+    answer.map_err(|why| why.to_string())
 }

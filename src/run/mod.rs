@@ -13,6 +13,7 @@ pub mod progress;
 pub mod real;
 pub mod recorder;
 pub mod show;
+pub mod shrink;
 pub mod signals;
 pub mod stage;
 pub mod virtual_;
@@ -29,11 +30,27 @@ pub enum Ui {
     None,
 }
 
+/// How a run ended, and where it is kept.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its exit code.
+    pub exit: Exit,
+    /// The laws that it broke, by name.
+    pub broken: Vec<String>,
+    /// Its folder.
+    pub folder: folder::Folder,
+}
+
 /// Runs a plan in the world that it asks for, to its verdict.
-pub fn perform(plan: plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
+pub fn perform(plan: &plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Exit> {
+    Ok(keep(plan, out, ui)?.exit)
+}
+
+/// The same, and hands back what it left.
+pub fn keep(plan: &plan::RunPlan, out: &std::path::Path, ui: Ui) -> anyhow::Result<Ended> {
     match plan.time {
         plan::Time::Real => real::run(plan, out, ui),
-        plan::Time::Virtual => virtual_::run(&plan, out, ui).map(|(exit, _)| exit),
+        plan::Time::Virtual => virtual_::run(plan, out, ui),
     }
 }
 

@@ -1,6 +1,9 @@
 //! `plan.toml`: a run, resolved. Running it again needs nothing else.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,6 +19,7 @@ use crate::{
         suggest::must_be_one_of,
     },
     chaos::{
+        fault::World,
         plan::Plan as FaultPlan,
         provider::{LinkName, ROBOTS},
         resolved::Resolved,
@@ -87,6 +91,14 @@ pub enum Time {
 }
 
 impl Time {
+    /// The same in the words of the faults.
+    fn world(self) -> World {
+        match self {
+            Self::Real => World::Real,
+            Self::Virtual => World::Virtual,
+        }
+    }
+
     /// The word in files.
     pub fn word(self) -> &'static str {
         match self {
@@ -103,7 +115,7 @@ impl RunPlan {
         let source = Source::read(path)?.with_sets(&wishes.all_sets());
         let scenario = Scenario::from_source(&source)?;
         let seed = wishes.seed.clone().unwrap_or_else(drawn_seed);
-        let city = City::load(Path::new(&scenario.city))?;
+        let city = City::load(&named(path, &scenario.city))?;
         let mut plan = Self {
             schema: SCHEMA,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -116,7 +128,7 @@ impl RunPlan {
             city: city_files(&city),
         };
         plan.check(&source, &city)?;
-        plan.faults = plan.resolve_faults(&city)?;
+        plan.faults = plan.resolve_faults(path, &city)?;
         Ok(plan)
     }
 
@@ -156,11 +168,12 @@ impl RunPlan {
         Ok(())
     }
 
-    fn resolve_faults(&self, city: &City) -> Result<Resolved, FileError> {
+    fn resolve_faults(&self, path: &Path, city: &City) -> Result<Resolved, FileError> {
         let faults = match self.scenario.chaos.as_str() {
             "none" => return Ok(Resolved::default()),
-            file => FaultPlan::load(Path::new(file))?,
+            file => FaultPlan::load(&named(path, file))?,
         };
+        faults.check_world(self.time.world())?;
         let nodes = self.nodes(&city.azs);
         let duration = self.scenario.time.duration.0;
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
@@ -185,11 +198,15 @@ impl RunPlan {
 
     /// The plan of a recorded run.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        let plan: Self = crate::base::file::load(path)?;
+        let source = Source::read(path)?;
+        let plan: Self = source.parse()?;
         if plan.schema != SCHEMA {
             let what =
                 format!("this tool reads plans of schema {SCHEMA}, this one is {}", plan.schema);
             return Err(FileError::whole(path, what));
+        }
+        if let Some((number, why)) = plan.faults.stranger_to(plan.time.world()) {
+            return Err(source.error(&format!("faults.fault[{number}].kind"), why));
         }
         Ok(plan)
     }
@@ -249,8 +266,10 @@ impl RunPlan {
 impl Wishes {
     /// Options that stand for a key of the scenario, before those of `--set`.
     fn all_sets(&self) -> Vec<String> {
-        let city = self.city.iter().map(|file| format!("city={file}"));
-        let chaos = self.chaos.iter().map(|file| format!("chaos={file}"));
+        // On the command line `./` is the folder where the run is started, as everywhere there.
+        let here = |file: &String| file.trim_start_matches("./").to_owned();
+        let city = self.city.iter().map(here).map(|file| format!("city={file}"));
+        let chaos = self.chaos.iter().map(here).map(|file| format!("chaos={file}"));
         let duration = self.duration.iter().map(|span| format!("time.duration={span}"));
         city.chain(chaos).chain(duration).chain(self.sets.iter().cloned()).collect()
     }
@@ -264,6 +283,15 @@ pub fn links(nodes: &[NodeName]) -> Vec<LinkName> {
         .filter(|node| node.role() == "api")
         .map(|node| LinkName { from: NodeName::from(ROBOTS), to: node.clone() });
     inner.chain(robots).collect()
+}
+
+/// Where a file is that a scenario names: seen from the folder where the run is started, or, where
+/// its name begins with `./`, from the scenario's own, so that a folder can stand alone.
+fn named(scenario: &Path, file: &str) -> PathBuf {
+    match file.strip_prefix("./") {
+        Some(beside) => scenario.parent().unwrap_or(Path::new("")).join(beside),
+        None => PathBuf::from(file),
+    }
 }
 
 fn city_files(city: &City) -> BTreeMap<String, String> {

@@ -5,33 +5,59 @@ use std::{path::Path, rc::Rc, time::Instant};
 use futures_util::future::{Either, select};
 
 use super::{
-    RunError, Ui,
+    Ended, RunError, Ui,
     fleet::Fleet,
     folder::Folder,
     outputs,
     plan::RunPlan,
-    show::{Billing, Show},
+    show::{Billing, Played, Show},
     stage::Stage as _,
 };
 use crate::{report::verdict::Exit, world::real::run_local};
 
 /// Runs a plan to its verdict.
+pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
+    let (billing, origin) = now(plan);
+    let folder = Folder::create(out, &plan.name, &billing.run)?;
+    plan.announce(&folder)?;
+    let played = play(plan, &folder, ui, billing, origin)?;
+    let exit = outputs::publish(plan, &folder, &played);
+    Ok(Ended { exit, broken: played.broken(), folder })
+}
+
+/// Runs a plan for its verdict alone, without a report: for who plays many. What it leaves is in a
+/// folder below `out`.
+pub fn trial(plan: &RunPlan, out: &Path) -> anyhow::Result<Played> {
+    let (billing, origin) = now(plan);
+    let folder = Folder::create(out, &plan.name, &billing.run)?;
+    play(plan, &folder, Ui::None, billing, origin)
+}
+
+fn play(
+    plan: &RunPlan,
+    folder: &Folder,
+    ui: Ui,
+    billing: Billing,
+    origin: Instant,
+) -> anyhow::Result<Played> {
+    let city = Rc::new(plan.city(&folder.file("city"))?);
+    run_local(async move {
+        let fleet = Rc::new(Fleet::new(plan, &city, folder, origin)?);
+        let show = Show::new(plan.clone(), city, Some(folder.path()), ui, fleet, billing)?;
+        show.play().await
+    })?
+}
+
+/// What a run that begins now is called, and the origin of its time.
 #[expect(clippy::disallowed_methods, reason = "the origin of a real run")]
-pub fn run(plan: RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Exit> {
+fn now(plan: &RunPlan) -> (Billing, Instant) {
     let origin = Instant::now();
     let now = jiff::Timestamp::now();
     let billing = Billing {
-        run: run_id(&plan, now),
+        run: run_id(plan, now),
         started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    let folder = Folder::create(out, &plan.name, &billing.run)?;
-    plan.announce(&folder)?;
-    let city = Rc::new(plan.city(&folder.file("city"))?);
-    run_local(async move {
-        let fleet = Rc::new(Fleet::new(&plan, &city, &folder, origin)?);
-        let show = Show::new(plan.clone(), city, Some(folder.path()), ui, fleet, billing)?;
-        Ok(outputs::publish(&plan, &folder, &show.play().await?))
-    })?
+    (billing, origin)
 }
 
 /// Starts the embedded backend alone, and keeps it up until a signal.

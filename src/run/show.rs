@@ -62,6 +62,13 @@ pub struct Played {
     pub records: u64,
 }
 
+impl Played {
+    /// The laws that it broke, by name.
+    pub fn broken(&self) -> Vec<String> {
+        self.judged.broken()
+    }
+}
+
 /// One run, with all its parts.
 pub struct Show {
     plan: RunPlan,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    RunError, Ui,
+    Ended, RunError, Ui,
     folder::Folder,
     outputs,
     plan::RunPlan,
@@ -16,20 +16,21 @@ use super::{
     signals,
     virtual_fleet::VirtualFleet,
 };
-use crate::{city::City, report::verdict::Exit};
+use crate::city::City;
 
 /// When every virtual run starts.
 const EPOCH: &str = "2026-01-01T00:00:00Z";
 
-/// Runs a plan to its verdict, and hands back the folder.
-pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<(Exit, Folder)> {
+/// Runs a plan to its verdict.
+pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let signals = Arc::new(AtomicUsize::new(0));
     signals::count_into(&signals)?;
     let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
     plan.announce(&folder)?;
     let city = Rc::new(plan.city(&folder.file("city"))?);
     let played = play(plan, &city, Some(folder.path()), ui, signals)?;
-    Ok((outputs::publish(plan, &folder, &played), folder))
+    let exit = outputs::publish(plan, &folder, &played);
+    Ok(Ended { exit, broken: played.broken(), folder })
 }
 
 /// Plays a plan to its verdict, in the folder `kept` or without keeping anything. `signals` counts

@@ -21,7 +21,7 @@ use crate::{
         plants::SKIP_SYNC,
         platform::rpc::Rpc,
     },
-    base::name::NodeName,
+    base::{name::NodeName, time::Wall},
     chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
     city::City,
     world::{
@@ -213,6 +213,25 @@ impl Provider for VirtualFleet {
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
         Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+    }
+
+    fn skew<'a>(
+        &'a self,
+        node: &'a NodeName,
+        ahead_ms: i64,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        let known = self.sim.set_skew_ms(node, ahead_ms);
+        Box::pin(async move {
+            let why = "it never lived".to_owned();
+            if known { Ok(()) } else { Err(ProviderError { victim: node.to_string(), why }) }
+        })
+    }
+
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
+        Box::pin(async {
+            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
+            shown.map_err(|why| ProviderError { victim: node.to_string(), why })
+        })
     }
 
     fn impair<'a>(

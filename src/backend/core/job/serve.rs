@@ -18,6 +18,9 @@ use crate::backend::{
     },
 };
 
+/// Planted: how far, below this, the machine's clock moves the service's.
+const STRAY_MS_MAX: u64 = 17;
+
 /// Serves `core/job` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
     let jobs = Rc::new(service(node));
@@ -40,7 +43,19 @@ fn service(node: &Node) -> Jobs {
     };
     let (clock, ids) = (node.env.clone(), node.clone());
     let new_id = Box::new(move || ids.next_id());
-    Jobs::new(table(node), rules, Box::new(move || clock.wall().0), new_id)
+    let now_ms: Box<dyn Fn() -> u64> = if on(plants::READS_CLOCK) {
+        Box::new(move || clock.wall().0 + stray_ms())
+    } else {
+        Box::new(move || clock.wall().0)
+    };
+    Jobs::new(table(node), rules, now_ms, new_id)
+}
+
+/// Planted: digits of the machine's clock, which no world hands out.
+#[expect(clippy::disallowed_methods, reason = "planted: the replay check must catch this")]
+fn stray_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_micros()) % STRAY_MS_MAX)
 }
 
 fn millis(span: Duration) -> u64 {
