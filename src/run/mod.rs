@@ -15,6 +15,7 @@ pub mod recorder;
 pub mod show;
 pub mod signals;
 pub mod stage;
+pub mod swarm;
 pub mod virtual_;
 pub mod virtual_fleet;
 
@@ -59,5 +60,11 @@ impl RunError {
             Self::Interrupted => Exit::Interrupted,
             Self::Crash(_) => Exit::Crash,
         }
+    }
+
+    /// The exit code of an error that ended a command: what the run says, or else that of a wrong
+    /// file or option.
+    pub fn exit_of(error: &anyhow::Error) -> Exit {
+        error.downcast_ref::<Self>().map_or(Exit::Usage, Self::exit)
     }
 }

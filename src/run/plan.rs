@@ -116,7 +116,7 @@ impl RunPlan {
             city: city_files(&city),
         };
         plan.check(&source, &city)?;
-        plan.faults = plan.resolve_faults(&city)?;
+        plan.faults = plan.aim(&plan.fault_plan()?, &city.azs)?;
         Ok(plan)
     }
 
@@ -156,12 +156,22 @@ impl RunPlan {
         Ok(())
     }
 
-    fn resolve_faults(&self, city: &City) -> Result<Resolved, FileError> {
-        let faults = match self.scenario.chaos.as_str() {
-            "none" => return Ok(Resolved::default()),
-            file => FaultPlan::load(Path::new(file))?,
-        };
-        let nodes = self.nodes(&city.azs);
+    /// Whether anything may be broken at all.
+    pub fn is_calm(&self) -> bool {
+        self.scenario.chaos == "none"
+    }
+
+    /// The fault plan as its file has it: nobody is aimed at yet.
+    pub fn fault_plan(&self) -> Result<FaultPlan, FileError> {
+        if self.is_calm() {
+            return Ok(FaultPlan::none());
+        }
+        FaultPlan::load(Path::new(&self.scenario.chaos))
+    }
+
+    /// The faults of that plan with the victims of this run's seed.
+    pub fn aim(&self, faults: &FaultPlan, azs: &[String]) -> Result<Resolved, FileError> {
+        let nodes = self.nodes(azs);
         let duration = self.scenario.time.duration.0;
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
     }
@@ -194,9 +204,14 @@ impl RunPlan {
         Ok(plan)
     }
 
+    /// Keeps the plan in the run's folder.
+    pub fn keep(&self, folder: &Folder) -> anyhow::Result<()> {
+        Ok(folder.write("plan.toml", self.to_toml()?.as_bytes())?)
+    }
+
     /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
     pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
-        folder.write("plan.toml", self.to_toml()?.as_bytes())?;
+        self.keep(folder)?;
         println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
         if !self.plants.is_empty() {
             println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
