@@ -81,7 +81,8 @@ impl Ground<'_> {
     /// One link, those of a node, those of an AZ, those between two AZs, or the robots'.
     fn draw_links(&self, rng: &mut Rng) -> Vec<LinkName> {
         let Some(link) = pick(self.links, rng) else { return Vec::new() };
-        let end = if rng.chance(0.5) || link.from.as_str() == ROBOTS { &link.to } else { &link.from };
+        let end =
+            if rng.chance(0.5) || link.from.as_str() == ROBOTS { &link.to } else { &link.from };
         let azs = (link.from.az(), link.to.az());
         let hit: Box<dyn Fn(&LinkName) -> bool> = match rng.unit() {
             unit if unit < 0.3 => Box::new(|other| other == link),

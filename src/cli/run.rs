@@ -109,7 +109,11 @@ impl Args {
             sets,
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             plants: self.plant.clone(),
-            time: self.time.unwrap_or(if self.seeds.is_some() { Time::Virtual } else { Time::Real }),
+            time: self.time.unwrap_or(if self.seeds.is_some() {
+                Time::Virtual
+            } else {
+                Time::Real
+            }),
         }
     }
 }
@@ -169,7 +173,32 @@ fn quoted(arg: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(text: &str) -> Result<Args, String> {
+        let words = std::iter::once("run").chain(text.split_whitespace());
+        Alone::try_parse_from(words).map(|alone| alone.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_swarm_is_virtual_and_has_seeds_of_its_own() {
+        assert_eq!(parsed("").unwrap().wishes().time, Time::Real);
+        assert_eq!(parsed("--seeds 1..9").unwrap().wishes().time, Time::Virtual);
+        assert_eq!(parsed("--seeds 3..9").unwrap().wishes().seed.as_deref(), Some("3"));
+        let error = main(&parsed("--seeds 1..9 --time real").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("--time real"), "{error}");
+        for wrong in ["--seeds 1..9 --seed 4", "--keep-going", "--threads 2", "--seeds 9..1"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_seed_of_a_swarm_is_played_by_the_same_command() {

@@ -127,7 +127,8 @@ impl LawSeen {
 pub fn attempt(plan: &RunPlan, city: &Rc<City>, kept: Option<&Path>) -> anyhow::Result<Played> {
     let nobody = Arc::new(AtomicUsize::new(0));
     let play = || virtual_::play(plan, city, kept, Ui::None, nobody);
-    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
+    catch_unwind(AssertUnwindSafe(play))
+        .unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
 }
 
 fn crash(why: &str) -> anyhow::Error {
