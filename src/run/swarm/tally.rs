@@ -141,7 +141,7 @@ mod tests {
     use crate::run::swarm::trial::LawSeen;
 
     fn trial(seed: u64, exit: Exit, records: u64) -> Trial {
-        let seen = |law: &str, opportunities| LawSeen {
+        let law_seen = |law: &str, opportunities| LawSeen {
             law: law.to_owned(),
             opportunities,
             violations: u64::from(exit == Exit::Broken),
@@ -152,7 +152,7 @@ mod tests {
             records,
             drivers: 1,
             faults: Vec::new(),
-            laws: vec![seen("charged-once", seed), seen("unique-ids", 0)],
+            laws: vec![law_seen("charged-once", seed), law_seen("unique-ids", 0)],
             reasons: vec![format!("not enough seen: jobs completed ({seed})")],
             evidence: String::new(),
         }

@@ -252,11 +252,10 @@ pub fn line(tally: &Tally, seeds: Seeds, elapsed: Duration) -> String {
         .map(|exit| format!("{} {}", word(exit), tally.count(exit)))
         .collect();
     let (played, rate) = (tally.played, per_minute(tally.played, seconds));
-    format!(
-        "{seconds:6.1}s  {played} of {} seeds, {rate:.0}/min  {}",
-        seeds.count(),
-        counts.join(", ")
-    )
+    let count = seeds.count();
+    let line =
+        format!("{seconds:6.1}s  {played} of {count} seeds, {rate:.0}/min  {}", counts.join(", "));
+    line.trim_end().to_owned()
 }
 
 fn per_minute(played: u64, seconds: f64) -> f64 {

@@ -126,8 +126,8 @@ impl LawSeen {
 /// interrupt it: whoever wants the swarm to end waits for the seeds in work.
 pub fn attempt(plan: &RunPlan, city: &Rc<City>, kept: Option<&Path>) -> anyhow::Result<Played> {
     let nobody = Arc::new(AtomicUsize::new(0));
-    let play = || virtual_::play(plan, city, kept, Ui::None, nobody);
-    catch_unwind(AssertUnwindSafe(play))
+    let whole = || virtual_::play(plan, city, kept, Ui::None, nobody);
+    catch_unwind(AssertUnwindSafe(whole))
         .unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
 }
 
