@@ -49,6 +49,12 @@ impl Rng {
         low + (high - low) * self.unit()
     }
 
+    /// Between `low` and `high`, both above zero, with even logarithms: each factor of two is as
+    /// likely as the next.
+    pub fn log_between(&mut self, low: f64, high: f64) -> f64 {
+        libm::exp(self.between(libm::log(low), libm::log(high))).clamp(low, high)
+    }
+
     /// True with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p

@@ -12,7 +12,7 @@ use super::{
     reset, skew,
 };
 use crate::{
-    base::{file::FileError, name::NodeName},
+    base::{file::FileError, name::NodeName, rng::Rng},
     world::Env,
 };
 
@@ -75,6 +75,9 @@ pub struct FaultEntry {
     pub example: &'static str,
     /// Reads its own keys.
     pub(super) read: fn(&mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError>,
+    /// Draws its own settings, for a run that varies what it breaks: enough to bite, and no more
+    /// than a healthy target gets over.
+    pub(super) draw: fn(&mut Rng) -> Arc<dyn Fault>,
 }
 
 /// Every kind of fault.

@@ -35,6 +35,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
               at = \"45s\"\n\
               for = \"10s\"\n",
     read,
+    draw: |_| Arc::new(Kill),
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry asks for it: other kinds can fail")]

@@ -10,7 +10,7 @@ use super::{
     links::{self, ms},
     provider::{ProviderError, Toxic},
 };
-use crate::base::{file::FileError, span::Span};
+use crate::base::{file::FileError, rng::Rng, span::Span};
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {
@@ -34,6 +34,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
               at = \"65s\"\n\
               for = \"15s\"\n",
     read,
+    draw,
 };
 
 /// The longest delay that a plan may ask for.
@@ -58,6 +59,13 @@ fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
         None => Span::default(),
     };
     Ok(Arc::new(Latency { latency, jitter }))
+}
+
+/// At most half of the delay is jitter, so that every exchange is slower for it.
+fn draw(rng: &mut Rng) -> Arc<dyn Fault> {
+    let latency_ms = rng.log_between(20.0, 250.0) as u64;
+    let jitter_ms = rng.below(latency_ms as usize / 2 + 1) as u64;
+    Arc::new(Latency { latency: Span::millis(latency_ms), jitter: Span::millis(jitter_ms) })
 }
 
 #[derive(Debug)]

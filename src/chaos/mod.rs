@@ -9,6 +9,8 @@ pub mod provider;
 mod aim;
 mod keys;
 
+pub mod draw;
+
 pub mod plan;
 pub mod resolved;
 mod written;

@@ -31,6 +31,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
               at = \"30s\"\n\
               for = \"5s\"\n",
     read,
+    draw: |_| Arc::new(Partition),
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry asks for it: other kinds can fail")]

@@ -10,7 +10,7 @@ use super::{
     keys::Keys,
     provider::ProviderError,
 };
-use crate::base::{file::FileError, name::NodeName, span::Span};
+use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span};
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {
@@ -30,6 +30,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
               at = \"20s\"\n\
               for = \"30s\"\n",
     read,
+    draw,
 };
 
 /// The most that a plan may ask for.
@@ -58,6 +59,12 @@ fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
         return Err(wrong(format!("must be {} at most, ahead or behind", Span(SKEW_MAX))));
     }
     Ok(Arc::new(Skew { behind, size }))
+}
+
+/// A tenth of a second to five, ahead or behind.
+fn draw(rng: &mut Rng) -> Arc<dyn Fault> {
+    let size = Span::millis(rng.log_between(100.0, 5_000.0) as u64);
+    Arc::new(Skew { behind: rng.chance(0.5), size })
 }
 
 #[derive(Debug)]

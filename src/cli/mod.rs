@@ -98,11 +98,6 @@ fn dispatch(command: Command) -> u8 {
     };
     done.unwrap_or_else(|error| {
         eprintln!("robot-city: {error:#}");
-        exit_of(&error).code()
+        crate::run::RunError::exit_of(&error).code()
     })
-}
-
-/// The exit code of an error that ended a command: what the run says, or else 64.
-fn exit_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<crate::run::RunError>().map_or(Exit::Usage, crate::run::RunError::exit)
 }

@@ -9,6 +9,7 @@ use crate::{
     run::{
         self, Ui,
         plan::{Time, Wishes},
+        swarm::{self, Order, seeds::Seeds},
     },
 };
 
@@ -33,12 +34,24 @@ pub struct Args {
     /// A number, or any text; drawn and printed where it is left out.
     #[arg(long, value_name = "N|TEXT")]
     seed: Option<String>,
+    /// Play every seed from A to B, both included (1..1000 is a thousand), each with sizes and
+    /// faults of its own, in virtual time and on all cores; stops at the first failure.
+    #[arg(long, value_name = "A..B", conflicts_with = "seed")]
+    seeds: Option<Seeds>,
+    /// With --seeds: go on after a failure.
+    #[arg(long, requires = "seeds")]
+    keep_going: bool,
+    /// With --seeds: worlds played at once; one for each core where it is left out.
+    #[arg(long, value_name = "N", requires = "seeds",
+          value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    threads: Option<u16>,
     /// How long the demand runs, instead of the scenario's: 90s, 10m.
     #[arg(long, value_name = "D")]
     duration: Option<Span>,
-    /// The world: real processes, or the deterministic virtual one.
-    #[arg(long, value_enum, default_value_t = Time::Real)]
-    time: Time,
+    /// The world: real processes, or the deterministic virtual one [default: real, with --seeds
+    /// virtual].
+    #[arg(long, value_enum)]
+    time: Option<Time>,
     /// Switch on a planted bug (see `list bugs`): the run must find it.
     #[arg(long, value_name = "BUG")]
     plant: Vec<String>,
@@ -90,22 +103,110 @@ impl Args {
         Wishes {
             city: self.city.clone(),
             chaos: self.chaos.clone(),
-            seed: self.seed.clone(),
+            // Any will do for a swarm: each of its runs has its own.
+            seed: self.seeds.map(|seeds| seeds.first.to_string()).or_else(|| self.seed.clone()),
             duration: self.duration,
             sets,
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             plants: self.plant.clone(),
-            time: self.time,
+            time: self.time.unwrap_or(if self.seeds.is_some() {
+                Time::Virtual
+            } else {
+                Time::Real
+            }),
         }
     }
 }
 
 /// Runs.
 pub fn main(args: &Args) -> anyhow::Result<u8> {
+    if args.seeds.is_some() && args.time == Some(Time::Real) {
+        anyhow::bail!(
+            "--seeds plays many worlds at once, and there is only one real one: leave --time real out"
+        );
+    }
     let plan = run::plan::RunPlan::resolve(&args.scenario, &args.wishes())?;
     let ui = match args.ui {
         UiArg::Auto | UiArg::Plain => Ui::Plain,
         UiArg::None => Ui::None,
     };
+    if let Some(seeds) = args.seeds {
+        let order = Order {
+            seeds,
+            keep_going: args.keep_going,
+            threads: args.threads.map(usize::from),
+            out: args.out.clone(),
+            ui,
+            command: command_without_seeds(std::env::args().skip(1)),
+        };
+        return Ok(swarm::run(plan, &order)?.code());
+    }
     Ok(run::perform(&plan, &args.out, ui)?.code())
+}
+
+/// This command without what is of a swarm as a whole: with `--seeds 7..7` behind it, it plays that
+/// seed as the swarm did.
+fn command_without_seeds(mut args: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["robot-city".to_owned()];
+    while let Some(arg) = args.next() {
+        match arg.split('=').next().unwrap_or_default() {
+            "--keep-going" => {}
+            "--seeds" | "--threads" => {
+                if !arg.contains('=') {
+                    args.next();
+                }
+            }
+            _ => words.push(quoted(&arg)),
+        }
+    }
+    words.join(" ")
+}
+
+/// As a shell takes it for one word.
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,%+@".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        return arg.to_owned();
+    }
+    format!("'{}'", arg.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(text: &str) -> Result<Args, String> {
+        let words = std::iter::once("run").chain(text.split_whitespace());
+        Alone::try_parse_from(words).map(|alone| alone.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_swarm_is_virtual_and_has_seeds_of_its_own() {
+        assert_eq!(parsed("").unwrap().wishes().time, Time::Real);
+        assert_eq!(parsed("--seeds 1..9").unwrap().wishes().time, Time::Virtual);
+        assert_eq!(parsed("--seeds 3..9").unwrap().wishes().seed.as_deref(), Some("3"));
+        let error = main(&parsed("--seeds 1..9 --time real").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("--time real"), "{error}");
+        for wrong in ["--seeds 1..9 --seed 4", "--keep-going", "--threads 2", "--seeds 9..1"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_seed_of_a_swarm_is_played_by_the_same_command() {
+        let args = "run s.toml --seeds 1..9 --plant x --threads=2 --keep-going --set a=b";
+        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+        args.push("--label=who=it's me".into());
+        let command = command_without_seeds(args.into_iter());
+        let wanted = r"robot-city run s.toml --plant x --set a=b '--label=who=it'\''s me'";
+        assert_eq!(command, wanted);
+    }
 }

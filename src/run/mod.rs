@@ -16,6 +16,7 @@ pub mod show;
 pub mod shrink;
 pub mod signals;
 pub mod stage;
+pub mod swarm;
 pub mod virtual_;
 pub mod virtual_fleet;
 
@@ -76,5 +77,11 @@ impl RunError {
             Self::Interrupted => Exit::Interrupted,
             Self::Crash(_) => Exit::Crash,
         }
+    }
+
+    /// The exit code of an error that ended a command: what the run says, or else that of a wrong
+    /// file or option.
+    pub fn exit_of(error: &anyhow::Error) -> Exit {
+        error.downcast_ref::<Self>().map_or(Exit::Usage, Self::exit)
     }
 }

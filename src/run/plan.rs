@@ -1,9 +1,6 @@
 //! `plan.toml`: a run, resolved. Running it again needs nothing else.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -113,9 +110,12 @@ impl RunPlan {
     /// to be wrong before a run is found here.
     pub fn resolve(path: &Path, wishes: &Wishes) -> Result<Self, FileError> {
         let source = Source::read(path)?.with_sets(&wishes.all_sets());
-        let scenario = Scenario::from_source(&source)?;
+        let mut scenario = Scenario::from_source(&source)?;
+        for file in [&mut scenario.city, &mut scenario.chaos] {
+            *file = named(path, file);
+        }
         let seed = wishes.seed.clone().unwrap_or_else(drawn_seed);
-        let city = City::load(&named(path, &scenario.city))?;
+        let city = City::load(Path::new(&scenario.city))?;
         let mut plan = Self {
             schema: SCHEMA,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -128,7 +128,9 @@ impl RunPlan {
             city: city_files(&city),
         };
         plan.check(&source, &city)?;
-        plan.faults = plan.resolve_faults(path, &city)?;
+        let faults = plan.fault_plan()?;
+        faults.check_world(plan.time.world())?;
+        plan.faults = plan.aim(&faults, &city.azs)?;
         Ok(plan)
     }
 
@@ -168,13 +170,22 @@ impl RunPlan {
         Ok(())
     }
 
-    fn resolve_faults(&self, path: &Path, city: &City) -> Result<Resolved, FileError> {
-        let faults = match self.scenario.chaos.as_str() {
-            "none" => return Ok(Resolved::default()),
-            file => FaultPlan::load(&named(path, file))?,
-        };
-        faults.check_world(self.time.world())?;
-        let nodes = self.nodes(&city.azs);
+    /// Whether anything may be broken at all.
+    pub fn is_calm(&self) -> bool {
+        self.scenario.chaos == "none"
+    }
+
+    /// The fault plan as its file has it: nobody is aimed at yet.
+    pub fn fault_plan(&self) -> Result<FaultPlan, FileError> {
+        if self.is_calm() {
+            return Ok(FaultPlan::none());
+        }
+        FaultPlan::load(Path::new(&self.scenario.chaos))
+    }
+
+    /// The faults of that plan with the victims of this run's seed.
+    pub fn aim(&self, faults: &FaultPlan, azs: &[String]) -> Result<Resolved, FileError> {
+        let nodes = self.nodes(azs);
         let duration = self.scenario.time.duration.0;
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
     }
@@ -211,9 +222,14 @@ impl RunPlan {
         Ok(plan)
     }
 
+    /// Keeps the plan in the run's folder.
+    pub fn keep(&self, folder: &Folder) -> anyhow::Result<()> {
+        Ok(folder.write("plan.toml", self.to_toml()?.as_bytes())?)
+    }
+
     /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
     pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
-        folder.write("plan.toml", self.to_toml()?.as_bytes())?;
+        self.keep(folder)?;
         println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
         if !self.plants.is_empty() {
             println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
@@ -287,10 +303,10 @@ pub fn links(nodes: &[NodeName]) -> Vec<LinkName> {
 
 /// Where a file is that a scenario names: seen from the folder where the run is started, or, where
 /// its name begins with `./`, from the scenario's own, so that a folder can stand alone.
-fn named(scenario: &Path, file: &str) -> PathBuf {
-    match file.strip_prefix("./") {
-        Some(beside) => scenario.parent().unwrap_or(Path::new("")).join(beside),
-        None => PathBuf::from(file),
+fn named(scenario: &Path, file: &str) -> String {
+    match (file.strip_prefix("./"), scenario.parent()) {
+        (Some(beside), Some(folder)) => folder.join(beside).to_string_lossy().into_owned(),
+        _ => file.to_owned(),
     }
 }
 

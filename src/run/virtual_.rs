@@ -2,6 +2,7 @@
 //! build give the same history, byte for byte.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
@@ -46,11 +47,23 @@ pub fn play(
     let fleet = Rc::new(VirtualFleet::new(plan, city, signals));
     let sim = fleet.sim();
     let show = Show::new(plan.clone(), Rc::clone(city), kept, ui, fleet, billing)?;
-    let played = sim.run(show.play()).map_err(|stuck| RunError::Crash(stuck.to_string()));
-    sim.close();
-    played?
+    let played = catch_unwind(AssertUnwindSafe(|| sim.run(show.play())));
+    // However it ended, nothing of the world stays in memory: another may come after it.
+    let closed = catch_unwind(AssertUnwindSafe(|| sim.close()));
+    match (played, closed) {
+        (Ok(played), Ok(())) => played.map_err(|stuck| RunError::Crash(stuck.to_string()))?,
+        (Err(why), _) | (_, Err(why)) => Err(RunError::Crash(panic_words(why.as_ref())).into()),
+    }
 }
 
-fn name(plan: &RunPlan) -> String {
+/// What a panic said; where it was stands in the lines on stderr.
+pub fn panic_words(why: &(dyn std::any::Any + Send)) -> String {
+    let text = why.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| why.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("(without words)"))
+}
+
+/// The run's id.
+pub fn name(plan: &RunPlan) -> String {
     format!("virtual-{}", plan.seed_word())
 }

@@ -252,8 +252,8 @@ impl Provider for VirtualFleet {
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
         let trip = self.sim.round_trip(&link.from, &link.to);
         Box::pin(async move {
-            let why = "one of its ends never lived".to_owned();
-            trip.await.ok_or_else(|| ProviderError { victim: link.to_string(), why })
+            trip.await
+                .map_err(|why| ProviderError { victim: link.to_string(), why: why.to_string() })
         })
     }
 }

@@ -36,6 +36,8 @@ struct Image {
     crashes: u32,
     /// Syncs do nothing: a planted bug, or the process is about to die.
     deaf: bool,
+    /// A planted bug: the bytes never leave the memory of the process, so nothing survives it.
+    skips_syncs: bool,
 }
 
 /// What lies on the disk of a node under one name. Outlives the processes that open it.
@@ -50,7 +52,7 @@ impl Medium {
     /// The disk as a database sees it, until the next crash; `skip_sync` plants a bug.
     pub(super) fn open(&self, skip_sync: bool) -> Head {
         let mut image = self.lock();
-        image.deaf = skip_sync;
+        (image.deaf, image.skips_syncs) = (skip_sync, skip_sync);
         Head { medium: self.clone(), crashes: image.crashes }
     }
 
@@ -66,6 +68,9 @@ impl Medium {
         let changes = std::mem::take(&mut image.unsynced);
         for change in changes.iter().rev() {
             image.undo(change);
+        }
+        if image.skips_syncs {
+            return;
         }
         let survivors = survivors(&changes, rng);
         for (change, kept) in changes.iter().zip(survivors) {
@@ -247,6 +252,25 @@ mod tests {
             assert!(bytes[8_192..].iter().all(|&byte| byte == 0));
         }
         assert!(torn > 20 && whole > 20 && lost > 20, "{torn} {whole} {lost}");
+    }
+
+    #[test]
+    fn a_disk_that_skips_its_syncs_loses_all_since_it_was_opened_and_nothing_else() {
+        for seed in 0..20 {
+            let medium = Medium::default();
+            drop(filled(&medium));
+            let head = medium.open(true);
+            head.write(100, &[2; 1_000]).unwrap();
+            head.set_len(20_000).unwrap();
+            head.sync_data().unwrap();
+            head.write(5_000, &[3; 100]).unwrap();
+            medium.crash(&mut Rng::from_seed(&seed.to_string()));
+            let head = medium.open(true);
+            let mut bytes = vec![0; 8_192];
+            head.read(0, &mut bytes).unwrap();
+            assert_eq!(head.len().unwrap(), 8_192);
+            assert!(bytes.iter().all(|&byte| byte == 1));
+        }
     }
 
     #[test]

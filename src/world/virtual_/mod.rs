@@ -41,6 +41,17 @@ use crate::base::{name::NodeName, time::Time};
 #[derive(Clone)]
 pub struct Sim(Rc<Handle>);
 
+/// Why a round trip cannot be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoTrip {
+    /// Nobody was ever called that.
+    #[error("one of its ends never lived")]
+    Unknown,
+    /// The route resets what comes over it.
+    #[error("connection reset")]
+    Reset,
+}
+
 struct Handle(Rc<Core>);
 
 impl Drop for Handle {
@@ -163,17 +174,21 @@ impl Sim {
     }
 
     /// The round trip from `from` to `to` right now, through whatever is wrong with the route, as a
-    /// packet would feel it; `None` when one of them is unknown. Waits while the route is stalled.
+    /// exchange would feel it. Waits while the route is stalled.
     pub fn round_trip(
         &self,
         from: &NodeName,
         to: &NodeName,
-    ) -> impl Future<Output = Option<Duration>> + 'static {
+    ) -> impl Future<Output = Result<Duration, NoTrip>> + 'static {
         let (sim, route) = (Rc::clone(self.core()), self.route(from, to));
         async move {
-            let (route, sent) = (route?, sim.now());
+            let (route, sent) = (route.ok_or(NoTrip::Unknown)?, sim.now());
             let (done, back) = oneshot::channel();
             let there: Parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| {
+                // Torn down where it arrives: what would tell of the way back is dropped.
+                if core.network.borrow_mut().get_mut(route).is_reset() {
+                    return;
+                }
                 let arrived: Parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| {
                     // Nobody waits any more: then nobody wants to know.
                     let _ = done.send(core.now() - sent);
@@ -181,7 +196,7 @@ impl Sim {
                 core.carry(way_of(route, BACK), arrived);
             }));
             sim.carry(way_of(route, THERE), there);
-            back.await.ok()
+            back.await.map_err(|_| NoTrip::Reset)
         }
     }
 

@@ -1,0 +1,116 @@
+//! Small swarms, whole: in memory, in debug builds.
+
+use std::path::Path;
+
+use super::*;
+use crate::run::plan::{Time, Wishes};
+
+/// A handful of drivers for a few seconds; `sets` over it.
+fn base(sets: &[&str], plants: &[&str]) -> Base {
+    let small = ["load.drivers=12", "load.updates_per_second=4", "load.passengers=6"];
+    let brief = ["time.duration=10s", "time.settle=10s", "load.jobs_per_hour=2400"];
+    let wishes = Wishes {
+        seed: Some("1".into()),
+        chaos: Some("chaos/smoke.toml".into()),
+        time: Time::Virtual,
+        sets: small.iter().chain(&brief).chain(sets).map(ToString::to_string).collect(),
+        plants: plants.iter().map(ToString::to_string).collect(),
+        ..Wishes::default()
+    };
+    let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes);
+    Base::new(plan.unwrap_or_else(|error| panic!("{error}"))).unwrap()
+}
+
+fn play(base: &Base, seeds: &str, threads: usize, keep_going: bool) -> Vec<Trial> {
+    let (signals, mut trials) = (AtomicUsize::new(0), Vec::new());
+    let crew = Crew::new(base, seeds.parse().unwrap(), threads, keep_going, &signals);
+    crew.play(|news| {
+        if let News::Played(trial) = news {
+            trials.push(trial);
+        }
+    })
+    .unwrap();
+    trials
+}
+
+#[test]
+fn a_seed_comes_out_the_same_on_any_thread() {
+    let base = base(&["time.duration=16s"], &[]);
+    let (one, two) = (play(&base, "1..6", 1, true), play(&base, "1..6", 2, true));
+    assert_eq!(one, two);
+    assert_eq!(one.iter().map(|trial| trial.seed).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(one.iter().all(|trial| trial.records > 0), "{one:?}");
+    assert!(one.iter().any(|trial| !trial.faults.is_empty()), "{one:?}");
+    assert!(one.iter().all(|trial| !trial.is_failure()), "{one:?}");
+    assert_ne!(one[0].records, one[1].records);
+}
+
+#[test]
+fn a_world_that_panics_is_its_own_seeds_failure() {
+    let mut base = base(&[], &[]);
+    // Nobody can wish for that: validation refuses it. A cadence of for ever is no span.
+    base.plan.scenario.load.updates_per_second = 0.0;
+    let trials = play(&base, "1..4", 2, true);
+    assert_eq!(trials.len(), 4);
+    for trial in trials {
+        assert_eq!(trial.exit, Exit::Crash);
+        assert!(trial.evidence.contains("panicked"), "{}", trial.evidence);
+    }
+}
+
+#[test]
+fn the_first_failure_ends_it_unless_it_is_to_go_on() {
+    let mut base = base(&[], &[]);
+    base.plan.scenario.load.updates_per_second = 0.0;
+    assert_eq!(play(&base, "1..100", 1, false).len(), 1);
+    assert_eq!(play(&base, "1..20", 1, true).len(), 20);
+}
+
+#[test]
+fn a_signal_ends_it_before_the_next_seed() {
+    let base = base(&[], &[]);
+    let signals = AtomicUsize::new(1);
+    let mut played = 0;
+    let crew = Crew::new(&base, "1..100".parse().unwrap(), 2, true, &signals);
+    crew.play(|news| played += usize::from(matches!(news, News::Played(_)))).unwrap();
+    assert_eq!(played, 0);
+}
+
+#[test]
+fn a_failure_is_kept_so_that_it_can_be_judged_and_replayed() {
+    let base = base(&["load.jobs_per_hour=7200"], &["charge-twice"]);
+    let broken = play(&base, "1..40", 2, false);
+    let failure = broken.iter().find(|trial| trial.exit == Exit::Broken).expect("it was not found");
+    assert!(failure.evidence.starts_with("charged-once"), "{}", failure.evidence);
+    let out = tempfile::tempdir().unwrap();
+    let kept = keep(&base, failure, out.path()).unwrap();
+    assert!(kept.same);
+    assert_eq!(crate::run::again::judge(&kept.folder).unwrap().exit(), Exit::Broken);
+    let plan = RunPlan::load(&kept.folder.join("plan.toml")).unwrap();
+    let city = std::rc::Rc::new(plan.city_in_memory().unwrap());
+    let again = Trial::of(failure.seed, &plan, &trial::attempt(&plan, &city, None));
+    assert_eq!(&again, failure);
+}
+
+#[test]
+fn the_whole_leaves_a_file_and_a_folder() {
+    let base = base(&["load.jobs_per_hour=7200"], &["charge-twice"]);
+    let out = tempfile::tempdir().unwrap();
+    let order = Order {
+        seeds: "1..40".parse().unwrap(),
+        keep_going: false,
+        threads: Some(2),
+        out: out.path().to_owned(),
+        ui: Ui::None,
+        command: "robot-city run".into(),
+    };
+    assert_eq!(run(base.plan, &order).unwrap(), Exit::Broken);
+    let file = out.path().join("smoke/swarm-1-40/swarm.json");
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!((told["exit"].as_u64(), told["schema"].as_u64()), (Some(1), Some(1)));
+    let shortest = &told["failures"][0];
+    let folder = Path::new(shortest["folder"].as_str().unwrap());
+    assert!(folder.join("summary.json").is_file() && folder.join("plan.toml").is_file());
+    assert_eq!(shortest["replay"], format!("robot-city replay {}", folder.display()));
+    assert_eq!(out.path().join("latest").canonicalize().unwrap(), folder.canonicalize().unwrap());
+}

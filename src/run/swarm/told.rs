@@ -1,0 +1,280 @@
+//! What people and tools are told of a swarm: the line while it goes on, the tally at its end, and
+//! `swarm.json`.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    Order,
+    keep::Kept,
+    seeds::Seeds,
+    tally::{Tally, word},
+    trial::Trial,
+    vary::Base,
+};
+use crate::report::verdict::Exit;
+
+/// The version of `swarm.json`.
+const SCHEMA: u32 = 1;
+/// Failures that the terminal shows; the file has more.
+const SHOWN_MAX: usize = 20;
+/// Reasons of inconclusive seeds that the terminal shows.
+const REASONS_MAX: usize = 8;
+/// Every verdict, in the order in which people read them.
+const VERDICTS: [Exit; 8] = [
+    Exit::Pass,
+    Exit::Inconclusive,
+    Exit::GateMissed,
+    Exit::Broken,
+    Exit::LeftBehind,
+    Exit::Crash,
+    Exit::Unfit,
+    Exit::Usage,
+];
+
+/// `swarm.json`, and what the terminal shows of it.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    schema: u32,
+    tool: String,
+    scenario: String,
+    seeds: String,
+    plants: Vec<String>,
+    keep_going: bool,
+    threads: usize,
+    interrupted: bool,
+    seconds: f64,
+    seeds_per_minute: f64,
+    #[serde(serialize_with = "as_code")]
+    /// The exit code of the swarm.
+    pub exit: Exit,
+    #[serde(flatten)]
+    tally: Tally,
+    never_seen: Vec<String>,
+    /// The shortest history first.
+    failures: Vec<Failure>,
+}
+
+/// One failure.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// A text, like every seed.
+    seed: String,
+    #[serde(serialize_with = "as_code")]
+    exit: Exit,
+    evidence: String,
+    records: u64,
+    drivers: u32,
+    faults: Vec<String>,
+    /// The command that plays it again.
+    replay: String,
+    /// Where it is kept; only the shortest are.
+    folder: Option<String>,
+    /// Why it could not be kept.
+    not_kept: Option<String>,
+    #[serde(skip)]
+    changed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn as_code<S: serde::Serializer>(exit: &Exit, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u8(exit.code())
+}
+
+impl Failure {
+    /// A failure, and what became of keeping it if that was tried.
+    pub fn new(trial: &Trial, kept: Option<Result<Kept, String>>, order: &Order) -> Self {
+        let changed = matches!(&kept, Some(Ok(kept)) if !kept.same);
+        let (folder, not_kept) = match kept {
+            Some(Ok(kept)) => (Some(kept.folder.display().to_string()), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        let seed = trial.seed;
+        let replay = folder.as_ref().map_or_else(
+            || format!("{} --seeds {seed}..{seed}", order.command),
+            |folder| format!("robot-city replay {folder}"),
+        );
+        Self {
+            seed: seed.to_string(),
+            exit: trial.exit,
+            evidence: trial.evidence.clone(),
+            records: trial.records,
+            drivers: trial.drivers,
+            faults: trial.faults.clone(),
+            replay,
+            folder,
+            not_kept,
+            changed,
+        }
+    }
+}
+
+impl Told {
+    /// Puts it together.
+    pub fn new(
+        base: &Base,
+        order: &Order,
+        threads: usize,
+        seconds: f64,
+        interrupted: bool,
+        tally: Tally,
+        failures: Vec<Failure>,
+    ) -> Self {
+        Self {
+            schema: SCHEMA,
+            tool: format!("robot-city {}", env!("CARGO_PKG_VERSION")),
+            scenario: base.plan.name.clone(),
+            seeds: order.seeds.to_string(),
+            plants: base.plan.plants.clone(),
+            keep_going: order.keep_going,
+            threads,
+            interrupted,
+            seconds,
+            seeds_per_minute: per_minute(tally.played, seconds),
+            exit: tally.exit(interrupted),
+            never_seen: tally.never_seen().map(str::to_owned).collect(),
+            tally,
+            failures,
+        }
+    }
+
+    /// The text of `swarm.json`.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// A seed that came out otherwise when it was played again.
+    pub fn changed(&self) -> Option<&str> {
+        self.failures.iter().find(|failure| failure.changed).map(|failure| failure.seed.as_str())
+    }
+
+    fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n  █ LAWS (opportunities over all seeds)\n")?;
+        for (name, law) in self.tally.laws_in_order() {
+            let mark = if law.broken > 0 { '✗' } else { '✓' };
+            match (law.broken, law.opportunities) {
+                (0, 0) => writeln!(f, "    ? {name:.<34}: no seed gave it an opportunity")?,
+                (0, seen) => writeln!(f, "    {mark} {name:.<34}: {seen} in {} seeds", law.seeds)?,
+                (broken, seen) => writeln!(
+                    f,
+                    "    {mark} {name:.<34}: {seen} in {} seeds, broken in {broken}",
+                    law.seeds
+                )?,
+            }
+        }
+        Ok(())
+    }
+
+    fn reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tally.reasons.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n  █ WHY SEEDS PROVED NOTHING, OR MISSED A GATE\n")?;
+        let mut reasons: Vec<_> = self.tally.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (reason, count) in reasons.iter().take(REASONS_MAX) {
+            writeln!(f, "    {count:>6}  {reason}")?;
+        }
+        rest(f, reasons.len() as u64, REASONS_MAX)
+    }
+
+    fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.failures.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n  █ FAILURES, THE SHORTEST HISTORY FIRST")?;
+        for (number, failure) in self.failures.iter().take(SHOWN_MAX).enumerate() {
+            let which = if number == 0 { " (the shortest)" } else { "" };
+            writeln!(
+                f,
+                "\n    seed {}{which}: {}, {} records, {} drivers, {}",
+                failure.seed,
+                word(failure.exit),
+                failure.records,
+                failure.drivers,
+                in_words(&failure.faults)
+            )?;
+            writeln!(f, "      {}", failure.evidence)?;
+            if let Some(why) = &failure.not_kept {
+                writeln!(f, "      its folder could not be kept: {why}")?;
+            }
+            writeln!(f, "      {}", failure.replay)?;
+        }
+        rest(f, self.tally.failed(), SHOWN_MAX)
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n  █ SWARM of {}, seeds {}\n", self.scenario, self.seeds)?;
+        for exit in VERDICTS {
+            let count = self.tally.count(exit);
+            if count > 0 || exit == Exit::Pass {
+                writeln!(f, "    {:.<34}: {count}", word(exit))?;
+            }
+        }
+        writeln!(
+            f,
+            "    {:.<34}: {} in {:.1} s, {:.0} a minute on {} threads",
+            "seeds played", self.tally.played, self.seconds, self.seeds_per_minute, self.threads
+        )?;
+        self.laws(f)?;
+        self.reasons(f)?;
+        self.failures(f)?;
+        if self.interrupted {
+            writeln!(f, "\n  interrupted: the seeds in work were played to their end")?;
+        }
+        writeln!(f, "\n  swarm: {}", word(self.exit).to_uppercase())
+    }
+}
+
+/// How many more there are than are shown.
+fn rest(f: &mut fmt::Formatter<'_>, all: u64, shown: usize) -> fmt::Result {
+    match all.checked_sub(shown as u64) {
+        Some(more @ 1..) => writeln!(f, "\n    … and {more} more"),
+        _ => Ok(()),
+    }
+}
+
+/// The line for a failure at the moment when it is found.
+pub fn found(trial: &Trial) -> String {
+    format!("seed {}: {}: {}", trial.seed, word(trial.exit), trial.evidence)
+}
+
+/// The line while the swarm goes on.
+pub fn line(tally: &Tally, seeds: Seeds, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let counts: Vec<String> = VERDICTS
+        .into_iter()
+        .filter(|exit| tally.count(*exit) > 0)
+        .map(|exit| format!("{} {}", word(exit), tally.count(exit)))
+        .collect();
+    let (played, rate) = (tally.played, per_minute(tally.played, seconds));
+    let count = seeds.count();
+    let line =
+        format!("{seconds:6.1}s  {played} of {count} seeds, {rate:.0}/min  {}", counts.join(", "));
+    line.trim_end().to_owned()
+}
+
+fn per_minute(played: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { played as f64 / seconds * 60.0 } else { 0.0 }
+}
+
+/// `kill, latency ×2`.
+fn in_words(faults: &[String]) -> String {
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for fault in faults {
+        match kinds.iter_mut().find(|(kind, _)| kind == fault) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((fault, 1)),
+        }
+    }
+    let words = kinds.iter().map(|(kind, count)| match count {
+        1 => (*kind).to_owned(),
+        _ => format!("{kind} ×{count}"),
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "no faults".to_owned() } else { words.join(", ") }
+}
