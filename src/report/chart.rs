@@ -37,8 +37,12 @@ pub fn columns(values: &[f64], columns: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A number with its thousands apart: `1,234,567`; below ten with one digit more.
+/// A number with its thousands apart: `1,234,567`; below ten with one digit more, below a tenth with
+/// two.
 pub fn number(value: f64) -> String {
+    if (0.005..0.095).contains(&value) {
+        return format!("{value:.2}");
+    }
     if value > 0.0 && value < 9.95 && (value - value.round()).abs() >= 0.05 {
         return format!("{value:.1}");
     }
@@ -122,8 +126,8 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        let told = [0.0, 0.44, 9.0, 999.6, 1_234_567.0].map(number);
-        assert_eq!(told, ["0", "0.4", "9", "1,000", "1,234,567"]);
+        let told = [0.0, 0.02, 0.44, 9.0, 999.6, 1_234_567.0].map(number);
+        assert_eq!(told, ["0", "0.02", "0.4", "9", "1,000", "1,234,567"]);
         assert_eq!([999.0, 12_340.0, 1.2e9].map(bytes), ["999 B", "12.3 kB", "1.20 GB"]);
         let told = [0.0, 7.5, 90.0, 86_400.0, 183_600.0].map(seconds);
         assert_eq!(told, ["0s", "7.5s", "1m 30s", "1d", "2d 3h"]);

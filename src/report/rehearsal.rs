@@ -225,8 +225,11 @@ impl Rehearsal {
         put(text, format_args!("{:LEFT$}{}\n", "", parts.trim_end()));
         let marks = [0.0, 0.25, 0.5, 0.75].map(|share| chart::seconds(self.length_s * share));
         let step = CHART / marks.len();
-        let marks: String = marks.iter().map(|mark| format!("{mark:<step$}")).collect();
-        put(text, format_args!("{:LEFT$}{}\n", "", marks.trim_end()));
+        let mut line = " ".repeat(LEFT);
+        for mark in marks {
+            put(&mut line, format_args!("{mark:<step$}"));
+        }
+        put(text, format_args!("{}\n", line.trim_end()));
     }
 
     fn table(&self, text: &mut String) {

@@ -42,9 +42,9 @@ pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
         ("end", plot.end_s),
     ];
     for n in 0..shape.len() {
-        shape.wishes[n] = plot.mean(&shape, n, |at_s| profile.requests_per_s(at_s - plot.fill_s))
-            * shape.width_of(n);
-        shape.drivers[n] = plot.mean(&shape, n, |at_s| plot.drivers(at_s));
+        let (from_s, width_s) = (n as f64 * shape.width_s, shape.width_of(n));
+        shape.wishes[n] = plot.requests(from_s, from_s + width_s);
+        shape.drivers[n] = mean(from_s, from_s + width_s, |at_s| plot.drivers(at_s));
     }
     let shifts = plot.shifts(&mut shape);
     plot.wishes(&mut shape);
@@ -89,12 +89,14 @@ impl<'a> Plot<'a> {
         }
     }
 
-    /// The mean of something over a bucket.
-    fn mean(&self, shape: &Shape, bucket: usize, of: impl Fn(f64) -> f64) -> f64 {
-        let from_s = bucket as f64 * shape.width_s;
-        let step_s = shape.width_of(bucket) / f64::from(LOOKS);
-        let looks = (0..LOOKS).map(|look| of(from_s + (f64::from(look) + 0.5) * step_s));
-        looks.sum::<f64>() / f64::from(LOOKS)
+    /// Requests between two moments of the run.
+    fn requests(&self, from_s: f64, to_s: f64) -> f64 {
+        let from_s = (from_s - self.fill_s).max(0.0);
+        let to_s = (to_s - self.fill_s).min(self.profile.duration_s());
+        if to_s <= from_s {
+            return 0.0;
+        }
+        mean(from_s, to_s, |at_s| self.profile.requests_per_s(at_s)) * (to_s - from_s)
     }
 
     /// Shifts that begin and end, with their ops.
@@ -243,7 +245,10 @@ impl<'a> Plot<'a> {
         let bucket = ((self.end_s / shape.width_s) as usize).min(shape.len() - 1);
         for kind in AUDITS {
             let listed = notes.listed[kind.index()] as f64;
-            let entries = wishes * listed / notes.wishes.len().max(1) as f64;
+            // A sample reads back before its longest journeys are paid for.
+            let paid =
+                if kind == OpKind::AuditCharges { notes.count(OpKind::PassengerPay) } else { 0.0 };
+            let entries = wishes * listed.max(paid) / notes.wishes.len().max(1) as f64;
             let pages = (entries / f64::from(AUDIT_PAGE)).ceil().max(1.0);
             shape.ops[bucket][kind.index()] += pages;
             // Bytes follow the entries: a page of a small sample is half empty.
@@ -257,6 +262,13 @@ impl<'a> Plot<'a> {
 fn add(shape: &mut Shape, bucket: usize, kind: OpKind, count: f64) {
     shape.ops[bucket][kind.index()] += count;
     shape.attempts[bucket][kind.index()] += count;
+}
+
+/// The mean of something between two moments.
+fn mean(from_s: f64, to_s: f64, of: impl Fn(f64) -> f64) -> f64 {
+    let step_s = (to_s - from_s) / f64::from(LOOKS);
+    let looks = (0..LOOKS).map(|look| of(from_s + (f64::from(look) + 0.5) * step_s));
+    looks.sum::<f64>() / f64::from(LOOKS)
 }
 
 fn grow(values: &mut Vec<f64>, length: usize) {

@@ -16,7 +16,7 @@ pub fn of_drivers(shifts: &Shifts, on_shift: &[f64], width_s: f64, period_s: f64
             hazard
         })
         .collect();
-    let mut logins = joins.to_vec();
+    let mut logins = joins.clone();
     let mut renewals = vec![0.0; joins.len()];
     for n in 0..joins.len() {
         let renewed = if lag < STEPS_MIN {
@@ -53,12 +53,12 @@ pub fn of_passengers(crowd: &Crowd<'_>, width_s: f64, token_s: f64) -> Vec<f64> 
     for n in 0..logins.len() {
         let all = crowd.signed_on[n].max(1e-9);
         let busy = (crowd.open[n] / all).clamp(0.0, 1.0);
-        let expires = at(&logins, n as f64 - lag);
+        let ending = at(&logins, n as f64 - lag);
         let idle = (all * (1.0 - busy)).max(1e-9);
         let picked = expired * (1.0 - libm::exp(-crowd.wishes[n] / idle));
-        expired += expires * (1.0 - busy) - picked;
-        renewals[n] = expires * busy * lives + picked * crowd.at_once.max(1.0);
-        logins[n] += expires * busy + picked;
+        expired += ending * (1.0 - busy) - picked;
+        renewals[n] = ending * busy * lives + picked * crowd.at_once.max(1.0);
+        logins[n] += ending * busy + picked;
     }
     renewals
 }
