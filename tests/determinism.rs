@@ -1,7 +1,12 @@
 //! One seed, one history: scenarios of different kinds are run twice in virtual time, and their
 //! histories are compared byte by byte. A seed may be any text.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, in the real world")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test, in the real world"
+)]
 
 use std::{
     path::{Path, PathBuf},

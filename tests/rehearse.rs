@@ -1,7 +1,12 @@
 //! Rehearsals: the load shape agrees with a virtual run of the same scenario, whether it was counted
 //! or reckoned from a sample, and wrong input is told.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, in the real world")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test, in the real world"
+)]
 
 use std::process::{Command, Output};
 
@@ -133,8 +138,8 @@ fn the_json_has_the_shape_that_is_documented() {
     assert_eq!(told["seed"], "any text");
     let buckets = line(&told, "updates_per_s")["values"].as_array().unwrap().len();
     let length_s = told["length_s"].as_f64().unwrap();
-    let bucket_s = told["bucket_s"].as_f64().unwrap();
-    assert!((buckets as f64 - (length_s / bucket_s).ceil()).abs() < 1e-9);
+    let width_s = told["bucket_s"].as_f64().unwrap();
+    assert!((buckets as f64 - (length_s / width_s).ceil()).abs() < 1e-9);
     assert!(buckets <= 1_440);
     let documented = std::fs::read_to_string("docs/rehearse.md").unwrap();
     for line in told["lines"].as_array().unwrap() {
