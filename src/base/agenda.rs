@@ -139,20 +139,20 @@ impl<E> Agenda<E> {
 
     /// Events planned.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Slots ever needed at once.
     #[cfg(test)]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.entries.len()
     }
 
     /// Takes everything out, to be dropped by the caller.
     pub fn clear(&mut self) -> Vec<E> {
         let elapsed = self.elapsed;
-        let old = std::mem::replace(self, Self::new());
+        let old = std::mem::take(self);
         self.elapsed = elapsed;
         old.entries.into_iter().filter_map(|entry| entry.event).collect()
     }

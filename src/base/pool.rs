@@ -26,6 +26,12 @@ pub struct Pool<T> {
     free: Vec<u32>,
 }
 
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Pool<T> {
     /// An empty pool.
     pub const fn new() -> Self {
@@ -85,13 +91,13 @@ impl<T> Pool<T> {
 
     /// Values that live here now.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Slots ever needed at once.
     #[cfg(test)]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
 }

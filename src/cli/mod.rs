@@ -6,6 +6,7 @@ mod check;
 mod list;
 mod node;
 mod proxy;
+mod rehearse;
 mod replay;
 mod report;
 mod run;
@@ -33,6 +34,8 @@ struct Cli {
 enum Command {
     /// Run a scenario: robots, faults, laws, verdict.
     Run(Box<run::Args>),
+    /// The load that a scenario would send, in seconds; no target is touched.
+    Rehearse(rehearse::Args),
     /// Judge a recorded history again.
     Check(check::Args),
     /// Render the reports of a recorded run again.
@@ -87,6 +90,7 @@ fn watched(work: impl FnOnce() -> u8) -> u8 {
 fn dispatch(command: Command) -> u8 {
     let done = match command {
         Command::Run(args) => run::main(&args),
+        Command::Rehearse(args) => rehearse::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Replay(args) => replay::main(&args),

@@ -76,7 +76,7 @@ impl Demand {
                 return (at < self.until).then_some(at);
             }
             gap_s -= in_hour_s;
-            at = at + hour;
+            at += hour;
         }
         None
     }

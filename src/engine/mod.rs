@@ -25,7 +25,7 @@ use crate::{
 use agenda::Due;
 use hub::{Hub, State};
 use supply::CENSUS_EVERY;
-use target::Target;
+use target::{Flow, Target};
 
 /// How often a phase looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -184,6 +184,11 @@ impl Engine {
     /// What is going on, for the progress line.
     pub fn figures(&self) -> Figures {
         self.hub.figures()
+    }
+
+    /// Bytes to and fro so far, in the order of `OpKind::ALL`, where the target counts them.
+    pub fn traffic(&self) -> Option<Vec<Flow>> {
+        self.hub.target.traffic().map(target::Traffic::so_far)
     }
 
     /// Stops every robot where it is.

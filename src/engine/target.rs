@@ -1,5 +1,7 @@
 //! What the engine asks of a target: one attempt at one op.
 
+use std::cell::Cell;
+
 use futures_util::future::LocalBoxFuture;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     history::{
         answer::Answer,
         declares::Declares,
-        op::{Ask, Outcome},
+        op::{Ask, OpKind, Outcome},
     },
 };
 
@@ -45,4 +47,54 @@ pub trait Target {
         ask: &'a Ask,
         attempt: u32,
     ) -> LocalBoxFuture<'a, Tried>;
+
+    /// Bytes to and fro so far, where the target counts them.
+    fn traffic(&self) -> Option<&Traffic> {
+        None
+    }
+}
+
+/// Attempts that went out for one kind of op, and what they weighed as text on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Requests that were sent.
+    pub attempts: u64,
+    /// Their bytes.
+    pub request_bytes: u64,
+    /// Bytes of the answers that came.
+    pub answer_bytes: u64,
+}
+
+/// Bytes to and fro by kind of op. Counting is on the path of every ping: an addition, and no more.
+#[derive(Debug)]
+pub struct Traffic {
+    by_kind: [Cell<Flow>; OpKind::ALL.len()],
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { by_kind: [const { Cell::new(Flow::EMPTY) }; OpKind::ALL.len()] }
+    }
+}
+
+impl Flow {
+    const EMPTY: Self = Self { attempts: 0, request_bytes: 0, answer_bytes: 0 };
+}
+
+impl Traffic {
+    /// One more attempt; `answer_bytes` is zero where no answer came.
+    pub fn count(&self, op: OpKind, request_bytes: usize, answer_bytes: usize) {
+        let cell = &self.by_kind[op.index()];
+        let flow = cell.get();
+        cell.set(Flow {
+            attempts: flow.attempts + 1,
+            request_bytes: flow.request_bytes + request_bytes as u64,
+            answer_bytes: flow.answer_bytes + answer_bytes as u64,
+        });
+    }
+
+    /// So far, in the order of [`OpKind::ALL`].
+    pub fn so_far(&self) -> Vec<Flow> {
+        self.by_kind.iter().map(Cell::get).collect()
+    }
 }

@@ -154,7 +154,7 @@ pub struct Header {
     pub declares: Declares,
     /// Planted bugs that were switched on.
     pub plants: Vec<String>,
-    /// Updates a second that the scenario asks for.
+    /// Updates a second that the scenario asks for, on average over the demand.
     pub updates_per_s: f64,
     /// City seconds in one second of the run.
     pub time_scale: f64,

@@ -75,20 +75,13 @@ impl Thinner {
             && self.load.1.is_none_or(|ended| op.planned < ended);
         let from = Time(op.planned.0 - op.planned.0 % nanos(WINDOW));
         let same = |count: &PingCount| count.from == from && count.load == load;
-        if !self.open.last().is_some_and(same) {
-            match self.open.iter().position(same) {
-                Some(index) => {
-                    let last = self.open.len() - 1;
-                    self.open.swap(index, last);
-                }
-                None => {
-                    self.close(from, hand_on);
-                    self.open.push(PingCount::new(from, load));
-                }
-            }
-        }
-        if let Some(count) = self.open.last_mut() {
-            count.add(op);
+        if let Some(index) = self.open.iter().rposition(same) {
+            self.open[index].add(op);
+        } else {
+            self.close(from, hand_on);
+            let mut fresh = PingCount::new(from, load);
+            fresh.add(op);
+            self.open.push(fresh);
         }
         self.hold(op);
     }
@@ -182,4 +175,121 @@ fn is_plain(op: &Op) -> bool {
         && op.outcome == Outcome::Ok
         && op.attempts.len() == 1
         && op.answer.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::answer::{Answer, OfferView};
+
+    fn ping(number: u64, at_s: u64, outcome: Outcome, offer: Option<&str>) -> Record {
+        let at = Time(at_s * 1_000_000_000);
+        let done = at + Duration::from_millis(25);
+        let offer = offer.map(|id| {
+            Rc::new(OfferView {
+                id: id.into(),
+                job: "j".into(),
+                pickup: Place::default(),
+                dropoff: None,
+                expires_in_ms: 10_000,
+                fare_minor: None,
+            })
+        });
+        let attempt =
+            Attempt { sent: at, done, outcome, node: None, status: Some(200), error: None };
+        Record::Op(Rc::new(Op {
+            id: number,
+            robot: RobotId::driver(3),
+            ask: Ask {
+                at: Some(Place { lat_e6: number as i32, lon_e6: 0 }),
+                seq: Some(number),
+                ..Ask::new(OpKind::DriverPing)
+            },
+            planned: at,
+            sent: at,
+            done,
+            outcome,
+            attempts: vec![attempt],
+            answer: Answer { offer, ..Answer::default() },
+        }))
+    }
+
+    fn thinned(records: &[Record]) -> Vec<Record> {
+        let mut thinner = Thinner::new(&Declares::default());
+        let mut out = Vec::new();
+        for record in records {
+            thinner.take(record, &mut |record| out.push(record.clone()));
+        }
+        out
+    }
+
+    fn counted(out: &[Record]) -> Vec<(u64, bool, u64)> {
+        out.iter()
+            .filter_map(|record| match record {
+                Record::Pings(count) => {
+                    Some((count.from.0 / 1_000_000_000, count.load, count.count()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_update_is_counted_once_in_its_window_and_phase() {
+        let mut records: Vec<_> = (0..15).map(|s| ping(s, s, Outcome::Ok, None)).collect();
+        records.push(Record::Phase { phase: Phase::Load, at: Time(15_000_000_000) });
+        records.extend((15..40).map(|s| ping(s, s, Outcome::Ok, None)));
+        records.push(Record::End(crate::history::record::Ending::default()));
+        let out = thinned(&records);
+        let wanted =
+            [(0, false, 10), (10, false, 5), (10, true, 5), (20, true, 10), (30, true, 10)];
+        assert_eq!(counted(&out), wanted);
+        let Some(Record::Pings(first)) = out.first() else { panic!("{out:?}") };
+        assert_eq!((first.by_second.as_slice(), first.drivers), (&[1; 10][..], 4));
+        assert_eq!(first.response_us.0.max(), 25_007, "25 ms, to three digits");
+        assert!(matches!(out.last(), Some(Record::End(_))), "nothing comes after the end");
+    }
+
+    #[test]
+    fn what_tells_something_stays_and_an_offer_brings_the_positions_before_it() {
+        let records = [
+            ping(1, 1, Outcome::Ok, None),
+            ping(2, 8, Outcome::Info, None),
+            ping(3, 15, Outcome::Ok, None),
+            ping(4, 22, Outcome::Ok, Some("o-1")),
+            ping(5, 29, Outcome::Ok, Some("o-1")),
+        ];
+        let out = thinned(&records);
+        let told: Vec<_> = out
+            .iter()
+            .filter_map(|record| match record {
+                Record::Op(op) => Some((op.id, true)),
+                Record::Recalled(op) => Some((op.id, false)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, [(2, true), (1, false), (3, false), (4, true), (5, true)]);
+        let Some(Record::Recalled(first)) = out.iter().find(|r| matches!(r, Record::Recalled(_)))
+        else {
+            panic!("{out:?}")
+        };
+        let Record::Op(sent) = &records[0] else { unreachable!() };
+        assert_eq!(first, sent, "told as it was");
+    }
+
+    #[test]
+    fn one_position_older_than_what_may_matter_is_kept() {
+        let mut records: Vec<_> = (0..40).map(|n| ping(n, n * 10, Outcome::Ok, None)).collect();
+        records.push(ping(40, 400, Outcome::Ok, Some("o-1")));
+        let out = thinned(&records);
+        let recalled: Vec<u64> = out
+            .iter()
+            .filter_map(|record| match record {
+                Record::Recalled(op) => Some(op.id),
+                _ => None,
+            })
+            .collect();
+        // 30 s of a position's life, 15 s of an offer's and 5 s of slack before 390 s, and one more.
+        assert_eq!(recalled, (33..40).collect::<Vec<_>>());
+    }
 }

@@ -1,12 +1,14 @@
 //! What people see of a run: figures, gates, the verdict, and their renderings. Reads history and
 //! judgements only; knows neither robots, target nor backend.
 
+pub mod chart;
 pub mod console;
 pub mod figures;
 pub mod gate;
 pub mod hgrm;
 pub mod html;
 pub mod junit;
+pub mod rehearsal;
 pub mod summary;
 pub mod timeline;
 pub mod verdict;

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod real;
 pub mod recorder;
+pub mod rehearse;
 pub mod show;
 pub mod shrink;
 pub mod signals;

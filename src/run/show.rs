@@ -23,7 +23,10 @@ use crate::{
     base::name::NodeName,
     chaos::conductor::Conductor,
     city::{City, clock::CityClock},
-    engine::{Engine, target::Target},
+    engine::{
+        Engine, Sink,
+        target::{Flow, Target},
+    },
     history::{
         declares::Declares,
         record::{Ending, Header, Phase, Record, SCHEMA},
@@ -35,7 +38,7 @@ use crate::{
 };
 
 /// Sign-off may take that long; what is still on shift then ends with the backend.
-const SIGN_OFF_WITHIN: Duration = Duration::from_secs(10);
+pub const SIGN_OFF_WITHIN: Duration = Duration::from_secs(10);
 /// Reading back may take that long.
 const READ_BACK_WITHIN: Duration = Duration::from_mins(1);
 /// Without that share of the drivers signed on there is nothing to test.
@@ -60,6 +63,8 @@ pub struct Played {
     pub exit: Exit,
     /// Records of its history.
     pub records: u64,
+    /// Bytes between robots and target, in the order of `OpKind::ALL`; empty where nobody counts.
+    pub traffic: Vec<Flow>,
 }
 
 impl Played {
@@ -80,6 +85,9 @@ pub struct Show {
     phase: Cell<Phase>,
     /// Costs when the demand started, and when it stopped.
     marks: Cell<(Option<Costs>, Option<Costs>)>,
+    /// Who sees each op and each phase beside the recorder.
+    audience: Option<Rc<dyn Sink>>,
+    sign_off_within: Duration,
 }
 
 /// Robots and faults, once the backend is there.
@@ -111,7 +119,23 @@ impl Show {
             cast: None,
             phase: Cell::new(Phase::Start),
             marks: Cell::default(),
+            audience: None,
+            sign_off_within: SIGN_OFF_WITHIN,
         })
+    }
+
+    /// Lets `audience` see each op and each phase as well.
+    #[must_use]
+    pub fn watched_by(mut self, audience: Rc<dyn Sink>) -> Self {
+        self.audience = Some(audience);
+        self
+    }
+
+    /// Lets the sign-off take so long: robots in the middle of a job go home when it is over.
+    #[must_use]
+    pub fn signing_off_within(mut self, span: Duration) -> Self {
+        self.sign_off_within = span;
+        self
     }
 
     /// Everything, in order.
@@ -160,8 +184,13 @@ impl Show {
                 f64::from(scenario.load.drivers) / scenario.load.updates_per_second,
             ),
         };
-        let recorder = Rc::clone(&self.recorder);
-        let sink = Rc::new(move |record: Record| recorder.record(&record));
+        let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
+        let sink = Rc::new(move |record: Record| {
+            recorder.record(&record);
+            if let Some(audience) = &audience {
+                audience.record(record);
+            }
+        });
         let engine = Engine::new(
             robots.clone(),
             Rc::new(target(&self.plan, robots.clone(), &self.city)),
@@ -233,7 +262,11 @@ impl Show {
 
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.recorder.record(&Record::Phase { phase, at: self.stage.operator().now() });
+        let record = Record::Phase { phase, at: self.stage.operator().now() };
+        self.recorder.record(&record);
+        if let Some(audience) = &self.audience {
+            audience.record(record);
+        }
     }
 
     async fn unfit(&self, why: String) -> anyhow::Error {
@@ -266,11 +299,13 @@ impl Show {
         // One that came during the sign-off of a run that had ended by itself counts too.
         let signal = signal.or_else(|| self.stage.signal(1).now_or_never());
         self.recorder.record(&self.end(signal, left_behind, lost));
+        let traffic = self.cast.as_ref().and_then(|cast| cast.engine.traffic());
         // Nobody records any more.
         self.cast = None;
         let judged = self.recorder.finish(&self.plan, complete)?;
         let exit = Exit::of(&judged.summary, signal);
-        Ok(Played { judged, exit, records: self.recorder.records() })
+        let records = self.recorder.records();
+        Ok(Played { judged, exit, records, traffic: traffic.unwrap_or_default() })
     }
 
     async fn put_back(&self) -> (Vec<String>, Vec<NodeName>) {
@@ -284,7 +319,7 @@ impl Show {
             cast.engine.drain();
             // Who is still on shift then goes with the backend, which the run itself stops: nothing
             // of a robot is left behind in it.
-            cast.engine.sign_off(SIGN_OFF_WITHIN).await;
+            cast.engine.sign_off(self.sign_off_within).await;
         }
         let lost = self.stage.lost();
         self.stage.stop().await;
@@ -323,7 +358,7 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         labels: plan.labels.clone(),
         declares,
         plants: plan.plants.clone(),
-        updates_per_s: plan.scenario.load.updates_per_second,
+        updates_per_s: plan.scenario.mean_updates_per_second(),
         time_scale: plan.scenario.time.time_scale,
         plan_sha256: sha256(&plan.to_toml()?),
     })

@@ -43,10 +43,22 @@ pub fn play(
     ui: Ui,
     signals: Arc<AtomicUsize>,
 ) -> anyhow::Result<Played> {
+    play_as(plan, city, kept, ui, signals, |show| show)
+}
+
+/// The same, with the show as `dressed` makes it.
+pub fn play_as(
+    plan: &RunPlan,
+    city: &Rc<City>,
+    kept: Option<&Path>,
+    ui: Ui,
+    signals: Arc<AtomicUsize>,
+    dressed: impl FnOnce(Show) -> Show,
+) -> anyhow::Result<Played> {
     let billing = Billing { run: name(plan), started_at: EPOCH.to_owned() };
     let fleet = Rc::new(VirtualFleet::new(plan, city, signals));
     let sim = fleet.sim();
-    let show = Show::new(plan.clone(), Rc::clone(city), kept, ui, fleet, billing)?;
+    let show = dressed(Show::new(plan.clone(), Rc::clone(city), kept, ui, fleet, billing)?);
     let played = catch_unwind(AssertUnwindSafe(|| sim.run(show.play())));
     // However it ended, nothing of the world stays in memory: another may come after it.
     let closed = catch_unwind(AssertUnwindSafe(|| sim.close()));

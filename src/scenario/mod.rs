@@ -73,11 +73,28 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Location updates a second that are asked for, on average over the demand.
+    pub fn mean_updates_per_second(&self) -> f64 {
+        let (load, time) = (&self.load, &self.time);
+        if load.drivers_by_hour.is_empty() {
+            return load.updates_per_second;
+        }
+        let (start_h, hours) =
+            (time.start_s() / 3_600.0, time.duration.0.as_secs_f64() * time.time_scale / 3_600.0);
+        let share = |step: u32| {
+            load.drivers_by_hour.at(start_h + hours * (f64::from(step) + 0.5) / f64::from(STEPS))
+        };
+        load.updates_per_second * (0..STEPS).map(share).sum::<f64>() / f64::from(STEPS)
+    }
+
     /// Checks what only the city can tell: whether the storage's AZ exists.
     pub fn check_city(&self, source: &Source, city: &City) -> Result<(), FileError> {
         validate::in_city(source, self, city)
     }
 }
+
+/// Steps in which a mean over the demand is taken.
+const STEPS: u32 = 1_000;
 
 fn none() -> String {
     "none".into()
@@ -385,6 +402,18 @@ mod tests {
         let scenario = scenario("city = 'cities/dublin.toml'", &[]).unwrap();
         assert_eq!((scenario.chaos.as_str(), scenario.target.as_str()), ("none", "embedded"));
         assert!((scenario.time.start_s() - 77_400.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_mean_rate_follows_the_drivers_of_the_hours() {
+        let flat = scenario("city = 'c.toml'", &["load.updates_per_second=100"]).unwrap();
+        assert!((flat.mean_updates_per_second() - 100.0).abs() < 1e-9);
+        let mut day = flat;
+        day.load.drivers_by_hour.0 = vec![0.5; 24];
+        day.load.drivers_by_hour.0[12] = 1.0;
+        day.time.duration = Span::secs(86_400);
+        let mean = day.mean_updates_per_second();
+        assert!((mean - 100.0 * 12.5 / 24.0).abs() < 0.01, "{mean}");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Trial {
             evidence: String::new(),
         };
         match played {
-            Ok(Played { judged, exit, records }) => {
+            Ok(Played { judged, exit, records, .. }) => {
                 let summary = &judged.summary;
                 (trial.exit, trial.records) = (*exit, *records);
                 trial.reasons.clone_from(&summary.reasons);

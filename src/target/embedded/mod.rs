@@ -4,6 +4,7 @@
 
 mod answer;
 mod request;
+mod wire;
 
 use std::{cell::RefCell, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::{
         name::NodeName,
         time::Time,
     },
-    engine::target::{Target, Tried},
+    engine::target::{Target, Traffic, Tried},
     history::{
         answer::{Answer, Refusal},
         declares::Declares,
@@ -27,6 +28,7 @@ use crate::{
     world::{Env, HttpError},
 };
 use answer::Judged;
+pub use request::PAGE as AUDIT_PAGE;
 use request::{Credentials, Form};
 
 /// A robot that was driven away from its own instance tries it again after so long.
@@ -91,12 +93,13 @@ pub struct Embedded {
     settings: Settings,
     // By kind, then by number: looked up on every ping.
     sessions: RefCell<[Vec<Session>; 3]>,
+    traffic: Traffic,
 }
 
 impl Embedded {
     /// Speaks through `env`.
     pub fn new(env: Env, settings: Settings) -> Self {
-        Self { env, settings, sessions: RefCell::default() }
+        Self { env, settings, sessions: RefCell::default(), traffic: Traffic::default() }
     }
 
     /// The account of a robot at the backend, once it has one.
@@ -145,8 +148,14 @@ impl Embedded {
             return fail("the target has no API instance");
         };
         let token = self.session(robot, |session| session.token.clone());
+        let bytes = wire::request_bytes(form, token.as_ref());
         let sent = self.env.http(&node, to_http(form, token.as_ref()));
         let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
+        match &ended {
+            Ok(Ok(response)) => self.traffic.count(form.op, bytes, wire::answer_bytes(response)),
+            Ok(Err(HttpError::NotConnected(_))) => {}
+            Ok(Err(HttpError::Broken(_))) | Err(_) => self.traffic.count(form.op, bytes, 0),
+        }
         let (judged, status) = match ended {
             Ok(Ok(response)) => (judge(form.op, &response), Some(response.status().as_u16())),
             Ok(Err(HttpError::NotConnected(why))) => (Judged::not_sent(why), None),
@@ -200,6 +209,10 @@ impl Embedded {
 impl Target for Embedded {
     fn declares(&self) -> &Declares {
         &self.settings.declares
+    }
+
+    fn traffic(&self) -> Option<&Traffic> {
+        Some(&self.traffic)
     }
 
     fn attempt<'a>(

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Entries of a page of an audit.
-const PAGE: u32 = 200;
+pub const PAGE: u32 = 200;
 
 /// A request, but for its address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -284,8 +284,8 @@ impl Core {
         let events = self.agenda.borrow_mut().clear();
         let parcels = self.network.borrow_mut().clear();
         drop((events, parcels));
-        let links = std::mem::replace(&mut *self.links.borrow_mut(), Pool::new());
-        let exchanges = std::mem::replace(&mut *self.exchanges.borrow_mut(), Pool::new());
+        let links = std::mem::take(&mut *self.links.borrow_mut());
+        let exchanges = std::mem::take(&mut *self.exchanges.borrow_mut());
         drop((links, exchanges));
         self.batch.borrow_mut().clear();
     }

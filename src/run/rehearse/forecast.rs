@@ -1,0 +1,325 @@
+//! From a sample to the whole run. Each op has one of four causes, and what each costs was measured:
+//! a wish (its ops by its age), a shift that begins or ends, a second on shift, an entry to be read
+//! back. How often each cause comes up follows from the scenario's rates. Renewed tokens are the
+//! one thing that is reckoned from what the target declares.
+
+use super::{
+    bucket_s,
+    profile::Profile,
+    sample::{self, Measured},
+    shape::{KINDS, Shape},
+    tokens::{self, Crowd, Shifts},
+};
+use crate::{
+    history::{op::OpKind, record::Phase},
+    run::show,
+    scenario::Scenario,
+    target::embedded::AUDIT_PAGE,
+};
+
+/// The ramp of the sign-off, of the time that it may take.
+const SIGN_OFF_S: f64 = show::SIGN_OFF_WITHIN.as_secs_f64() / 3.0;
+/// Looks at the number of drivers in one bucket.
+const LOOKS: u32 = 8;
+/// Arrivals are random: of the passengers that are busy at a time, this many standard deviations
+/// above the mean are met now and then, and signed on.
+const CROWDED: f64 = 3.0;
+/// What begins a shift, beside the login.
+const DRIVER_SHIFT: [OpKind; 2] = [OpKind::DriverRegister, OpKind::DriverGoOnline];
+/// What is read back.
+const AUDITS: [OpKind; 2] = [OpKind::AuditJobs, OpKind::AuditCharges];
+
+/// Extends what was measured over the run.
+pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
+    let profile = Profile::of(scenario);
+    let plot = Plot::of(scenario, &profile, measured);
+    let length_s = plot.end_s + SIGN_OFF_S;
+    let mut shape = Shape::empty(bucket_s(length_s), length_s);
+    shape.parts = vec![
+        ("fill", 0.0),
+        ("demand", plot.fill_s),
+        ("settle", plot.fill_s + profile.duration_s()),
+        ("end", plot.end_s),
+    ];
+    for n in 0..shape.len() {
+        let (from_s, width_s) = (n as f64 * shape.width_s, shape.width_of(n));
+        shape.wishes[n] = plot.requests(from_s, from_s + width_s);
+        shape.drivers[n] = mean(from_s, from_s + width_s, |at_s| plot.drivers(at_s));
+    }
+    let shifts = plot.shifts(&mut shape);
+    plot.wishes(&mut shape);
+    plot.passengers(&mut shape);
+    plot.seconds_on_shift(&mut shape, &shifts);
+    plot.read_back(&mut shape);
+    shape
+}
+
+/// The run to come, and what was measured for it.
+struct Plot<'a> {
+    scenario: &'a Scenario,
+    profile: &'a Profile<'a>,
+    measured: &'a Measured,
+    fill_s: f64,
+    /// When the sign-off begins.
+    end_s: f64,
+}
+
+impl<'a> Plot<'a> {
+    fn of(scenario: &'a Scenario, profile: &'a Profile<'a>, measured: &'a Measured) -> Self {
+        let time = &scenario.time;
+        let lives = measured.notes.wishes.iter().map(|wish| wish.ended_s - wish.began_s);
+        let settle_s = lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
+        let fill_s = time.fill.0.as_secs_f64();
+        Self {
+            scenario,
+            profile,
+            measured,
+            fill_s,
+            end_s: fill_s + profile.duration_s() + settle_s,
+        }
+    }
+
+    /// Drivers on shift at a moment of the run.
+    fn drivers(&self, at_s: f64) -> f64 {
+        let wanted = self.profile.drivers(at_s - self.fill_s);
+        if at_s < self.fill_s {
+            wanted * at_s / self.fill_s
+        } else {
+            wanted * (1.0 - (at_s - self.end_s) / SIGN_OFF_S).clamp(0.0, 1.0)
+        }
+    }
+
+    /// Requests between two moments of the run.
+    fn requests(&self, from_s: f64, to_s: f64) -> f64 {
+        let from_s = (from_s - self.fill_s).max(0.0);
+        let to_s = (to_s - self.fill_s).min(self.profile.duration_s());
+        if to_s <= from_s {
+            return 0.0;
+        }
+        mean(from_s, to_s, |at_s| self.profile.requests_per_s(at_s)) * (to_s - from_s)
+    }
+
+    /// Shifts that begin and end, with their ops.
+    fn shifts(&self, shape: &mut Shape) -> Shifts {
+        let notes = &self.measured.notes;
+        let came = notes.shifts.iter().filter(|(_, step)| *step > 0).count().max(1) as f64;
+        let left = (notes.shifts.len() as f64 - came).max(1.0);
+        let per_end = notes.count(OpKind::DriverGoOffline) / left;
+        let turnover_per_s = self.turnover_per_s();
+        let mut shifts = Shifts { joins: Vec::new(), leaves: Vec::new() };
+        for n in 0..shape.len() {
+            let (from_s, width_s) = (n as f64 * shape.width_s, shape.width_of(n));
+            let to_s = from_s + width_s;
+            let change = self.drivers(to_s) - self.drivers(from_s);
+            let open_s = (to_s.min(self.end_s) - from_s.max(self.fill_s)).max(0.0);
+            // Where fewer are wanted, who goes home anyway is among those who are too many.
+            let leaves = (turnover_per_s * shape.drivers[n] * open_s).max(-change);
+            let joins = (leaves + change).max(0.0);
+            for kind in DRIVER_SHIFT {
+                add(shape, n, kind, joins * notes.count(kind) / came);
+            }
+            add(shape, n, OpKind::DriverLogin, joins);
+            add(shape, n, OpKind::DriverGoOffline, leaves * per_end);
+            shifts.joins.push(joins);
+            shifts.leaves.push(leaves);
+        }
+        shape.robots[0] = shifts.joins.iter().sum();
+        shifts
+    }
+
+    /// The share of the drivers on shift that goes home in a second, and is replaced.
+    fn turnover_per_s(&self) -> f64 {
+        let notes = &self.measured.notes;
+        let began = |phase| notes.began(phase).unwrap_or(0.0);
+        let (from_s, to_s) = (began(Phase::Load), began(Phase::ReadBack));
+        let ended =
+            notes.shifts.iter().filter(|(at, step)| *step < 0 && (from_s..to_s).contains(at));
+        ended.count() as f64 / notes.driver_seconds(from_s, to_s).max(1.0)
+    }
+
+    /// What every wish causes, at its age, and how long it is open.
+    fn wishes(&self, shape: &mut Shape) {
+        let notes = &self.measured.notes;
+        let measured = notes.wishes.len().max(1) as f64;
+        let mut by_age: Vec<Vec<f64>> = vec![Vec::new(); KINDS];
+        for caused in &notes.caused {
+            // A wish comes up anywhere in its bucket, so its ops fall into two.
+            let age = caused.age_s / shape.width_s;
+            let (whole, part) = (age as usize, age.fract());
+            let ages = &mut by_age[caused.kind];
+            grow(ages, whole + 2);
+            ages[whole] += (1.0 - part) / measured;
+            ages[whole + 1] += part / measured;
+        }
+        for (index, ages) in by_age.iter().enumerate() {
+            let ops = spread(&shape.wishes, ages);
+            for (n, count) in ops.into_iter().enumerate() {
+                shape.ops[n][index] += count;
+                shape.attempts[n][index] += count;
+            }
+        }
+        let mut open = Vec::new();
+        for wish in &notes.wishes {
+            let life = (wish.ended_s - wish.began_s) / shape.width_s;
+            grow(&mut open, life as usize + 3);
+            for (n, share) in open.iter_mut().take(life as usize + 2).enumerate() {
+                *share += open_in(n as f64, life) / measured;
+            }
+        }
+        shape.open = spread(&shape.wishes, &open);
+    }
+
+    /// Passengers: those of the scenario, and more where all of them are busy at once.
+    fn passengers(&self, shape: &mut Shape) {
+        let first = f64::from(self.scenario.load.passengers);
+        let (mut joins, mut most) = (vec![0.0; shape.len()], 0.0_f64);
+        for (n, joins) in joins.iter_mut().enumerate() {
+            let to_s = n as f64 * shape.width_s + shape.width_of(n);
+            let filled = if to_s < self.fill_s { to_s / self.fill_s } else { 1.0 };
+            let open = shape.open[n];
+            let crowd = open + CROWDED * open.sqrt();
+            let wanted = (first * filled).max(if crowd > first { crowd } else { 0.0 }).max(most);
+            *joins = wanted - most;
+            let before = std::mem::replace(&mut most, wanted);
+            let gone = (1.0 - (to_s - self.end_s) / SIGN_OFF_S).clamp(0.0, 1.0);
+            shape.passengers[n] = f64::midpoint(before, wanted) * gone;
+        }
+        for (n, joins) in joins.iter().enumerate() {
+            add(shape, n, OpKind::PassengerRegister, *joins);
+            add(shape, n, OpKind::PassengerLogin, *joins);
+        }
+        shape.robots[1] = most;
+        let crowd = Crowd {
+            joins: &joins,
+            signed_on: &shape.passengers,
+            open: &shape.open,
+            wishes: &shape.wishes,
+            at_once: self.at_once(),
+        };
+        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
+        let renewals = tokens::of_passengers(&crowd, shape.width_s, token_s);
+        for (n, renewals) in renewals.into_iter().enumerate() {
+            add(shape, n, OpKind::PassengerLogin, renewals);
+            // The attempt that was refused.
+            shape.attempts[n][OpKind::PassengerJobStatus.index()] += renewals;
+        }
+    }
+
+    /// Ops that a wish begins with, all in one moment.
+    fn at_once(&self) -> f64 {
+        let notes = &self.measured.notes;
+        let first = notes.caused.iter().filter(|caused| caused.age_s <= 0.0).count();
+        first as f64 / notes.wishes.len().max(1) as f64
+    }
+
+    /// Updates, fresh tokens, and whatever else a driver does without a wish behind it.
+    fn seconds_on_shift(&self, shape: &mut Shape, shifts: &Shifts) {
+        let notes = &self.measured.notes;
+        let cadence_s = sample::cadence_s(self.scenario);
+        let all_s = notes.driver_seconds(0.0, notes.end_s()).max(1.0);
+        let came = notes.shifts.iter().filter(|(_, step)| *step > 0).count().max(1) as f64;
+        // Beside its beat, a driver says where it is as its shift begins.
+        let at_start = (notes.count(OpKind::DriverPing) - all_s / cadence_s) / came;
+        for (n, joins) in shifts.joins.iter().enumerate() {
+            let seconds = shape.drivers[n] * shape.width_of(n);
+            let pings = seconds / cadence_s + joins * at_start.clamp(0.0, 2.0);
+            add(shape, n, OpKind::DriverPing, pings);
+            for kind in OpKind::ALL {
+                let idle = notes.idle[kind.index()] as f64;
+                add(shape, n, *kind, seconds * idle / all_s);
+            }
+        }
+        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
+        let period_s = ((token_s / cadence_s).floor() + 1.0) * cadence_s;
+        let renewals = tokens::of_drivers(shifts, &shape.drivers, shape.width_s, period_s);
+        for (n, renewals) in renewals.into_iter().enumerate() {
+            add(shape, n, OpKind::DriverLogin, renewals);
+            shape.attempts[n][OpKind::DriverPing.index()] += renewals;
+        }
+    }
+
+    /// The read-back: entries by wish, a page at a time.
+    fn read_back(&self, shape: &mut Shape) {
+        let notes = &self.measured.notes;
+        let wishes: f64 = shape.wishes.iter().sum();
+        let bucket = ((self.end_s / shape.width_s) as usize).min(shape.len() - 1);
+        for kind in AUDITS {
+            let listed = notes.listed[kind.index()] as f64;
+            // A sample reads back before its longest journeys are paid for.
+            let paid =
+                if kind == OpKind::AuditCharges { notes.count(OpKind::PassengerPay) } else { 0.0 };
+            let entries = wishes * listed.max(paid) / notes.wishes.len().max(1) as f64;
+            let pages = (entries / f64::from(AUDIT_PAGE)).ceil().max(1.0);
+            shape.ops[bucket][kind.index()] += pages;
+            // Bytes follow the entries: a page of a small sample is half empty.
+            let weight = if listed > 0.0 { entries / listed } else { 1.0 };
+            shape.attempts[bucket][kind.index()] += notes.attempts_of(kind) * weight;
+        }
+    }
+}
+
+/// So many ops in a bucket, each at its first attempt.
+fn add(shape: &mut Shape, bucket: usize, kind: OpKind, count: f64) {
+    shape.ops[bucket][kind.index()] += count;
+    shape.attempts[bucket][kind.index()] += count;
+}
+
+/// The mean of something between two moments.
+fn mean(from_s: f64, to_s: f64, of: impl Fn(f64) -> f64) -> f64 {
+    let step_s = (to_s - from_s) / f64::from(LOOKS);
+    let looks = (0..LOOKS).map(|look| of(from_s + (f64::from(look) + 0.5) * step_s));
+    looks.sum::<f64>() / f64::from(LOOKS)
+}
+
+fn grow(values: &mut Vec<f64>, length: usize) {
+    if values.len() < length {
+        values.resize(length, 0.0);
+    }
+}
+
+/// What `causes` bring about, each `effects` by its age. What comes after the last bucket is cut
+/// off, as the end of the run does.
+fn spread(causes: &[f64], effects: &[f64]) -> Vec<f64> {
+    let mut sums = vec![0.0; causes.len()];
+    for (begun, cause) in causes.iter().enumerate().filter(|(_, cause)| **cause > 0.0) {
+        for (sum, effect) in sums[begun..].iter_mut().zip(effects) {
+            *sum += cause * effect;
+        }
+    }
+    sums
+}
+
+/// How much of the bucket `later` buckets after its own a wish is open that came up anywhere in its
+/// own and lives for `life` buckets.
+fn open_in(later: f64, life: f64) -> f64 {
+    // The integral over all moments of its own bucket: second differences of it.
+    let sum = |at: f64| {
+        if at <= 0.0 {
+            0.0
+        } else if at <= life {
+            at * at / 2.0
+        } else {
+            life * life / 2.0 + life * (at - life)
+        }
+    };
+    sum(later + 1.0) - 2.0 * sum(later) + sum(later - 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_open_for_as_long_as_it_lives() {
+        for life in [0.0, 0.3, 1.0, 2.5, 17.2] {
+            let open: f64 = (0..40).map(|later| open_in(f64::from(later), life)).sum();
+            assert!((open - life).abs() < 1e-9, "{life}: {open}");
+        }
+        assert!((open_in(0.0, 1.0) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn effects_come_at_their_age_and_end_with_the_run() {
+        assert_eq!(spread(&[2.0, 0.0, 1.0], &[1.0, 0.5]), [2.0, 1.0, 1.0]);
+    }
+}

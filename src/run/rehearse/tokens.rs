@@ -1,0 +1,144 @@
+//! Logins for a fresh token. How long a token lives is what the target declares; a robot logs in
+//! anew when it is refused for the first time after that. A sample is too short to see it.
+
+/// Logins anew of drivers, bucket by bucket. Each of them sends updates all the time, so that an
+/// old token is found out by the first update after its end: every `period_s`.
+pub fn of_drivers(shifts: &Shifts, on_shift: &[f64], width_s: f64, period_s: f64) -> Vec<f64> {
+    let Shifts { joins, leaves } = shifts;
+    let lag = period_s / width_s;
+    // Who goes home renews nothing any more: the hazard of it, summed up.
+    let mut hazard = 0.0;
+    let hazards: Vec<f64> = leaves
+        .iter()
+        .zip(on_shift)
+        .map(|(leaves, on)| {
+            hazard += leaves / on.max(1e-9);
+            hazard
+        })
+        .collect();
+    let mut logins = joins.clone();
+    let mut renewals = vec![0.0; joins.len()];
+    for n in 0..joins.len() {
+        let renewed = if lag < STEPS_MIN {
+            // Finer than the buckets: spread evenly, from one period after the beginning on.
+            let begun = (n as f64 * width_s - period_s).clamp(0.0, width_s) / width_s;
+            begun * on_shift[n] / lag
+        } else {
+            let since = hazards[n] - at(&hazards, n as f64 - lag);
+            at(&logins, n as f64 - lag) * libm::exp(-since)
+        };
+        renewals[n] = renewed;
+        logins[n] += renewed;
+    }
+    renewals
+}
+
+/// Shifts that begin and end, bucket by bucket.
+pub struct Shifts {
+    /// Drivers who come.
+    pub joins: Vec<f64>,
+    /// Drivers who go home.
+    pub leaves: Vec<f64>,
+}
+
+/// Logins anew of passengers. One with a wish looks at its job all the time, as a driver does; of
+/// the others each is picked for a new wish sooner or later, and its old token is found out then.
+pub fn of_passengers(crowd: &Crowd<'_>, width_s: f64, token_s: f64) -> Vec<f64> {
+    let lag = (token_s / width_s).max(1.0);
+    // Where tokens live for less than a bucket, one delay of a bucket stands for several.
+    let lives = (width_s / token_s).max(1.0);
+    let mut logins = crowd.joins.to_vec();
+    let mut renewals = vec![0.0; logins.len()];
+    let mut expired = 0.0;
+    for n in 0..logins.len() {
+        let all = crowd.signed_on[n].max(1e-9);
+        let busy = (crowd.open[n] / all).clamp(0.0, 1.0);
+        let ending = at(&logins, n as f64 - lag);
+        let idle = (all * (1.0 - busy)).max(1e-9);
+        let picked = expired * (1.0 - libm::exp(-crowd.wishes[n] / idle));
+        expired += ending * (1.0 - busy) - picked;
+        renewals[n] = ending * busy * lives + picked * crowd.at_once.max(1.0);
+        logins[n] += ending * busy + picked;
+    }
+    renewals
+}
+
+/// Passengers, bucket by bucket.
+pub struct Crowd<'a> {
+    /// Who signs on.
+    pub joins: &'a [f64],
+    /// Who is signed on.
+    pub signed_on: &'a [f64],
+    /// Who has a wish.
+    pub open: &'a [f64],
+    /// Wishes that come up.
+    pub wishes: &'a [f64],
+    /// Ops that a wish begins with, all at once: each is refused, and each fetches a token.
+    pub at_once: f64,
+}
+
+/// With fewer buckets to a token's life, its renewals are spread evenly.
+const STEPS_MIN: f64 = 4.0;
+
+/// The value at a place between two buckets; nothing before the first.
+fn at(values: &[f64], place: f64) -> f64 {
+    if place <= -1.0 {
+        return 0.0;
+    }
+    let low = place.floor();
+    let part = place - low;
+    let value = |index: f64| {
+        if index < 0.0 { 0.0 } else { values.get(index as usize).copied().unwrap_or(0.0) }
+    };
+    value(low) * (1.0 - part) + value(low + 1.0) * part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_logs_in_anew_every_period() {
+        let mut joins = vec![0.0; 100];
+        joins[0] = 10.0;
+        let none = vec![0.0; 100];
+        let shifts = Shifts { joins: joins.clone(), leaves: none.clone() };
+        let renewals = of_drivers(&shifts, &[10.0; 100], 1.0, 30.0);
+        let seen: Vec<usize> = (0..100).filter(|n| renewals[*n] > 0.0).collect();
+        assert_eq!(seen, [30, 60, 90]);
+        assert!((renewals.iter().sum::<f64>() - 30.0).abs() < 1e-9);
+        // One in a hundred goes home each second and is replaced: as many drivers, as many renewals
+        // each second, once the first have passed.
+        let steady = Shifts { joins: vec![0.1; 1_000], leaves: vec![0.1; 1_000] };
+        let renewals = of_drivers(&steady, &[10.0; 1_000], 1.0, 30.0);
+        let hazard: f64 = 0.01 * 30.0;
+        let rate = 0.1 / (hazard.exp() - 1.0);
+        assert!((renewals[999] - rate).abs() < 0.01 * rate, "{} and not {rate}", renewals[999]);
+        // In wide buckets only the rate is left.
+        let shifts = Shifts { joins: vec![10.0, 0.0, 0.0, 0.0], leaves: vec![0.0; 4] };
+        let wide = of_drivers(&shifts, &[10.0; 4], 60.0, 30.0);
+        assert!((wide[2] - 20.0).abs() < 1e-9, "{wide:?}");
+    }
+
+    #[test]
+    fn a_passenger_logs_in_anew_when_it_is_needed() {
+        let crowd = |open: f64, wishes: f64| {
+            let joins: Vec<f64> = (0..1_000).map(|n| if n == 0 { 100.0 } else { 0.0 }).collect();
+            let all = [100.0; 1_000];
+            let (open, wishes) = ([open; 1_000], [wishes; 1_000]);
+            let crowd = Crowd {
+                joins: &joins,
+                signed_on: &all,
+                open: &open,
+                wishes: &wishes,
+                at_once: 1.0,
+            };
+            of_passengers(&crowd, 1.0, 50.0).iter().sum::<f64>()
+        };
+        // Nobody wishes for anything; all are busy for ever; all are picked every 50 s.
+        assert!(crowd(0.0, 0.0).abs() < 1e-9);
+        assert!((crowd(100.0, 0.0) - 1_900.0).abs() < 1e-6);
+        let picked = crowd(0.0, 2.0);
+        assert!((880.0..1_000.0).contains(&picked), "{picked}");
+    }
+}

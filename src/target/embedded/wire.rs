@@ -1,0 +1,73 @@
+//! What an exchange weighs as HTTP/1.1 text. Sums of lengths only: it is asked for on every ping.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+
+use super::request::Form;
+
+/// What every request has around its path, its body's length and its token.
+const REQUEST_FRAME: usize = "POST  HTTP/1.1\r\n\
+    content-type: application/json\r\n\
+    host: 127.0.0.1:40000\r\n\
+    content-length: \r\n\r\n"
+    .len();
+/// What a token brings beside itself.
+const TOKEN_FRAME: usize = "authorization: \r\n".len();
+/// What every answer has around the words of its status, its headers and its body's length; the
+/// server adds the date.
+const ANSWER_FRAME: usize = "HTTP/1.1 200 \r\n\
+    content-length: \r\n\
+    date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
+    .len();
+/// What a header has around name and value.
+const HEADER_FRAME: usize = ": \r\n".len();
+
+/// Bytes of a request.
+pub fn request_bytes(form: &Form, token: Option<&HeaderValue>) -> usize {
+    let token = token.filter(|_| form.with_token).map_or(0, |token| TOKEN_FRAME + token.len());
+    REQUEST_FRAME + form.path.len() + digits(form.body.len()) + form.body.len() + token
+}
+
+/// Bytes of an answer.
+pub fn answer_bytes(response: &Response<Bytes>) -> usize {
+    let words = response.status().canonical_reason().map_or(0, str::len);
+    let headers = response.headers().iter();
+    let headers: usize =
+        headers.map(|(name, value)| name.as_str().len() + value.len() + HEADER_FRAME).sum();
+    let body = response.body().len();
+    ANSWER_FRAME + words + headers + digits(body) + body
+}
+
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::op::OpKind;
+
+    #[test]
+    fn lengths_are_those_of_the_text() {
+        let (body, path) = ("{\"lat\":1,\"lon\":2,\"seq\":3}", "/v1/driver/ping");
+        let token = HeaderValue::from_static("Bearer abc");
+        let mut form =
+            Form { op: OpKind::DriverPing, path, body: Bytes::from(body), with_token: true };
+        let text = format!(
+            "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n\
+             host: 127.0.0.1:40000\r\ncontent-length: {}\r\nauthorization: Bearer abc\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(request_bytes(&form, Some(&token)), text.len());
+        form.with_token = false;
+        let bare = text.len() - "authorization: Bearer abc\r\n".len();
+        assert_eq!(request_bytes(&form, Some(&token)), bare);
+        assert_eq!(request_bytes(&form, None), bare);
+
+        let mut answer = Response::new(Bytes::from_static(b"{}"));
+        answer.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        let text = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\
+                    date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{}";
+        assert_eq!(answer_bytes(&answer), text.len());
+    }
+}
