@@ -137,3 +137,80 @@ fn any_text_is_a_seed_and_another_text_is_another_run() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["seed"], seeds[3]);
 }
+
+fn summary(run: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
+}
+
+/// Records of a history in which `what` stands.
+fn count(history: &str, what: &str) -> usize {
+    history.lines().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn updates_that_are_counted_are_judged_and_measured_like_written_ones() {
+    let (full, counted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let written = run(&["scenarios/smoke.toml"], SEED, full.path());
+    let args = ["scenarios/smoke.toml", "--set", "history.pings=counted"];
+    let kept = run(&args, SEED, counted.path());
+    let (a, b) = (summary(&written), summary(&kept));
+    for same in ["updates", "jobs", "lag_us"] {
+        assert_eq!(a["load"][same], b["load"][same], "{same}");
+    }
+    assert_eq!(a["ops"], b["ops"]);
+    assert_eq!(a["faults"], b["faults"]);
+    for (a, b) in a["laws"].as_array().unwrap().iter().zip(b["laws"].as_array().unwrap()) {
+        assert_eq!((&a["law"], &a["verdict"]), (&b["law"], &b["verdict"]));
+    }
+    let [long, short] = [&written, &kept].map(|run| String::from_utf8(history(run)).unwrap());
+    let pings = r#""op":"driver.ping""#;
+    assert!(count(&short, pings) * 2 < count(&long, pings), "most are not written");
+    assert!(count(&short, r#""type":"recalled""#) > 0, "an offer brings positions with it");
+    // What was kept gives the same verdict and figures again.
+    let checked = Command::new(env!("CARGO_BIN_EXE_robot-city"))
+        .args(["report", kept.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(summary(&kept), b, "judged again from the disk");
+}
+
+#[test]
+fn the_drivers_on_shift_follow_the_hours_of_the_day() {
+    let args = [
+        "scenarios/hailo-2014-07-24.toml",
+        "--duration=2h",
+        "--set=time.start=2014-07-24T17:00",
+        "--set=load.drivers=100",
+        "--set=load.updates_per_second=2",
+        "--set=load.jobs_per_hour=20",
+        "--set=load.passengers=5",
+        "--set=backend.ping_ttl=3m",
+    ];
+    let out = tempfile::tempdir().unwrap();
+    let run = run(&args, SEED, out.path());
+    let history = String::from_utf8(history(&run)).unwrap();
+    // Who went on and off shift, by the second.
+    let mut changes: Vec<(u64, i64)> = Vec::new();
+    for line in history.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        if record["type"] != "op" || record["outcome"] != "ok" {
+            continue;
+        }
+        let change = match record["ask"]["op"].as_str() {
+            Some("driver.go_online") => 1,
+            Some("driver.go_offline") => -1,
+            _ => continue,
+        };
+        changes.push((record["done_ns"].as_u64().unwrap() / 1_000_000_000, change));
+    }
+    let on_shift = |minute: u64| {
+        let until = 60 + minute * 60;
+        changes.iter().filter(|(at, _)| *at <= until).map(|(_, change)| change).sum::<i64>()
+    };
+    // 42 % at five, all at six, 65 % at seven; a few are between two rides, or on their way in.
+    for (minute, wanted) in [(1, 43), (30, 71), (60, 100), (90, 82), (119, 65)] {
+        let there = on_shift(minute);
+        assert!((there - wanted).abs() <= 8, "{there} of {wanted} at minute {minute}");
+    }
+}

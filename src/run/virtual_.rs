@@ -6,6 +6,7 @@ use std::{
     path::Path,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     signals,
     virtual_fleet::VirtualFleet,
 };
-use crate::city::City;
+use crate::{city::City, history::op::OpKind, report::figures::OpFigures};
 
 /// When every virtual run starts.
 const EPOCH: &str = "2026-01-01T00:00:00Z";
@@ -29,9 +30,29 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
     plan.announce(&folder)?;
     let city = Rc::new(plan.city(&folder.file("city"))?);
+    let begun = now();
     let played = play(plan, &city, Some(folder.path()), ui, signals)?;
+    let took_s = now().duration_since(begun).as_secs_f64();
     let exit = outputs::publish(plan, &folder, &played);
+    println!("  {}", pace(&played, took_s));
     Ok(Ended { exit, broken: played.broken(), folder })
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast the world was, for a person")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// How fast the world was. Of the terminal alone: it differs from run to run.
+fn pace(played: &Played, took_s: f64) -> String {
+    let figures = &played.judged.figures;
+    let ops: u64 = figures.ops.iter().map(OpFigures::count).sum();
+    let world_s = figures.end.as_ref().map_or(0.0, |end| end.at.as_secs_f64());
+    format!(
+        "played {world_s:.0} s in {took_s:.1} s: {:.0} ns an op ({ops} ops, {} of them updates)",
+        took_s * 1e9 / ops.max(1) as f64,
+        figures.op(OpKind::DriverPing).map_or(0, OpFigures::count),
+    )
 }
 
 /// Plays a plan to its verdict, in the folder `kept` or without keeping anything. `signals` counts

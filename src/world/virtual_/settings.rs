@@ -77,7 +77,7 @@ impl Default for DiskSettings {
     fn default() -> Self {
         Self {
             open: Span::micros(2_000, 6_000),
-            sync: Span::micros(200, 900),
+            sync: Span::micros(1_000, 4_000),
             early_window: Duration::from_millis(250),
             skip_sync: false,
         }
