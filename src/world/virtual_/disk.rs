@@ -85,14 +85,16 @@ impl Medium {
     }
 }
 
-/// How many bytes of each write survive. Lengths always do: file systems keep them in a journal.
+/// How many bytes of each write survive. A file that grew stays long: file systems keep lengths in
+/// a journal. One that was cut stays cut only where everything before the cut survived, as the
+/// journal commits a cut behind the data.
 fn survivors(changes: &[Change], rng: &mut Rng) -> Vec<u64> {
     let all = rng.chance(ALL_SURVIVE_P);
     let torn = below(rng, changes.len() as u64) as usize;
     let survivors = changes.iter().enumerate().map(|(number, change)| {
         let len = match change {
             Change::Write { new, .. } => new.len() as u64,
-            Change::Length { .. } => 0,
+            Change::Length { .. } => return u64::from(all),
         };
         let survives = rng.chance(ONE_SURVIVES_P);
         if all {
@@ -148,7 +150,12 @@ impl Image {
     fn redo(&mut self, change: &Change, kept: u64) {
         match change {
             Change::Write { offset, new, .. } => self.put(*offset, &new[..kept as usize]),
-            Change::Length { new, .. } => self.bytes.resize(*new as usize, 0),
+            Change::Length { old, new, .. } if new < old && kept == 0 => {}
+            Change::Length { new, .. } => {
+                let len =
+                    if kept > 0 { *new as usize } else { self.bytes.len().max(*new as usize) };
+                self.bytes.resize(len, 0);
+            }
         }
     }
 
