@@ -95,8 +95,8 @@ impl<E> Agenda<E> {
         if entry.generation == key.generation { entry.event.as_mut() } else { None }
     }
 
-    /// The next event that happens at `limit` or before, and its time. After `None` nothing may be
-    /// planned for a time before `limit` any more: it would come later than it should.
+    /// The next event that happens at `limit` or before, and its time. What is planned
+    /// for a time before the last event that came out comes next.
     pub fn pop(&mut self, limit: u64) -> Option<(u64, E)> {
         loop {
             if self.levels == 0 {

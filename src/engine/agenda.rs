@@ -1,4 +1,5 @@
-//! What is due when, in strict (planned time, sequence) order.
+//! What is due when, in strict (planned time, sequence) order; what was put down too late, in the
+//! order in which that was done.
 
 use crate::{
     base::{self, id::RobotId, time::Time},

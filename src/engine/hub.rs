@@ -20,7 +20,7 @@ use super::{
     figures::{Figures, Tally},
     life::{self, Intent},
     population::Population,
-    supply::{CENSUS_EVERY, Supply},
+    supply::{Supply, census_every},
     target::Target,
 };
 use crate::{
@@ -243,15 +243,17 @@ impl Hub {
         }
     }
 
-    /// Brings the drivers on shift to the number that the hour wants: the missing come in, and those
-    /// who were in first go home, spread over the time until the next census.
+    /// Brings the drivers on shift to the number that is wanted by the next census: the missing come
+    /// in, and those who were in first go home, spread over the time until then. The last one is
+    /// held while the demand lasts.
     fn census(&self, at: Time) {
         let state = &mut *self.state.borrow_mut();
-        if !state.supply.is_open() {
+        if !state.supply.is_open() || !state.demand.is_open(at) {
             return;
         }
-        let (here, wanted) = (state.drivers_here(), state.supply.wanted(at, &self.around.clock));
-        let share = |n: u32| CENSUS_EVERY.mul_f64(f64::from(n) / f64::from(here.abs_diff(wanted)));
+        let (clock, every) = (&self.around.clock, census_every(&self.around.clock));
+        let (here, wanted) = (state.drivers_here(), state.supply.wanted(at + every, clock));
+        let share = |n: u32| every.mul_f64(f64::from(n) / f64::from(here.abs_diff(wanted)));
         for n in 0..wanted.saturating_sub(here) {
             let fresh = state.population.admit(RobotKind::Driver);
             state.agenda.push(at + share(n), Due::Start(fresh));
@@ -267,7 +269,7 @@ impl Hub {
                 state.agenda.push(at + share(surplus), Due::SignOff(driver));
             }
         }
-        state.agenda.push(at + CENSUS_EVERY, Due::Census);
+        state.agenda.push(at + every, Due::Census);
     }
 
     /// Somebody wishes to travel.

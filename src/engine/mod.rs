@@ -24,7 +24,6 @@ use crate::{
 };
 use agenda::Due;
 use hub::{Hub, State};
-use supply::CENSUS_EVERY;
 use target::{Flow, Target};
 
 /// How often a phase looks whether it is over.
@@ -113,7 +112,7 @@ impl Engine {
             (missing, state.demand.open(now, now + span, clock), state.supply.changes())
         };
         if changes {
-            self.hub.push(now + CENSUS_EVERY, Due::Census);
+            self.hub.push(now, Due::Census);
         }
         self.ramp(RobotKind::Driver, missing, Duration::from_secs(1).min(span));
         if let Some(first) = first {

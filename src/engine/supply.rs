@@ -12,8 +12,15 @@ use crate::{
 /// How long the place of a driver who never got in stays empty: a backend that lets nobody in must
 /// not be stormed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// How often the drivers are counted where the number that is wanted changes over the day.
-pub(super) const CENSUS_EVERY: Duration = Duration::from_secs(10);
+/// How often the drivers are counted where the number that is wanted changes over the day, at most;
+/// and in seconds of the city.
+const CENSUS_EVERY: Duration = Duration::from_secs(10);
+const CENSUS_CITY_S: f64 = 600.0;
+
+/// How long it is from one census to the next.
+pub(super) fn census_every(clock: &CityClock) -> Duration {
+    CENSUS_EVERY.min(clock.run_span(CENSUS_CITY_S)).max(Duration::from_millis(100))
+}
 
 /// Who is wanted.
 #[derive(Debug)]

@@ -47,8 +47,8 @@ pub enum Record {
     End(Ending),
 }
 
-/// Location updates that ended ok at the first attempt and told nothing, planned within the same ten
-/// seconds.
+/// Location updates that ended ok at the first attempt and told nothing, planned within the same
+/// eight seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PingCount {
     /// Planned from this moment on.

@@ -1,5 +1,5 @@
 //! Counts location updates instead of keeping each. One that ended ok and told nothing is counted,
-//! with others of its ten seconds, in a [`PingCount`]; whatever tells something stays a record of
+//! with others of its eight seconds, in a [`PingCount`]; whatever tells something stays a record of
 //! its own. Before an offer that a driver read stand the positions that it sent last, as the laws
 //! need them. What comes out is all that anybody sees of the run, live and from the disk.
 
@@ -17,21 +17,33 @@ use crate::base::{
     time::{Time, nanos},
 };
 
-/// Updates that were planned within this long are counted together.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Beyond what laws ask for: clocks that are read apart, ops under way.
-const SLACK: Duration = Duration::from_secs(5);
-/// Updates of one driver that are held back at most; older ones are only counted.
-const HELD_MAX: usize = 64;
+/// Updates that were planned within this long are counted together: a power of two of seconds, so
+/// that windows lie within the buckets of a chart.
+pub const WINDOW: Duration = Duration::from_secs(8);
+/// Beyond what laws ask for: clocks that are read apart, and the life of an op under way.
+const SLACK: Duration = Duration::from_secs(62);
+/// Updates of one driver that are held back at most; older ones are only counted. More than the
+/// laws look at, so that they themselves see that there were too many.
+const HELD_MAX: usize = 600;
+/// How long a window stays open for updates that are late.
+const LATE: Duration = Duration::from_secs(5);
 
 /// The state between two records.
 pub struct Thinner {
     /// How long an update may still matter to an offer.
     keep: Duration,
-    held: Vec<VecDeque<Held>>,
+    drivers: Vec<Driver>,
     nodes: Vec<NodeName>,
     open: Vec<PingCount>,
     load: (Option<Time>, Option<Time>),
+}
+
+/// What is known of one driver.
+#[derive(Default)]
+struct Driver {
+    held: VecDeque<Held>,
+    /// When it last read an offer: an update sent before that may still explain it.
+    read: Option<Time>,
 }
 
 /// An update that was counted, and may be wanted as a record.
@@ -50,16 +62,21 @@ impl Thinner {
     /// For a target that declares this.
     pub fn new(declares: &Declares) -> Self {
         let keep = declares.ping_ttl.0 + declares.offer_ttl.0 + declares.read_delay.0 + SLACK;
-        Self { keep, held: vec![], nodes: vec![], open: vec![], load: (None, None) }
+        Self { keep, drivers: vec![], nodes: vec![], open: vec![], load: (None, None) }
     }
 
     /// Takes a record of the run, and hands on what is to be seen of it.
     pub fn take(&mut self, record: &Record, hand_on: &mut impl FnMut(&Record)) {
-        match record {
-            Record::Op(op) if is_plain(op) => return self.count(op, hand_on),
-            Record::Op(op) if op.robot.kind == RobotKind::Driver && op.answer.offer.is_some() => {
-                self.recall(op.robot, hand_on);
+        if let Record::Op(op) = record {
+            self.close(op.done.saturating_sub(LATE), hand_on);
+            if is_plain(op) {
+                return self.count(op, hand_on);
             }
+            if op.robot.kind == RobotKind::Driver {
+                self.look_at(op, hand_on);
+            }
+        }
+        match record {
             Record::Phase { phase: Phase::Load, at } => self.load.0 = Some(*at),
             Record::Phase { phase, at } if *phase > Phase::Load && self.load.1.is_none() => {
                 self.load.1 = Some(*at);
@@ -78,16 +95,32 @@ impl Thinner {
         if let Some(index) = self.open.iter().rposition(same) {
             self.open[index].add(op);
         } else {
-            self.close(from, hand_on);
             let mut fresh = PingCount::new(from, load);
             fresh.add(op);
             self.open.push(fresh);
         }
-        self.hold(op);
+        self.hold(op, hand_on);
+    }
+
+    /// An op of a driver that is told as it is: an offer brings the positions before it with it.
+    fn look_at(&mut self, op: &Op, hand_on: &mut impl FnMut(&Record)) {
+        let Some(driver) = self.drivers.get_mut(op.robot.number as usize) else { return };
+        if op.answer.offer.is_some() {
+            driver.read = Some(op.done);
+            for update in std::mem::take(&mut driver.held) {
+                hand_on(&Record::Recalled(Rc::new(update.into_op(op.robot, &self.nodes))));
+            }
+        } else if op.kind() == OpKind::DriverGoOffline && op.outcome == Outcome::Ok {
+            // It has gone home, and most never come back.
+            driver.held = VecDeque::new();
+        }
     }
 
     /// Hands on the counts of windows that were over at `now`.
     fn close(&mut self, now: Time, hand_on: &mut impl FnMut(&Record)) {
+        if self.open.iter().all(|count| now < count.from + WINDOW) {
+            return;
+        }
         let mut over: Vec<_> = Vec::new();
         self.open.retain_mut(|count| {
             let ends = now >= count.from + WINDOW;
@@ -102,20 +135,10 @@ impl Thinner {
         }
     }
 
-    fn hold(&mut self, op: &Op) {
+    fn hold(&mut self, op: &Op, hand_on: &mut impl FnMut(&Record)) {
         let (Some(at), Some(attempt)) = (op.ask.at, op.attempts.first()) else { return };
         let node = attempt.node.as_ref().map_or(usize::MAX, |node| self.number_of(node));
-        let driver = op.robot.number as usize;
-        if self.held.len() <= driver {
-            self.held.resize_with(driver + 1, VecDeque::new);
-        }
-        let held = &mut self.held[driver];
-        // One that is older than what may matter stays: it tells where the driver was before.
-        let old = op.sent.saturating_sub(self.keep);
-        while held.get(1).is_some_and(|next| next.done < old) || held.len() >= HELD_MAX {
-            held.pop_front();
-        }
-        held.push_back(Held {
+        let update = Held {
             id: op.id,
             planned: op.planned,
             sent: op.sent,
@@ -124,7 +147,23 @@ impl Thinner {
             seq: op.ask.seq.unwrap_or(0),
             node,
             status: attempt.status.unwrap_or(0),
-        });
+        };
+        let number = op.robot.number as usize;
+        if self.drivers.len() <= number {
+            self.drivers.resize_with(number + 1, Driver::default);
+        }
+        let driver = &mut self.drivers[number];
+        if driver.read.is_some_and(|read| op.sent <= read) {
+            // It was under way when the offer was read, and may be what the offer was made from.
+            return hand_on(&Record::Recalled(Rc::new(update.into_op(op.robot, &self.nodes))));
+        }
+        let held = &mut driver.held;
+        // One that is older than what may matter stays: it tells where the driver was before.
+        let old = op.sent.saturating_sub(self.keep);
+        while held.get(1).is_some_and(|next| next.done < old) || held.len() >= HELD_MAX {
+            held.pop_front();
+        }
+        held.push_back(update);
     }
 
     fn number_of(&mut self, node: &NodeName) -> usize {
@@ -132,15 +171,6 @@ impl Thinner {
             self.nodes.push(node.clone());
             self.nodes.len() - 1
         })
-    }
-
-    /// Hands on what is held of a driver.
-    fn recall(&mut self, robot: RobotId, hand_on: &mut impl FnMut(&Record)) {
-        let Some(held) = self.held.get_mut(robot.number as usize) else { return };
-        for update in std::mem::take(held) {
-            let op = update.into_op(robot, &self.nodes);
-            hand_on(&Record::Recalled(Rc::new(op)));
-        }
     }
 }
 
@@ -241,11 +271,17 @@ mod tests {
         records.extend((15..40).map(|s| ping(s, s, Outcome::Ok, None)));
         records.push(Record::End(crate::history::record::Ending::default()));
         let out = thinned(&records);
-        let wanted =
-            [(0, false, 10), (10, false, 5), (10, true, 5), (20, true, 10), (30, true, 10)];
+        let wanted = [
+            (0, false, 8),
+            (8, false, 7),
+            (8, true, 1),
+            (16, true, 8),
+            (24, true, 8),
+            (32, true, 8),
+        ];
         assert_eq!(counted(&out), wanted);
         let Some(Record::Pings(first)) = out.first() else { panic!("{out:?}") };
-        assert_eq!((first.by_second.as_slice(), first.drivers), (&[1; 10][..], 4));
+        assert_eq!((first.by_second.as_slice(), first.drivers), (&[1; 8][..], 4));
         assert_eq!(first.response_us.0.max(), 25_007, "25 ms, to three digits");
         assert!(matches!(out.last(), Some(Record::End(_))), "nothing comes after the end");
     }
@@ -289,7 +325,28 @@ mod tests {
                 _ => None,
             })
             .collect();
-        // 30 s of a position's life, 15 s of an offer's and 5 s of slack before 390 s, and one more.
-        assert_eq!(recalled, (33..40).collect::<Vec<_>>());
+        // 30 s of a position's life, 15 s of an offer's and a minute of slack before 390 s, and one
+        // more.
+        assert_eq!(recalled, (28..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_update_that_was_under_way_when_an_offer_was_read_is_told_too() {
+        let mut late = ping(1, 1, Outcome::Ok, None);
+        let Record::Op(op) = &mut late else { unreachable!() };
+        Rc::make_mut(op).done = Time(9_000_000_000);
+        let early = ping(0, 0, Outcome::Ok, None);
+        let out = thinned(&[early, ping(2, 7, Outcome::Ok, Some("o-1")), late.clone()]);
+        let Record::Op(sent) = late else { unreachable!() };
+        let told = |record: &Record| matches!(record, Record::Recalled(op) if op.id == sent.id);
+        assert!(out.iter().any(told), "{out:?}");
+    }
+
+    #[test]
+    fn a_window_ends_though_no_update_is_plain_any_more() {
+        let failing = (10..20).map(|s| ping(s, s, Outcome::Info, None));
+        let records: Vec<_> =
+            std::iter::once(ping(1, 1, Outcome::Ok, None)).chain(failing).collect();
+        assert_eq!(counted(&thinned(&records)), [(0, false, 1)], "before the end of the run");
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         answer::JobState,
         op::{Op, OpKind, Outcome},
         record::{Ending, FaultChange, FaultEvent, Header, Phase, PingCount, Record},
+        thinner::WINDOW,
         times::Times,
     },
 };
@@ -120,15 +121,19 @@ pub struct Figures {
     pub robots: [u32; 2],
     /// How the run ended.
     pub end: Option<Ending>,
-    /// Planned moments of pings that did not end ok, and pings by second: what was ok outside the
-    /// windows of faults is known only once those have ended.
-    not_ok_pings: Vec<Time>,
-    pings_at: Vec<u32>,
+    /// Pings by the second in which they were planned.
+    seconds: Vec<Second>,
 }
 
-/// Moments of failed pings that are kept for "outside the fault windows"; more than that many
-/// failures say enough by themselves.
-const NOT_OK_MAX: usize = 1_000_000;
+/// Pings that were planned in one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    all: u32,
+    ok: u32,
+}
+
+/// Seconds that are kept, of a run's first eleven days; later ones are not looked at one by one.
+const SECONDS_MAX: usize = 1_000_000;
 /// After a heal, how long a phone may still be retrying: it belongs to the fault's window.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -181,40 +186,39 @@ impl Figures {
         of_kind.outcomes[Outcome::Ok as usize] += pings.count();
         add(&mut of_kind.response_us, &pings.response_us);
         add(&mut of_kind.service_us, &pings.service_us);
-        self.pings.add_ok(pings.from, &pings.response_us.0);
+        self.pings.add_ok(pings.from, WINDOW, &pings.response_us.0);
         let drivers = &mut self.robots[RobotKind::Driver as usize];
         *drivers = (*drivers).max(pings.drivers);
+        for (second, count) in (0..).zip(&pings.by_second) {
+            self.count_at(pings.from + Duration::from_secs(second), *count, *count);
+        }
         if !pings.load {
             return;
         }
         add(self.lag_us.get_or_insert_with(histogram), &pings.lag_us);
         self.updates.sent += pings.count();
         self.updates.outcomes[Outcome::Ok as usize] += pings.count();
-        for (second, count) in (pings.from.as_secs_f64() as usize..).zip(&pings.by_second) {
-            self.count_at(second, *count);
-        }
     }
 
-    /// So many pings of the load were planned in that second.
-    fn count_at(&mut self, second: usize, count: u32) {
-        if self.pings_at.len() <= second && second < NOT_OK_MAX {
-            self.pings_at.resize(second + 1, 0);
+    /// So many pings were planned in the second of `at`.
+    fn count_at(&mut self, at: Time, all: u32, ok: u32) {
+        let second = (at.0 / 1_000_000_000) as usize;
+        if self.seconds.len() <= second && second < SECONDS_MAX {
+            self.seconds.resize(second + 1, Second::default());
         }
-        if let Some(sum) = self.pings_at.get_mut(second) {
-            *sum += count;
+        if let Some(sum) = self.seconds.get_mut(second) {
+            sum.all += all;
+            sum.ok += ok;
         }
     }
 
     fn see_ping(&mut self, op: &Op) {
+        self.count_at(op.planned, 1, u32::from(op.outcome == Outcome::Ok));
         if !self.in_load(op.planned) {
             return;
         }
         self.updates.sent += 1;
         self.updates.outcomes[op.outcome as usize] += 1;
-        self.count_at(op.planned.as_secs_f64() as usize, 1);
-        if op.outcome != Outcome::Ok && self.not_ok_pings.len() < NOT_OK_MAX {
-            self.not_ok_pings.push(op.planned);
-        }
     }
 
     fn see_jobs(&mut self, op: &Op) {
@@ -316,20 +320,41 @@ impl Figures {
     /// Share of the load's pings planned outside every fault window that ended ok, with how many
     /// those were. Whole seconds count as inside when any of their moments is.
     pub fn ok_outside_faults(&self) -> Option<(f64, u64)> {
-        let quiet = |second: usize| {
-            let at = |s: usize| Time(s as u64 * 1_000_000_000);
-            !self.in_fault(at(second)) && !self.in_fault(at(second + 1))
-        };
-        let all: u64 = self
-            .pings_at
-            .iter()
-            .enumerate()
-            .filter(|(second, _)| quiet(*second))
-            .map(|(_, n)| u64::from(*n))
-            .sum();
-        let bad =
-            self.not_ok_pings.iter().filter(|at| quiet(at.as_secs_f64() as usize)).count() as u64;
-        (all > 0).then(|| ((all - bad.min(all)) as f64 / all as f64, all))
+        let quiet = |from, to| !self.in_fault(from) && !self.in_fault(to);
+        self.ok_share_where(|from, to| {
+            self.in_load(from) && self.load_ended().is_none_or(|end| to <= end) && quiet(from, to)
+        })
+    }
+
+    /// The same of the pings planned between two moments, of the whole seconds between them.
+    pub fn ok_between(&self, begin: Time, end: Time) -> Option<(f64, u64)> {
+        self.ok_share_where(|from, to| from >= begin && to <= end)
+    }
+
+    fn ok_share_where(&self, counts: impl Fn(Time, Time) -> bool) -> Option<(f64, u64)> {
+        let (mut all, mut ok) = (0, 0);
+        for (from, to, second) in self.seconds() {
+            if second.all > 0 && counts(from, to) {
+                all += u64::from(second.all);
+                ok += u64::from(second.ok);
+            }
+        }
+        (all > 0).then(|| (ok as f64 / all as f64, all))
+    }
+
+    /// The start of the first whole second from `from` on in which at least `share` of the pings
+    /// ended ok.
+    pub fn recovered(&self, from: Time, share: f64) -> Option<Time> {
+        let good = |second: &Second| f64::from(second.ok) >= share * f64::from(second.all);
+        self.seconds()
+            .find(|(begin, _, second)| *begin >= from && second.all > 0 && good(second))
+            .map(|(begin, ..)| begin)
+    }
+
+    /// Each second with its begin and its end.
+    fn seconds(&self) -> impl Iterator<Item = (Time, Time, &Second)> {
+        let at = |second: usize| Time(second as u64 * 1_000_000_000);
+        self.seconds.iter().enumerate().map(move |(n, second)| (at(n), at(n + 1), second))
     }
 }
 

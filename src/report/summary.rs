@@ -321,8 +321,8 @@ impl FaultSummary {
             effect: fault.effect.join("; "),
             recovered_s: fault
                 .healed
-                .and_then(|healed| figures.pings.recovered(healed, 0.99))
-                .map(|at| at - zero.as_secs_f64()),
+                .and_then(|healed| figures.recovered(healed, 0.99))
+                .map(offset),
         }
     }
 }

@@ -32,12 +32,6 @@ impl Bucket {
         self.outcomes.iter().sum()
     }
 
-    /// The share that ended ok; `None` when nothing was planned.
-    pub fn ok_share(&self) -> Option<f64> {
-        let count = self.count();
-        (count > 0).then(|| self.outcomes[0] as f64 / count as f64)
-    }
-
     fn merge(&mut self, other: &Self) {
         for (sum, more) in self.outcomes.iter_mut().zip(other.outcomes) {
             *sum += more;
@@ -78,8 +72,12 @@ impl Timeline {
         record_us(&mut bucket.response_us, response);
     }
 
-    /// Counts ops that ended ok, all at the moment `planned` of the first.
-    pub fn add_ok(&mut self, planned: Time, response_us: &Histogram<u64>) {
+    /// Counts ops that ended ok, planned within `span` from `planned` on. Buckets are at least so
+    /// wide from then on: nobody knows in which part of the span each was.
+    pub fn add_ok(&mut self, planned: Time, span: Duration, response_us: &Histogram<u64>) {
+        while self.width < span {
+            self.halve();
+        }
         let index = self.place(planned);
         let bucket = &mut self.buckets[index];
         bucket.outcomes[Outcome::Ok as usize] += response_us.len();
@@ -125,16 +123,6 @@ impl Timeline {
         let width = self.width.as_secs_f64();
         self.buckets.iter().enumerate().map(move |(n, bucket)| (n as f64 * width, bucket))
     }
-
-    /// The first moment (a bucket's start, not before `from`) at which at least `share` of the ops
-    /// ended ok.
-    pub fn recovered(&self, from: Time, share: f64) -> Option<f64> {
-        let from = from.as_secs_f64();
-        self.buckets()
-            .filter(|(start, _)| *start >= from)
-            .find(|(_, bucket)| bucket.ok_share().is_some_and(|ok| ok >= share))
-            .map(|(start, _)| start)
-    }
 }
 
 /// Counts a span in a histogram of microseconds that grows by itself.
@@ -162,15 +150,5 @@ mod tests {
         assert_eq!(line.buckets().map(|(_, b)| b.count()).sum::<u64>(), 5_000);
         let longest = line.buckets().map(|(_, b)| b.response_us.max()).max().unwrap();
         assert!((2_900..3_200).contains(&longest), "{longest}");
-    }
-
-    #[test]
-    fn recovery_is_the_first_good_bucket_after_the_heal() {
-        let mut line = Timeline::default();
-        for (second, outcome) in [(0, Outcome::Ok), (1, Outcome::Info), (2, Outcome::Ok)] {
-            line.record(Time(second * 1_000_000_000), outcome, Duration::from_millis(1));
-        }
-        assert_eq!(line.recovered(Time(1_000_000_000), 0.99), Some(2.0));
-        assert_eq!(line.recovered(Time(3_000_000_000), 0.99), None);
     }
 }

@@ -63,7 +63,8 @@ impl Evidence<'_> {
             figures.faults.values().map(|fault| FaultSummary::of(fault, figures)).collect();
         let adequacy = self.adequacy(&load, &faults);
         let generator_failed = self.generator_failed(&load);
-        let gates = self.judge_gates(generator_failed.is_some());
+        let cut_off = self.figures.end.is_none();
+        let gates = self.judge_gates(generator_failed.is_some() || cut_off);
         let (verdict, reasons) = self.decide(&adequacy, &gates, generator_failed);
         let header = figures.header.clone().unwrap_or_else(unknown_header);
         let end = figures.end.clone().unwrap_or_default();
@@ -179,7 +180,8 @@ impl Evidence<'_> {
             .iter()
             .map(|gate| {
                 let (value, verdict) = gate.judge(self.figures);
-                // A gate measured under a failing generator says nothing of the target.
+                // Neither under a failing generator nor of a part of a run does it say anything of the
+                // target.
                 let verdict = if generator_failed { GateVerdict::Unknown } else { verdict };
                 GateSummary { gate: gate.to_string(), value, verdict }
             })
@@ -234,14 +236,8 @@ impl Evidence<'_> {
     /// A healthy stretch before the first fault: without it nobody knows what the fault changed.
     fn baseline(&self) -> Option<AdequacySummary> {
         let first = self.figures.faults.values().filter_map(|fault| fault.injected).min()?;
-        let zero = self.figures.began(Phase::Load)?.as_secs_f64();
-        let before = self.figures.pings.buckets().filter(|(start, _)| {
-            *start >= zero
-                && start + self.figures.pings.width().as_secs_f64() <= first.as_secs_f64()
-        });
-        let (ok, all) = before
-            .fold((0, 0), |(ok, all), (_, bucket)| (ok + bucket.outcomes[0], all + bucket.count()));
-        let share = if all == 0 { 0.0 } else { ok as f64 / all as f64 };
+        let zero = self.figures.began(Phase::Load)?;
+        let share = self.figures.ok_between(zero, first).map_or(0.0, |(share, _)| share);
         Some(share_at_least("updates ok before the first fault", 0.99, share))
     }
 }

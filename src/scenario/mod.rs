@@ -81,10 +81,11 @@ impl Scenario {
         }
         let (start_h, hours) =
             (time.start_s() / 3_600.0, time.duration.0.as_secs_f64() * time.time_scale / 3_600.0);
+        let steps = STEPS_MIN.max((hours * STEPS_AN_HOUR).ceil() as u32);
         let share = |step: u32| {
-            load.drivers_by_hour.at(start_h + hours * (f64::from(step) + 0.5) / f64::from(STEPS))
+            load.drivers_by_hour.at(start_h + hours * (f64::from(step) + 0.5) / f64::from(steps))
         };
-        load.updates_per_second * (0..STEPS).map(share).sum::<f64>() / f64::from(STEPS)
+        load.updates_per_second * (0..steps).map(share).sum::<f64>() / f64::from(steps)
     }
 
     /// Checks what only the city can tell: whether the storage's AZ exists.
@@ -93,8 +94,9 @@ impl Scenario {
     }
 }
 
-/// Steps in which a mean over the demand is taken.
-const STEPS: u32 = 1_000;
+/// Steps in which a mean over the demand is taken: at least so many, and so many an hour.
+const STEPS_MIN: u32 = 1_000;
+const STEPS_AN_HOUR: f64 = 4.0;
 
 fn none() -> String {
     "none".into()

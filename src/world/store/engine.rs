@@ -209,6 +209,7 @@ fn unexpected<'a>(rows: &Table<&str, &[u8]>, txn: &'a Txn) -> Result<Option<&'a 
 
 fn write_rows(rows: &mut Table<&str, &[u8]>, txn: &Txn, version: u64) -> Result<(), redb::Error> {
     for (key, value) in &txn.writes {
+        debug_assert_ne!(key, LAST_COMMIT, "that row is the store's own");
         let Some(value) = value else {
             rows.remove(key.as_str())?;
             continue;

@@ -24,7 +24,7 @@ const RESTART_TOLD_AFTER: Duration = Duration::from_mins(1);
 /// A mark that says busy or away is asked for again when it is older: a lost hint heals.
 const RECHECK_AFTER: Duration = Duration::from_secs(20);
 /// Each time the roster says the same again the next look is twice as far off, so often.
-const RECHECK_DOUBLINGS: u8 = 3;
+const RECHECK_DOUBLINGS: u8 = 1;
 
 type Cell = (i32, i32);
 
