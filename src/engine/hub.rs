@@ -228,11 +228,13 @@ impl Hub {
 
     fn gone(self: &Rc<Self>, robot: RobotId, now: Time, before: Standing) {
         let state = &mut *self.state.borrow_mut();
+        let sent_home = state.population.is_going(robot);
         if state.population.bury(robot).is_some() {
             state.tally.wishes_lost += 1;
             state.waiting -= 1;
         }
-        if robot.kind != RobotKind::Driver {
+        // Who was sent home is one too many: nobody takes the place.
+        if robot.kind != RobotKind::Driver || sent_home {
             return;
         }
         let (here, wanted) = (state.drivers_here(), state.supply.wanted(now, &self.around.clock));

@@ -117,6 +117,11 @@ impl Population {
         resident.wish
     }
 
+    /// True for a robot that was sent home and is still here.
+    pub fn is_going(&mut self, id: RobotId) -> bool {
+        self.get_mut(id).is_some_and(|resident| resident.going)
+    }
+
     /// Notes that a robot is sent home; false when it is gone, or was told before.
     pub fn send_home(&mut self, id: RobotId) -> bool {
         let told =
