@@ -18,6 +18,7 @@ pub mod shrink;
 pub mod signals;
 pub mod stage;
 pub mod swarm;
+pub mod targets;
 pub mod virtual_;
 pub mod virtual_fleet;
 

@@ -1,6 +1,9 @@
 //! `plan.toml`: a run, resolved. Running it again needs nothing else.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,10 +25,15 @@ use crate::{
         resolved::Resolved,
     },
     city::City,
+    history::declares::Declares,
     law::registry::LAWS,
     report::gate::Gate,
     scenario::Scenario,
-    target::TARGETS,
+    target::{
+        TARGETS,
+        embedded::Settings,
+        mapped::{Compiled, For},
+    },
 };
 
 /// The version of the format.
@@ -51,8 +59,28 @@ pub struct RunPlan {
     pub scenario: Scenario,
     /// The faults with their victims and offsets.
     pub faults: Resolved,
+    /// The mapping of a target that is not built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<MappingFile>,
     /// The city's files: name to text.
     pub city: BTreeMap<String, String>,
+}
+
+/// A mapping file, kept with the plan. Files that it names are seen from where it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MappingFile {
+    /// Where it was.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+impl MappingFile {
+    /// Its source, for errors with lines.
+    pub fn source(&self) -> Source {
+        Source::new(&self.path, &self.text)
+    }
 }
 
 /// What the command line says of a run beyond the scenario's file.
@@ -111,7 +139,7 @@ impl RunPlan {
     pub fn resolve(path: &Path, wishes: &Wishes) -> Result<Self, FileError> {
         let source = Source::read(path)?.with_sets(&wishes.all_sets());
         let mut scenario = Scenario::from_source(&source)?;
-        for file in [&mut scenario.city, &mut scenario.chaos] {
+        for file in [&mut scenario.city, &mut scenario.chaos, &mut scenario.target] {
             *file = named(path, file);
         }
         let seed = wishes.seed.clone().unwrap_or_else(drawn_seed);
@@ -125,9 +153,11 @@ impl RunPlan {
             labels: wishes.labels.clone(),
             scenario,
             faults: Resolved::default(),
+            mapping: None,
             city: city_files(&city),
         };
         plan.check(&source, &city)?;
+        plan.mapping = plan.read_mapping(&source)?;
         let faults = plan.fault_plan()?;
         faults.check_world(plan.time.world())?;
         plan.faults = plan.aim(&faults, &city.azs)?;
@@ -146,7 +176,9 @@ impl RunPlan {
             Err(source.error(key, format!("no `{word}` here: {hint}")))
         };
         let targets: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
-        one_of("target", &scenario.target, &targets)?;
+        if !is_file(&scenario.target) {
+            one_of("target", &scenario.target, &targets)?;
+        }
         one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
         for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
@@ -170,6 +202,51 @@ impl RunPlan {
         Ok(())
     }
 
+    /// Reads and checks the mapping that the scenario names, if it names one.
+    fn read_mapping(&self, source: &Source) -> Result<Option<MappingFile>, FileError> {
+        let scenario = &self.scenario;
+        if !is_file(&scenario.target) {
+            return Ok(None);
+        }
+        let text = Source::read(Path::new(&scenario.target))?;
+        let mapping = MappingFile { path: text.path, text: text.text };
+        let compiled = self.compile(&mapping, "not yet")?;
+        if !compiled.is_embedded() && self.time == Time::Virtual {
+            let why = "it speaks through real sockets, and the virtual world has none: --time real";
+            return Err(source.error("target", why));
+        }
+        let scale = scenario.time.time_scale;
+        if !compiled.declares.scaled_time && (scale - 1.0).abs() > f64::EPSILON {
+            let why = format!(
+                "{} does not declare `scaled_time`, so time runs there as it does here: set it to 1",
+                scenario.target
+            );
+            return Err(source.error("time.time_scale", why));
+        }
+        Ok(Some(mapping))
+    }
+
+    /// A mapping made ready for a run of this plan.
+    pub fn compile(&self, mapping: &MappingFile, run: &str) -> Result<Compiled, FileError> {
+        // Of the reference backend it is known what holds; of another nothing is taken for granted.
+        let ours = Settings::of(&self.scenario, &self.seed, &[]).declares;
+        let foreign = Declares { scaled_time: false, ..Declares::default() };
+        let made = |defaults: Declares| {
+            let run =
+                For { run: run.to_owned(), seed: self.seed.clone(), columns: Vec::new(), defaults };
+            Compiled::new(&mapping.source(), &run)
+        };
+        let compiled = made(foreign)?;
+        if compiled.is_embedded() { made(ours) } else { Ok(compiled) }
+    }
+
+    /// Whether the run starts the reference backend.
+    pub fn starts_backend(&self) -> bool {
+        self.mapping
+            .as_ref()
+            .is_none_or(|mapping| self.compile(mapping, "").is_ok_and(|made| made.is_embedded()))
+    }
+
     /// Whether anything may be broken at all.
     pub fn is_calm(&self) -> bool {
         self.scenario.chaos == "none"
@@ -190,8 +267,11 @@ impl RunPlan {
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
     }
 
-    /// The nodes of the embedded backend.
+    /// The nodes of the embedded backend; none where the run starts no backend.
     pub fn nodes(&self, azs: &[String]) -> Vec<NodeName> {
+        if !self.starts_backend() {
+            return Vec::new();
+        }
         let backend = &self.scenario.backend;
         Layout::of(
             azs,
@@ -289,6 +369,11 @@ impl Wishes {
         let duration = self.duration.iter().map(|span| format!("time.duration={span}"));
         city.chain(chaos).chain(duration).chain(self.sets.iter().cloned()).collect()
     }
+}
+
+/// True for a target that is a file rather than a word of the registry.
+fn is_file(target: &str) -> bool {
+    Path::new(target).extension().is_some_and(|extension| extension == "toml")
 }
 
 /// Every link of a target: between its nodes, and from the robots to each API node.

@@ -18,22 +18,19 @@ use super::{
     progress::Progress,
     recorder::Recorder,
     stage::Stage,
+    targets,
 };
 use crate::{
     base::name::NodeName,
     chaos::conductor::Conductor,
     city::{City, clock::CityClock},
-    engine::{
-        Engine, Sink,
-        target::{Flow, Target},
-    },
+    engine::{Engine, Sink, target::Flow},
     history::{
         declares::Declares,
         record::{Ending, Header, Phase, Record, SCHEMA},
     },
     report::verdict::Exit,
     robot::Surroundings,
-    target::embedded::{Embedded, Settings},
     world::Env,
 };
 
@@ -77,6 +74,7 @@ impl Played {
 /// One run, with all its parts.
 pub struct Show {
     plan: RunPlan,
+    run: String,
     ui: Ui,
     city: Rc<City>,
     stage: Rc<dyn Stage>,
@@ -107,11 +105,14 @@ impl Show {
         stage: Rc<dyn Stage>,
         billing: Billing,
     ) -> anyhow::Result<Self> {
-        let declares = target(&plan, stage.operator(), &city).declares().clone();
+        let target = targets::of(&plan, stage.operator(), &city, &billing.run)?;
+        let declares = target.declares().clone();
         let recorder = Rc::new(Recorder::create(kept, &plan, &declares)?);
+        let run = billing.run.clone();
         recorder.record(&Record::Run(Box::new(header(&plan, billing, declares)?)));
         Ok(Self {
             plan,
+            run,
             ui,
             city,
             stage,
@@ -146,7 +147,10 @@ impl Show {
             Either::Right((signal, _)) => Ok(Some(signal)),
         };
         match started {
-            Ok(None) => self.cast = Some(self.assemble()),
+            Ok(None) => match self.assemble() {
+                Ok(cast) => self.cast = Some(cast),
+                Err(why) => return Err(self.unfit(format!("{why:#}")).await),
+            },
             Ok(signal) => return self.wind_up(signal, false).await,
             Err(why) => return Err(self.unfit(why).await),
         }
@@ -169,7 +173,7 @@ impl Show {
     }
 
     /// Puts robots and faults together.
-    fn assemble(&self) -> Cast {
+    fn assemble(&self) -> anyhow::Result<Cast> {
         let robots = self.stage.robots();
         let scenario = &self.plan.scenario;
         let around = Surroundings {
@@ -193,7 +197,7 @@ impl Show {
         });
         let engine = Engine::new(
             robots.clone(),
-            Rc::new(target(&self.plan, robots.clone(), &self.city)),
+            targets::of(&self.plan, robots.clone(), &self.city, &self.run)?,
             around,
             scenario.load.clone(),
             sink.clone(),
@@ -204,7 +208,7 @@ impl Show {
             self.plan.faults.clone(),
             sink,
         );
-        Cast { robots, engine, conductor }
+        Ok(Cast { robots, engine, conductor })
     }
 
     /// From the fill to the read-back; an error means that the target was unfit.
@@ -340,10 +344,6 @@ impl Show {
             lost,
         })
     }
-}
-
-fn target(plan: &RunPlan, env: Env, city: &City) -> Embedded {
-    Embedded::new(env, Settings::of(&plan.scenario, &plan.seed, &plan.nodes(&city.azs)))
 }
 
 fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Result<Header> {

@@ -1,0 +1,27 @@
+//! The target of a run: the built-in adapter, or a mapping file.
+
+use std::rc::Rc;
+
+use super::plan::RunPlan;
+use crate::{
+    city::City,
+    engine::target::Target,
+    target::{
+        embedded::{Embedded, Settings},
+        mapped::Mapped,
+    },
+    world::Env,
+};
+
+/// The target of the run with that id, speaking through `env`.
+pub fn of(plan: &RunPlan, env: Env, city: &City, run: &str) -> anyhow::Result<Rc<dyn Target>> {
+    let nodes = plan.nodes(&city.azs);
+    let Some(mapping) = &plan.mapping else {
+        let settings = Settings::of(&plan.scenario, &plan.seed, &nodes);
+        return Ok(Rc::new(Embedded::new(env, settings)));
+    };
+    let compiled = plan.compile(mapping, run)?;
+    let attempt_timeout = plan.scenario.robots.attempt_timeout.0;
+    let mapped = Mapped::new(env, compiled, &nodes, attempt_timeout).map_err(anyhow::Error::msg)?;
+    Ok(Rc::new(mapped))
+}

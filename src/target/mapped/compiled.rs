@@ -1,0 +1,555 @@
+//! A mapping file made ready: everything in it compiled and checked, with errors that name its
+//! lines. Nothing is connected yet.
+
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
+
+use super::{
+    grammar::{Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
+    pick::Pick,
+    read::{Reader, States, Wrong},
+    scope::{ASK_PARTS, Axis, RunFacts, Scope},
+    secret::Secrets,
+    session::Fields,
+    step::{File, Step},
+    template::{Test, Text, Tree},
+};
+use crate::{
+    base::{
+        file::{FileError, Source},
+        id::{RobotId, RobotKind},
+        suggest::must_be_one_of,
+    },
+    history::{declares::Declares, op::OpKind},
+};
+
+/// A mapping, ready.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub environment: Environment,
+    /// What it declares.
+    pub declares: Declares,
+    /// The most requests a second.
+    pub ceiling_per_second: Option<u32>,
+    /// Links, in the order of their names.
+    pub links: Vec<Link>,
+    /// Steps by the place of their operation.
+    pub steps: Vec<Option<Step>>,
+    /// Instead of a login, for who had logged in before.
+    pub refresh: Option<Step>,
+    /// Words of states.
+    pub states: States,
+    /// Fields of robots, by kind.
+    pub fields: [Vec<(String, Text)>; 3],
+    /// What is told unasked.
+    pub pushes: Vec<Push>,
+    /// How drivers hear of offers.
+    pub offers: Offers,
+    /// The pool of accounts.
+    pub pool: Option<String>,
+    /// Facts of the run.
+    pub run: RunFacts,
+    /// Hosts beyond loopback.
+    pub hosts: Vec<String>,
+}
+
+/// A way to the backend.
+#[derive(Debug)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// What is spoken.
+    pub speaks: Speaks,
+    /// Where: filled in.
+    pub urls: Vec<String>,
+    /// As templates of the robot, where they speak of it.
+    pub own_urls: Vec<Text>,
+    /// Headers of every request.
+    pub headers: Vec<(http::HeaderName, Text)>,
+    /// The certificate authority's file.
+    pub ca: Option<String>,
+    /// The first message.
+    pub hello: Option<Tree>,
+    /// Which message answers it.
+    pub welcome_if: Option<Test>,
+    /// What is kept of that.
+    pub keep: Vec<(String, Pick)>,
+    /// The auth frame.
+    pub auth: Option<Tree>,
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// The protobuf messages' file.
+    pub proto: Option<String>,
+}
+
+impl Link {
+    /// True for the reference backend, which the run starts.
+    pub fn is_embedded(&self) -> bool {
+        self.urls.iter().any(|url| url == EMBEDDED)
+    }
+}
+
+/// The URL of the reference backend.
+pub const EMBEDDED: &str = "embedded";
+
+/// Something told unasked.
+#[derive(Debug)]
+pub struct Push {
+    /// Its link's place.
+    pub link: usize,
+    /// To whom.
+    pub to: Option<Kind>,
+    /// Which messages.
+    pub holds: Option<Test>,
+    /// The exchange.
+    pub exchange: Option<String>,
+    /// Binding keys.
+    pub keys: Vec<String>,
+    /// The event's name.
+    pub event: Option<String>,
+    /// Whom it is for.
+    pub account: Option<Pick>,
+    /// What is read.
+    pub reader: Reader,
+    /// What is kept of the job.
+    pub keep_job: Vec<(String, Pick)>,
+}
+
+/// A run that a mapping is made ready for.
+#[derive(Debug, Clone, Default)]
+pub struct For {
+    /// The run's id.
+    pub run: String,
+    /// The seed.
+    pub seed: String,
+    /// Columns of the pool of accounts.
+    pub columns: Vec<String>,
+    /// What a target declares that says nothing: of the reference backend, where the run starts it.
+    pub defaults: Declares,
+}
+
+impl Compiled {
+    /// Reads, compiles and checks a mapping; files that it names are seen from its own folder.
+    pub fn new(source: &Source, run: &For) -> Result<Self, FileError> {
+        let mapping: Mapping = source.parse()?;
+        let error = |(key, why): Wrong| source.error(&key, why);
+        if mapping.schema != SCHEMA {
+            let why = format!("this tool reads mappings of schema {SCHEMA}");
+            return Err(source.error("schema", why));
+        }
+        let folder = source.path.parent().unwrap_or_else(|| Path::new("."));
+        let secrets = Secrets::read(&mapping.secret, folder)
+            .map_err(|(name, why)| source.error(&format!("secret.{name}"), why))?;
+        Builder { mapping: &mapping, run, secrets }.build().map_err(error)
+    }
+
+    /// The step of an operation.
+    pub fn step(&self, op: OpKind) -> Option<&Step> {
+        self.steps[op.index()].as_ref()
+    }
+
+    /// True when the run starts the backend itself.
+    pub fn is_embedded(&self) -> bool {
+        self.links.iter().any(Link::is_embedded)
+    }
+}
+
+struct Builder<'a> {
+    mapping: &'a Mapping,
+    run: &'a For,
+    secrets: Secrets,
+}
+
+impl Builder<'_> {
+    fn build(self) -> Result<Compiled, Wrong> {
+        let mapping = self.mapping;
+        let links: Vec<(String, Speaks)> = mapping
+            .link
+            .iter()
+            .map(|(name, link)| Ok((name.clone(), speaks(name, link)?)))
+            .collect::<Result<_, Wrong>>()?;
+        if links.is_empty() {
+            return Err(("link".into(), "there is no way to the backend: add [link.api]".into()));
+        }
+        let mut file = File {
+            links: &links,
+            auth: &mapping.auth,
+            rules: &mapping.answer,
+            shapes: &mapping.shape,
+            names: Vec::new(),
+            kept: vec!["token".into(), "account".into()],
+            kept_of_jobs: Vec::new(),
+        };
+        let run = self.facts(&mut file)?;
+        let steps = steps(mapping, &mut file)?;
+        let refresh = match &mapping.auth.refresh {
+            Some(step) => Some(file.step(step, "auth.refresh")?),
+            None => None,
+        };
+        let ways = self.links(&mut file, &run)?;
+        let pushes = pushes(mapping, &mut file)?;
+        let fields = [
+            (&mapping.robot.driver, "robot.driver"),
+            (&mapping.robot.passenger, "robot.passenger"),
+            (&mapping.robot.auditor, "robot.auditor"),
+        ];
+        let mut made: [Vec<(String, Text)>; 3] = Default::default();
+        for (at, (words, key)) in fields.into_iter().enumerate() {
+            made[at] = file.pairs(words, key)?;
+        }
+        self.check_names(&file)?;
+        let declares = self.declares(&steps)?;
+        self.check_offers(&steps, &pushes)?;
+        let compiled = Compiled {
+            name: mapping.name.clone(),
+            environment: mapping.environment,
+            declares,
+            ceiling_per_second: mapping.ceiling_per_second,
+            links: ways,
+            steps,
+            refresh,
+            states: states(mapping)?,
+            fields: made,
+            pushes,
+            offers: mapping.offers.clone(),
+            pool: mapping.accounts.as_ref().map(|accounts| accounts.pool.clone()),
+            run,
+            hosts: mapping.hosts.clone(),
+        };
+        check_hosts(&compiled)?;
+        Ok(compiled)
+    }
+
+    /// `[var]`, filled in: they may speak of `run` and `secret`.
+    fn facts(&self, file: &mut File<'_>) -> Result<RunFacts, Wrong> {
+        let mut facts = RunFacts {
+            id: self.run.run.clone(),
+            seed: self.run.seed.clone(),
+            vars: BTreeMap::new(),
+            secrets: self.secrets.clone(),
+        };
+        for (name, source) in &self.mapping.var {
+            let key = format!("var.{name}");
+            let text = file.text(source, &key)?;
+            let value = render_alone(&text, &facts).map_err(|why| (key, why))?;
+            facts.vars.insert(name.clone(), value);
+        }
+        Ok(facts)
+    }
+
+    fn links(&self, file: &mut File<'_>, run: &RunFacts) -> Result<Vec<Link>, Wrong> {
+        let mut ways = Vec::new();
+        for (place, (name, link)) in self.mapping.link.iter().enumerate() {
+            let key = format!("link.{name}");
+            let (mut urls, mut own_urls) = (Vec::new(), Vec::new());
+            for (n, source) in link.url.all().iter().enumerate() {
+                let key = format!("{key}.url");
+                let text = file.text(source, &key)?;
+                if text.names().iter().any(|name| name.starts_with("me.")) {
+                    // The part that robots fill in comes after the host.
+                    urls.push(source.split("{{").next().unwrap_or_default().to_owned());
+                } else {
+                    let url = render_alone(&text, run).map_err(|why| (key.clone(), why))?;
+                    check_url(&url, file.links[place].1, n).map_err(|why| (key, why))?;
+                    urls.push(url);
+                }
+                own_urls.push(text);
+            }
+            let tree = |file: &mut File<'_>, value: Option<&toml::Value>, word: &str| match value {
+                Some(value) => file.tree(value, &format!("{key}.{word}")).map(Some),
+                None => Ok(None),
+            };
+            ways.push(Link {
+                name: name.clone(),
+                speaks: file.links[place].1,
+                urls,
+                own_urls,
+                headers: file.headers(&link.headers, &format!("{key}.headers"))?,
+                ca: link.ca.clone(),
+                hello: tree(file, link.hello.as_ref(), "hello")?,
+                welcome_if: file.test(link.welcome_if.as_ref(), &format!("{key}.welcome_if"))?,
+                keep: file.picks(&link.keep, &format!("{key}.keep"))?,
+                auth: tree(file, link.auth.as_ref(), "auth")?,
+                namespace: link.namespace.clone(),
+                proto: link.proto.clone(),
+            });
+            file.kept.extend(link.keep.keys().cloned());
+        }
+        Ok(ways)
+    }
+
+    /// Every name that a template or an expression speaks of must be known.
+    fn check_names(&self, file: &File<'_>) -> Result<(), Wrong> {
+        for (key, name) in &file.names {
+            let (root, rest) = name.split_once('.').unwrap_or((name, ""));
+            let field = rest.split('.').next().unwrap_or(rest);
+            let known: Vec<&str> = match root {
+                "me" => self.fields_of_robots(file),
+                "job" => file.kept_of_jobs.iter().map(String::as_str).chain(["id"]).collect(),
+                "run" => vec!["id", "seed"],
+                "var" => self.mapping.var.keys().map(String::as_str).collect(),
+                "secret" => self.mapping.secret.keys().map(String::as_str).collect(),
+                "at" | "to" => vec![word(Axis::Lat), word(Axis::Lon)],
+                "ask" => ASK_PARTS.iter().map(|(word, _)| *word).collect(),
+                "status" | "body" | "batch" | "key" => continue,
+                _ => {
+                    let hint = must_be_one_of(root, ROOTS.iter().copied());
+                    return Err((key.clone(), format!("there is no `{name}` here: {hint}")));
+                }
+            };
+            if !field.is_empty() && !known.contains(&field) {
+                let hint = if known.is_empty() {
+                    format!("nothing is known of `{root}`")
+                } else {
+                    must_be_one_of(field, known.iter().copied())
+                };
+                return Err((key.clone(), format!("there is no `{root}.{field}`: {hint}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn fields_of_robots<'f>(&'f self, file: &'f File<'_>) -> Vec<&'f str> {
+        let robot = &self.mapping.robot;
+        let mut known: Vec<&str> = [&robot.driver, &robot.passenger, &robot.auditor]
+            .into_iter()
+            .flat_map(|words| words.keys().map(String::as_str))
+            .chain(file.kept.iter().map(String::as_str))
+            .chain(self.run.columns.iter().map(String::as_str))
+            .chain(["number", "kind"])
+            .collect();
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    fn declares(&self, steps: &[Option<Step>]) -> Result<Declares, Wrong> {
+        let mapping = self.mapping;
+        let defaults = Declares {
+            name: mapping.name.clone(),
+            environment: mapping.environment.word().into(),
+            ..self.run.defaults.clone()
+        };
+        let own = ["name", "environment", "ops"];
+        if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
+            let why = "is not declared: it follows from the rest of the file".to_owned();
+            return Err((format!("declares.{key}"), why));
+        }
+        let mut declares =
+            mapping.declares.over(&defaults).map_err(|why| ("declares".to_owned(), why))?;
+        let mapped = |op: &OpKind| steps[op.index()].is_some();
+        declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();
+        Ok(declares)
+    }
+
+    fn check_offers(&self, steps: &[Option<Step>], pushes: &[Push]) -> Result<(), Wrong> {
+        let has = |op: OpKind| steps[op.index()].is_some();
+        let wrong = |why: &str| Err(("offers.how".to_owned(), why.to_owned()));
+        if !has(OpKind::DriverAccept) {
+            return Ok(());
+        }
+        match self.mapping.offers.how {
+            How::Poll if !has(OpKind::DriverNextOffer) => {
+                wrong("`poll` needs the step [driver.next_offer]")
+            }
+            How::Ping if !has(OpKind::DriverPing) => {
+                wrong("`ping` needs the step [driver.ping]; say poll, push or relay")
+            }
+            How::Push if pushes.is_empty() => wrong("`push` needs a [[push]] that reads an offer"),
+            How::Relay if !steps.iter().flatten().any(|step| step.relay.is_some()) => {
+                wrong("`relay` needs a step with `relay`: where a passenger sees the driver")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Roots of names.
+const ROOTS: &[&str] =
+    &["me", "job", "ask", "at", "to", "run", "var", "secret", "batch", "status", "body", "key"];
+
+fn word(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Lat => "lat",
+        Axis::Lon => "lon",
+    }
+}
+
+/// A text that speaks of no robot.
+fn render_alone(text: &Text, facts: &RunFacts) -> Result<String, String> {
+    let (me, robot) = (Fields::default(), RobotId { kind: RobotKind::Auditor, number: 0 });
+    let scope =
+        Scope { run: facts, robot, me: &me, ask: None, job: None, batch: &[], answer: None };
+    text.render(&scope)
+}
+
+/// The word after the dot of every operation of a table.
+fn steps(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Option<Step>>, Wrong> {
+    let mut steps: Vec<Option<Step>> = OpKind::ALL.iter().map(|_| None).collect();
+    let tables = [
+        ("driver", &mapping.driver),
+        ("passenger", &mapping.passenger),
+        ("audit", &mapping.audit),
+        ("setup", &mapping.setup),
+        ("cleanup", &mapping.cleanup),
+    ];
+    for (table, words) in tables {
+        for (word, step) in words {
+            let key = format!("{table}.{word}");
+            let Some(op) = OpKind::from_word(&key) else {
+                let known = OpKind::ALL.iter().filter_map(|op| {
+                    op.word().strip_prefix(table).and_then(|rest| rest.strip_prefix('.'))
+                });
+                let hint = must_be_one_of(word, known.collect::<Vec<_>>());
+                return Err((key, format!("there is no such operation: {hint}")));
+            };
+            steps[op.index()] = Some(file.step(step, &key)?);
+        }
+    }
+    Ok(steps)
+}
+
+fn states(mapping: &Mapping) -> Result<States, Wrong> {
+    let mut states = States::new();
+    for (state, words) in &mapping.state {
+        for (n, word) in words.iter().enumerate() {
+            let text = match word {
+                Word::Text(text) => text.clone(),
+                Word::Number(number) => number.to_string(),
+            };
+            if let Some(other) = states.insert(text.clone(), *state) {
+                let key = format!("state.{}[{n}]", state.word());
+                return Err((key, format!("`{text}` means {} already", other.word())));
+            }
+        }
+    }
+    Ok(states)
+}
+
+fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
+    let mut all = Vec::new();
+    for (n, push) in mapping.push.iter().enumerate() {
+        let key = format!("push[{n}]");
+        let Some(link) = file.links.iter().position(|(name, _)| *name == push.via) else {
+            let hint = must_be_one_of(
+                &push.via,
+                file.links.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            );
+            let why = format!("there is no [link.{}]: {hint}", push.via);
+            return Err((format!("{key}.via"), why));
+        };
+        let amqp = file.links[link].1 == Speaks::Amqp;
+        if amqp && (push.exchange.is_none() || push.account.is_none()) {
+            return Err((key, "a tap on a broker needs `exchange` and `account`".to_owned()));
+        }
+        all.push(Push {
+            link,
+            to: push.to,
+            holds: file.test(push.holds.as_ref(), &format!("{key}.if"))?,
+            exchange: push.exchange.clone(),
+            keys: push.keys.clone(),
+            event: push.event.clone(),
+            account: match &push.account {
+                Some(pick) => Some(file.pick(pick, &format!("{key}.account"))?),
+                None => None,
+            },
+            reader: {
+                let read = file.read(&push.read, push.shape.as_ref(), &key)?;
+                Reader::compile(&read, &format!("{key}.read"), &mut file.names)?
+            },
+            keep_job: file.picks(&push.keep_job, &format!("{key}.keep_job"))?,
+        });
+        file.kept_of_jobs.extend(push.keep_job.keys().cloned());
+    }
+    Ok(all)
+}
+
+/// What a link speaks: as it says, or as its URL does.
+fn speaks(name: &str, link: &super::grammar::Link) -> Result<Speaks, Wrong> {
+    if let Some(speaks) = link.speaks {
+        return Ok(speaks);
+    }
+    let url = link.url.all().first().map_or("", String::as_str);
+    let scheme = url.split("://").next().unwrap_or_default();
+    match scheme {
+        "http" | "https" | EMBEDDED => Ok(Speaks::Http),
+        "ws" | "wss" => Ok(Speaks::Websocket),
+        "amqp" => Ok(Speaks::Amqp),
+        _ => Err((
+            format!("link.{name}.url"),
+            format!(
+                "`{url}` does not tell what is spoken there: begin it with http://, ws:// or \
+                     amqp://, or say `speaks`"
+            ),
+        )),
+    }
+}
+
+fn check_url(url: &str, speaks: Speaks, _place: usize) -> Result<(), String> {
+    if url == EMBEDDED && speaks == Speaks::Http {
+        return Ok(());
+    }
+    let fit: &[&str] = match speaks {
+        Speaks::Http | Speaks::Http2 => &["http", "https"],
+        Speaks::Websocket | Speaks::SocketIo => &["ws", "wss", "http", "https"],
+        Speaks::Amqp => &["amqp"],
+    };
+    let parsed: http::Uri =
+        url.parse().map_err(|why| format!("`{}` is not a URL: {why}", without_password(url)))?;
+    match (parsed.scheme_str(), parsed.host()) {
+        (Some(scheme), Some(host)) if fit.contains(&scheme) && !host.is_empty() => Ok(()),
+        _ => Err(format!(
+            "`{}` is not a URL of this link: it begins with {}:// and has a host",
+            without_password(url),
+            fit.join(":// or ")
+        )),
+    }
+}
+
+/// The URL without what stands before the `@`.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// The host of a URL, without brackets and port.
+pub fn host_of(url: &str) -> String {
+    let host = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    host.unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+/// True for the machine itself.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Nothing goes to a host that the file does not allow, and none beyond loopback without a ceiling.
+fn check_hosts(compiled: &Compiled) -> Result<(), Wrong> {
+    for link in &compiled.links {
+        for url in link.urls.iter().filter(|url| *url != EMBEDDED) {
+            let host = host_of(url);
+            if is_loopback(&host) {
+                continue;
+            }
+            if !compiled.hosts.contains(&host) {
+                let why = format!(
+                    "the host `{host}` is not this machine, and not allowed: add it to `hosts` if \
+                     robots may speak to it"
+                );
+                return Err((format!("link.{}.url", link.name), why));
+            }
+            if compiled.ceiling_per_second.is_none() {
+                let why = format!(
+                    "must be given, since `{host}` is not this machine: the most requests a second \
+                     that it may be sent"
+                );
+                return Err(("ceiling_per_second".to_owned(), why));
+            }
+        }
+    }
+    Ok(())
+}

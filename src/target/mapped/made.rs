@@ -1,0 +1,147 @@
+//! Made things for templates: phone numbers by a pattern, plates, names, addresses, UUIDs. Drawn
+//! from the run and the robot, so that a replay makes the same and a second run never meets the
+//! leftovers of the first.
+
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+use sha2::{Digest, Sha256};
+
+use crate::base::rng::Rng;
+
+const FIRST: &[&str] = &[
+    "Aoife", "Brian", "Ciara", "Declan", "Emer", "Fionn", "Grace", "Hugh", "Isolde", "Jack",
+    "Keeva", "Liam", "Maeve", "Niall", "Orla", "Padraig", "Roisin", "Sean", "Tara", "Una",
+];
+const LAST: &[&str] = &[
+    "Byrne",
+    "Carroll",
+    "Doyle",
+    "Egan",
+    "Farrell",
+    "Gallagher",
+    "Hayes",
+    "Kavanagh",
+    "Lynch",
+    "Murphy",
+    "Nolan",
+    "O'Brien",
+    "Power",
+    "Quinn",
+    "Ryan",
+    "Sheehan",
+    "Tierney",
+    "Walsh",
+];
+const STREETS: &[&str] =
+    &["Abbey Street", "Castle Street", "Harbour Road", "High Street", "Mill Lane", "North Quay"];
+/// Letters that nobody takes for a digit.
+const LETTERS: &[u8] = b"ABCDEFGHJKLMNPRSTUVWXYZ";
+
+/// The functions and filters of templates.
+pub fn mount(environment: &mut Environment<'static>) {
+    environment.add_function("pattern", pattern);
+    environment.add_function("plate", plate);
+    environment.add_function("unique", unique);
+    environment.add_function("uuid", uuid);
+    environment.add_function("person", person);
+    environment.add_function("address", address);
+    environment.add_filter("sha256", |text: &str| sha256(text));
+    environment.add_filter("base64", |text: &str| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(text)
+    });
+}
+
+/// The names of the functions, for the documents.
+pub const FUNCTIONS: &[(&str, &str)] = &[
+    ("pattern('+353 8# ### ####')", "each `#` a digit; unique among the robots of a run"),
+    ("plate()", "a number plate, unique among the robots of a run"),
+    ("unique('rc-')", "the text, then what tells run and robot apart"),
+    ("uuid()", "a UUID (version 4): the same for a robot throughout a run"),
+    ("person()", "a first and a last name"),
+    ("address(at)", "a street and a number for a place"),
+    ("text | sha256", "SHA-256 in hexadecimal"),
+    ("text | base64", "base64, for HTTP basic authentication"),
+];
+
+/// Who draws: run and robot.
+fn who(state: &State<'_, '_>) -> (String, u64) {
+    let draw = state.lookup("draw__").map(|value| value.to_string()).unwrap_or_default();
+    let number = draw.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    (draw, number)
+}
+
+/// The run alone, as a short word.
+fn run_word(draw: &str) -> String {
+    let run = draw.rsplit_once('/').and_then(|(rest, _)| rest.rsplit_once('/'));
+    sha256(run.map_or(draw, |(run, _)| run))[..8].to_owned()
+}
+
+/// The last digits are the robot's number, and those before it the run's: two robots of a kind share
+/// one only where there are fewer places than robots.
+fn pattern(state: &State<'_, '_>, pattern: &str) -> Result<String, Error> {
+    let (draw, number) = who(state);
+    let places = pattern.bytes().filter(|byte| *byte == b'#').count();
+    if places < 4 {
+        let why =
+            format!("`{pattern}` has {places} `#`, and needs at least 4 to tell robots apart");
+        return Err(Error::new(ErrorKind::InvalidOperation, why));
+    }
+    let kind = u64::from(draw.contains("/driver/"));
+    let own = if places >= 7 { 5 } else { places - 1 };
+    let run = u64::from_str_radix(&run_word(&draw), 16).unwrap_or(0);
+    let modulus = 10_u64.saturating_pow((places - own - 1) as u32);
+    let filled = format!(
+        "{:0run_places$}{kind}{:0own$}",
+        run % modulus.max(1),
+        number % 10_u64.saturating_pow(own as u32),
+        run_places = places - own - 1
+    );
+    let mut digits = filled[filled.len() - places..].chars();
+    Ok(pattern.chars().map(|c| if c == '#' { digits.next().unwrap_or('0') } else { c }).collect())
+}
+
+fn plate(state: &State<'_, '_>) -> String {
+    let (draw, number) = who(state);
+    let mut rng = Rng::from_seed(&run_word(&draw));
+    let letters: String = (0..3).map(|_| char::from(LETTERS[rng.below(LETTERS.len())])).collect();
+    format!("{letters}-{number:05}")
+}
+
+fn unique(state: &State<'_, '_>, head: &str) -> String {
+    let (draw, number) = who(state);
+    let kind = if draw.contains("/driver/") { 'd' } else { 'p' };
+    format!("{head}{}-{kind}{number:05}", run_word(&draw))
+}
+
+fn uuid(state: &State<'_, '_>) -> String {
+    let digest = sha256(&format!("uuid of {}", who(state).0));
+    let (a, b, c, d, e) =
+        (&digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32]);
+    format!("{a}-{b}-4{c}-8{d}-{e}")
+}
+
+fn person(state: &State<'_, '_>) -> String {
+    let mut rng = Rng::from_seed(&who(state).0);
+    let (first, last) = (FIRST[rng.below(FIRST.len())], LAST[rng.below(LAST.len())]);
+    format!("{first} {last}")
+}
+
+fn address(at: &Value) -> Result<String, Error> {
+    let degrees = |axis: &str| {
+        at.get_attr(axis).ok().and_then(|value| f64::try_from(value).ok()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidOperation, "address() needs a place: at or to")
+        })
+    };
+    let (lat, lon) = (degrees("lat")?, degrees("lon")?);
+    let mut rng = Rng::from_seed(&format!("{lat:.4} {lon:.4}"));
+    Ok(format!("{} {}", 1 + rng.below(180), STREETS[rng.below(STREETS.len())]))
+}
+
+fn sha256(text: &str) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

@@ -1,0 +1,564 @@
+//! A backend that a mapping file describes (`targets/*.toml`): any team's own, without a line of
+//! Rust. The file is read and checked by `compiled.rs`; here its steps are carried out for robots.
+//! Knows nothing of the reference backend.
+
+mod book;
+mod compiled;
+pub mod grammar;
+mod judge;
+mod line;
+pub mod made;
+mod pick;
+mod read;
+mod scope;
+mod secret;
+mod session;
+mod step;
+mod template;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use serde_json::Value;
+
+pub use compiled::{Compiled, For};
+
+use crate::{
+    base::{
+        id::{Id, RobotId, RobotKind},
+        name::NodeName,
+        time::Time,
+    },
+    engine::target::{Target, Traffic, Tried},
+    history::{
+        answer::{Answer, Refusal},
+        declares::Declares,
+        op::{Ask, OpKind, Outcome},
+    },
+    world::{Env, HttpError},
+};
+use book::Book;
+use judge::{Meaning, Raw, answered};
+use line::Line;
+use read::Around;
+use scope::Scope;
+use session::Fields;
+use step::{Body, Step, Way};
+
+/// A robot that was driven away from its own instance tries it again after so long.
+const HOME_AFTER: Duration = Duration::from_secs(10);
+/// The longest that a backend is believed when it says when to come back.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// The name of a robot's session token.
+const TOKEN: &str = "token";
+
+/// What a robot is to the backend.
+#[derive(Debug, Default)]
+struct Session {
+    fields: Fields,
+    /// It had a token once: a refresh may do.
+    was_in: bool,
+    /// Instances away from home.
+    away: usize,
+    /// Since when.
+    since: Time,
+    /// Requests so far.
+    requests: u64,
+}
+
+/// A backend that a mapping file describes, as a target.
+pub struct Mapped {
+    env: Env,
+    file: Compiled,
+    lines: Vec<Line>,
+    sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
+    accounts: RefCell<HashMap<Id, RobotId>>,
+    book: Book,
+    traffic: Traffic,
+    /// Nobody sends anything before: the backend said so.
+    paused_until: Cell<Time>,
+    attempt_timeout: Duration,
+}
+
+/// How one exchange ended.
+struct Ended {
+    judged: Judged,
+    node: Option<NodeName>,
+    status: Option<u16>,
+}
+
+/// What an exchange came to.
+struct Judged {
+    outcome: Outcome,
+    answer: Answer,
+    error: Option<String>,
+    expired: bool,
+    retry: bool,
+    instance_failed: bool,
+}
+
+impl Judged {
+    fn new(outcome: Outcome, error: Option<String>) -> Self {
+        let answer = Answer::default();
+        Self { outcome, answer, error, expired: false, retry: false, instance_failed: false }
+    }
+
+    /// Nothing was sent.
+    fn not_sent(why: String) -> Self {
+        Self { retry: true, instance_failed: true, ..Self::new(Outcome::Fail, Some(why)) }
+    }
+
+    /// It may have been seen.
+    fn unknown(why: String) -> Self {
+        Self { retry: true, instance_failed: true, ..Self::new(Outcome::Info, Some(why)) }
+    }
+
+    fn refused(refusal: Refusal, why: String) -> Self {
+        let refused = Self::new(Outcome::Fail, Some(why));
+        Self { answer: Answer { refusal: Some(refusal), ..Answer::default() }, ..refused }
+    }
+}
+
+impl Mapped {
+    /// Speaks through `env` to the reference backend's `nodes` where the mapping says `embedded`,
+    /// and through sockets of its own otherwise. The error says what cannot be had.
+    pub fn new(
+        env: Env,
+        file: Compiled,
+        nodes: &[NodeName],
+        attempt_timeout: Duration,
+    ) -> Result<Self, String> {
+        let lines =
+            file.links.iter().map(|link| Line::new(&env, link, nodes)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            env,
+            file,
+            lines,
+            sessions: RefCell::default(),
+            accounts: RefCell::default(),
+            book: Book::default(),
+            traffic: Traffic::default(),
+            paused_until: Cell::new(Time::ZERO),
+            attempt_timeout,
+        })
+    }
+
+    /// The robot whose account that is.
+    pub fn robot_of(&self, account: &Id) -> Option<RobotId> {
+        self.accounts.borrow().get(account).copied()
+    }
+
+    fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
+        let mut sessions = self.sessions.borrow_mut();
+        let of_kind = &mut sessions[robot.kind as usize];
+        let number = robot.number as usize;
+        if of_kind.len() <= number {
+            of_kind.resize_with(number + 1, || None);
+        }
+        look(of_kind[number].get_or_insert_default())
+    }
+
+    /// The robot's fields; made when it is met for the first time.
+    fn fields(&self, robot: RobotId) -> Result<Fields, String> {
+        let fields = self.session(robot, |session| session.fields.clone());
+        let made = &self.file.fields[robot.kind as usize];
+        let met = made.first().is_none_or(|(name, _)| fields.get(name).is_some());
+        if met {
+            return Ok(fields);
+        }
+        let mut fields = fields;
+        for (name, text) in made {
+            let value = text.render(&self.scope(robot, &fields))?;
+            fields.set(name, &value);
+        }
+        self.session(robot, |session| session.fields.clone_from(&fields));
+        Ok(fields)
+    }
+
+    fn scope<'a>(&'a self, robot: RobotId, me: &'a Fields) -> Scope<'a> {
+        Scope { run: &self.file.run, robot, me, ask: None, job: None, batch: &[], answer: None }
+    }
+
+    /// One op: what comes first, then the step itself.
+    async fn carry_out(&self, robot: RobotId, step: &Step, ask: &Ask) -> Ended {
+        for first in &step.first {
+            let ended = Box::pin(self.carry_out(robot, first, ask)).await;
+            if ended.judged.outcome != Outcome::Ok {
+                return ended;
+            }
+        }
+        match self.send(robot, step, ask).await {
+            Ok(ended) => ended,
+            // What cannot be made is not sent.
+            Err(why) => {
+                let judged = Judged::refused(Refusal::Other, format!("`{}`: {why}", step.key));
+                Ended { judged, node: None, status: None }
+            }
+        }
+    }
+
+    async fn send(&self, robot: RobotId, step: &Step, ask: &Ask) -> Result<Ended, String> {
+        let me = self.fields(robot)?;
+        let notes = ask.job.as_ref().and_then(|job| self.book.fields(job));
+        let scope = Scope { ask: Some(ask), job: notes.as_ref(), ..self.scope(robot, &me) };
+        if step.unless.as_ref().is_some_and(|test| test.holds(&scope)) {
+            let judged = Judged::new(Outcome::Ok, None);
+            return Ok(Ended { judged, node: None, status: None });
+        }
+        if let Some(ended) = self.hold_back().await {
+            return Ok(ended);
+        }
+        match &step.way {
+            Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
+            _ => Err("this way of sending is not carried out yet".to_owned()),
+        }
+    }
+
+    /// Waits while the backend wants to be left alone; gives up where that is longer than an attempt
+    /// may take.
+    async fn hold_back(&self) -> Option<Ended> {
+        let until = self.paused_until.get();
+        let now = self.env.now();
+        if until <= now {
+            return None;
+        }
+        if until - now > self.attempt_timeout {
+            let why = "not sent: the backend asked for a pause".to_owned();
+            let judged = Judged { retry: true, ..Judged::refused(Refusal::Limited, why) };
+            return Some(Ended { judged, node: None, status: None });
+        }
+        self.env.sleep_until(until).await;
+        None
+    }
+
+    async fn request(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        link: usize,
+        scope: &Scope<'_>,
+    ) -> Result<Ended, String> {
+        let (line, op) = (&self.lines[link], scope.ask.map_or(OpKind::AuditJob, |ask| ask.op));
+        let (away, instance) = self.instance(robot, line.instances());
+        let request = self.to_http(robot, step, link, scope)?;
+        let bytes = request.body().len();
+        let used = scope.me.get(TOKEN).map(str::to_owned);
+        let sent = self.env.timeout(self.attempt_timeout, line.exchange(instance, request)).await;
+        match &sent {
+            Ok(Ok(response)) => self.traffic.count(op, bytes, response.body().len()),
+            Ok(Err(HttpError::NotConnected(_))) => {}
+            Ok(Err(HttpError::Broken(_))) | Err(_) => self.traffic.count(op, bytes, 0),
+        }
+        let status = match &sent {
+            Ok(Ok(response)) => Some(response.status().as_u16()),
+            _ => None,
+        };
+        let judged = match sent {
+            Ok(Ok(response)) => {
+                let after = response.headers().get(header::RETRY_AFTER);
+                self.judge(step, scope, &raw(&response), after)
+            }
+            Ok(Err(HttpError::NotConnected(why))) => Judged::not_sent(why),
+            Ok(Err(HttpError::Broken(why))) => Judged::unknown(why),
+            Err(_) => Judged::unknown("no answer in time".to_owned()),
+        };
+        if judged.instance_failed {
+            self.move_on(robot, away, line.instances());
+        }
+        self.remember(robot, used.as_deref(), &judged);
+        Ok(Ended { judged, node: Some(line.node(instance)), status })
+    }
+
+    /// What an answer came to; keeps what the step wants kept.
+    fn judge(
+        &self,
+        step: &Step,
+        scope: &Scope<'_>,
+        raw: &Raw,
+        retry_after: Option<&HeaderValue>,
+    ) -> Judged {
+        let words = || self.file.run.secrets.hide(&step.judge.words(scope, raw));
+        match step.judge.meaning(scope, raw, step.open) {
+            Meaning::Ok => self.accepted(step, scope, raw),
+            Meaning::Expired => {
+                Judged { expired: true, ..Judged::refused(Refusal::Unauthenticated, words()) }
+            }
+            Meaning::Refused(Refusal::Limited) => {
+                self.pause(retry_after);
+                Judged { retry: true, ..Judged::refused(Refusal::Limited, words()) }
+            }
+            Meaning::Refused(refusal) => Judged::refused(refusal, words()),
+            Meaning::Undone => Judged::not_sent(words()),
+            Meaning::Unknown => Judged::unknown(format!("{}: {}", raw.status, words())),
+        }
+    }
+
+    fn accepted(&self, step: &Step, scope: &Scope<'_>, raw: &Raw) -> Judged {
+        let scope = answered(scope, raw);
+        let around = Around {
+            scope,
+            states: &self.file.states,
+            book: &self.book,
+            offer_ttl: self.file.declares.offer_ttl.0,
+            money_digits: 2,
+        };
+        let kept = self.keep(step, &scope, &raw.body);
+        let read = kept.and_then(|()| step.reader.read(&around, &raw.body));
+        match read {
+            Ok(answer) if scope.ask.is_some_and(|ask| lacks(ask.op, &answer)) => Judged {
+                retry: false,
+                ..Judged::unknown("the answer lacks the job that it is about".to_owned())
+            },
+            Ok(answer) => {
+                if let (Some(ask), Some(job)) = (scope.ask, &answer.job) {
+                    self.note(step, &scope, ask, &job.id, &raw.body);
+                }
+                Judged { answer, ..Judged::new(Outcome::Ok, None) }
+            }
+            // It was done, but what came of it cannot be read: nobody can go on from here.
+            Err(why) => {
+                let why = self.file.run.secrets.hide(&why);
+                Judged { retry: false, ..Judged::unknown(format!("unreadable answer: {why}")) }
+            }
+        }
+    }
+
+    /// Keeps what the step wants kept of the robot.
+    fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
+        for (name, pick) in &step.keep {
+            if let Some(value) = pick.text(scope, body)? {
+                self.session(scope.robot, |session| session.fields.set(name, &value));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of a job.
+    fn note(&self, step: &Step, scope: &Scope<'_>, ask: &Ask, job: &Id, body: &Value) {
+        for (name, pick) in &step.keep_job {
+            if let Ok(Some(value)) = pick.text(scope, body) {
+                self.book.keep(job, name, &value);
+            }
+        }
+        if let (OpKind::PassengerRequestJob, Some(from), Some(to)) = (ask.op, ask.at, ask.to) {
+            self.book.set_trip(job, from, to);
+        }
+    }
+
+    fn pause(&self, retry_after: Option<&HeaderValue>) {
+        let seconds = retry_after
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.trim().parse::<f64>().ok())
+            .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+        if let Some(seconds) = seconds {
+            let span = Duration::from_secs_f64(seconds).min(RETRY_AFTER_MAX);
+            self.paused_until.set(self.paused_until.get().max(self.env.now() + span));
+        }
+    }
+
+    fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
+        self.session(robot, |session| {
+            // A late refusal of an older token says nothing of the one that took its place.
+            if judged.expired && session.fields.get(TOKEN) == used {
+                session.fields.remove(TOKEN);
+            }
+            session.was_in |= session.fields.get(TOKEN).is_some();
+            if let Some(account) = &judged.answer.account {
+                session.fields.set("account", account.as_str());
+            }
+        });
+        if let Some(account) = &judged.answer.account {
+            self.accounts.borrow_mut().insert(account.clone(), robot);
+        }
+    }
+
+    /// The instance that this robot uses now: how far from home, and which.
+    fn instance(&self, robot: RobotId, all: usize) -> (usize, usize) {
+        let now = self.env.now();
+        let away = self.session(robot, |session| {
+            if session.away != 0 && now.since(session.since) >= HOME_AFTER {
+                session.away = 0;
+            }
+            session.away
+        });
+        (away, (robot.number as usize + away) % all.max(1))
+    }
+
+    /// The instance failed: the next attempt goes to another. Of two attempts that fail at once
+    /// only one moves on.
+    fn move_on(&self, robot: RobotId, from: usize, all: usize) {
+        let now = self.env.now();
+        self.session(robot, |session| {
+            if session.away == from {
+                session.away = (from + 1) % all.max(1);
+                session.since = now;
+            }
+        });
+    }
+
+    fn to_http(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        link: usize,
+        scope: &Scope<'_>,
+    ) -> Result<Request<Bytes>, String> {
+        let Way::Http { method, path, body, .. } = &step.way else {
+            return Err("it is no request".to_owned());
+        };
+        let mut target = path.render_path(scope)?;
+        for (n, (name, text)) in step.query.iter().enumerate() {
+            target.push(if n == 0 && !target.contains('?') { '?' } else { '&' });
+            let value = text.render(scope)?;
+            let mut pair = form_urlencoded::Serializer::new(String::new());
+            target.push_str(&pair.append_pair(name, &value).finish());
+        }
+        let (content, bytes) = self.body(body, scope)?;
+        let mut request = Request::new(bytes);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = target.parse().map_err(|why| format!("`{target}`: {why}"))?;
+        let headers = request.headers_mut();
+        if let Some(content) = content {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+        }
+        self.identify(robot, headers);
+        for (name, text) in self.file.links[link].headers.iter().chain(&step.headers) {
+            headers.insert(name.clone(), header_value(name, &text.render(scope)?)?);
+        }
+        Ok(request)
+    }
+
+    fn body(
+        &self,
+        body: &Body,
+        scope: &Scope<'_>,
+    ) -> Result<(Option<&'static str>, Bytes), String> {
+        match body {
+            Body::None => Ok((None, Bytes::new())),
+            Body::Json(tree) => {
+                let mut json = String::with_capacity(96);
+                tree.render(scope, &mut json)?;
+                Ok((Some("application/json"), json.into()))
+            }
+            Body::Form(pairs) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                for (name, text) in pairs {
+                    form.append_pair(name, &text.render(scope)?);
+                }
+                Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
+            }
+            Body::Proto { .. } => Err("protobuf is not carried out yet".to_owned()),
+        }
+    }
+
+    /// Who asks: in every request, so that a backend's logs can be matched with a run.
+    fn identify(&self, robot: RobotId, headers: &mut http::HeaderMap) {
+        let request = self.session(robot, |session| {
+            session.requests += 1;
+            session.requests
+        });
+        let put = |headers: &mut http::HeaderMap, name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        put(headers, "user-agent", concat!("robot-city/", env!("CARGO_PKG_VERSION")));
+        put(headers, "x-robot-city-run", &self.file.run.id);
+        put(headers, "x-robot-city-robot", &robot.to_string());
+        put(headers, "traceparent", &traceparent(&self.file.run.id, robot, request));
+    }
+}
+
+/// W3C trace context: a trace for each request of each robot, whose first half is the run's.
+fn traceparent(run: &str, robot: RobotId, request: u64) -> String {
+    let hash = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    // FNV-1a: all that is asked of it is to tell runs apart.
+    let run = run.bytes().fold(0xCBF2_9CE4_8422_2325, hash);
+    let kind = (robot.kind as u64 + 1) << 60;
+    let own = kind | u64::from(robot.number) << 32 | request & 0xFFFF_FFFF;
+    format!("00-{run:016x}{own:016x}-{own:016x}-01")
+}
+
+impl Target for Mapped {
+    fn declares(&self) -> &Declares {
+        &self.file.declares
+    }
+
+    fn traffic(&self) -> Option<&Traffic> {
+        Some(&self.traffic)
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        robot: RobotId,
+        ask: &'a Ask,
+        _attempt: u32,
+    ) -> LocalBoxFuture<'a, Tried> {
+        Box::pin(async move {
+            let Some(step) = self.step(robot, ask.op) else {
+                let why = format!("`{}` has no step for {}", self.file.name, ask.op);
+                return tried(Judged::refused(Refusal::Other, why), None, None);
+            };
+            let mut ended = self.carry_out(robot, step, ask).await;
+            let refresh =
+                self.file.refresh.as_ref().is_some_and(|refresh| std::ptr::eq(refresh, step));
+            if refresh && ended.judged.outcome != Outcome::Ok {
+                // It cannot be refreshed: a whole login.
+                self.session(robot, |session| session.was_in = false);
+                if let Some(login) = self.file.step(ask.op) {
+                    ended = self.carry_out(robot, login, ask).await;
+                }
+            }
+            let Ended { mut judged, node, status } = ended;
+            if robot.kind == RobotKind::Auditor && judged.expired {
+                // It logs in as a part of each step.
+                (judged.expired, judged.retry) = (false, true);
+            }
+            tried(judged, node, status)
+        })
+    }
+}
+
+impl Mapped {
+    /// The step of an operation; a refresh instead of a login for who was in before.
+    fn step(&self, robot: RobotId, op: OpKind) -> Option<&Step> {
+        let login = matches!(op, OpKind::DriverLogin | OpKind::PassengerLogin);
+        if login && self.file.refresh.is_some() && self.session(robot, |session| session.was_in) {
+            return self.file.refresh.as_ref();
+        }
+        self.file.step(op)
+    }
+}
+
+fn tried(judged: Judged, node: Option<NodeName>, status: Option<u16>) -> Tried {
+    let Judged { outcome, answer, error, expired, retry, .. } = judged;
+    Tried { outcome, answer, node, status, error, expired, retry }
+}
+
+/// True when the very thing that the op is about is missing.
+fn lacks(op: OpKind, answer: &Answer) -> bool {
+    op == OpKind::PassengerRequestJob && answer.job.is_none()
+}
+
+fn raw(response: &Response<Bytes>) -> Raw {
+    let text = response.body().clone();
+    Raw {
+        status: response.status().as_u16(),
+        body: serde_json::from_slice(&text).unwrap_or(Value::Null),
+        text,
+        key: String::new(),
+    }
+}
+
+fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| format!("the header `{name}` cannot hold what was made for it"))?;
+    value.set_sensitive(*name == header::AUTHORIZATION);
+    Ok(value)
+}

@@ -1,0 +1,329 @@
+//! What a template or a test may speak of, and how it is looked up. The names of the grammar's
+//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `run`, `var`, `secret`, and of an answer `status`,
+//! `body`, `key`.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+
+use minijinja::{Value, value::Serde};
+
+use super::session::Fields;
+use crate::{
+    base::{id::RobotId, place::Place},
+    history::op::Ask,
+};
+
+/// What is the same for a whole run.
+#[derive(Debug, Default)]
+pub struct RunFacts {
+    /// The run's id.
+    pub id: String,
+    /// The seed, as given.
+    pub seed: String,
+    /// `[var]`, made.
+    pub vars: BTreeMap<String, String>,
+    /// `[secret]`, read. Never printed: see [`super::secret::Secrets`].
+    pub secrets: super::secret::Secrets,
+}
+
+/// What is at hand when something is sent.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// The run.
+    pub run: &'a RunFacts,
+    /// The robot.
+    pub robot: RobotId,
+    /// What is known of it.
+    pub me: &'a Fields,
+    /// What it asks.
+    pub ask: Option<&'a Ask>,
+    /// What is known of the job.
+    pub job: Option<&'a Fields>,
+    /// Location updates that go out together.
+    pub batch: &'a [Ask],
+    /// What came back.
+    pub answer: Option<Answered<'a>>,
+}
+
+/// What came back.
+#[derive(Clone, Copy)]
+pub struct Answered<'a> {
+    /// HTTP status; 0 where there is none.
+    pub status: u16,
+    /// The body: JSON, or `null`.
+    pub body: &'a serde_json::Value,
+    /// The routing key or the event's name.
+    pub key: &'a str,
+}
+
+/// A name that is looked up without a detour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// `me.number`.
+    Number,
+    /// `me.kind`.
+    Kind,
+    /// `me.x`.
+    Me(String),
+    /// `job.x`; `job.id` is the job that is asked about.
+    Job(String),
+    /// `run.id`.
+    Run,
+    /// `run.seed`.
+    Seed,
+    /// `var.x`.
+    Var(String),
+    /// `secret.x`.
+    Secret(String),
+    /// `at.lat`, `at.lon`, `to.lat`, `to.lon`: degrees.
+    Degrees(Which, Axis),
+    /// `ask.x`.
+    Ask(AskPart),
+}
+
+/// The places of an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Where it is.
+    At,
+    /// Where it goes.
+    To,
+}
+
+/// The axes of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axis {
+    /// North.
+    Lat,
+    /// East.
+    Lon,
+}
+
+/// The other parts of an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskPart {
+    /// `ask.key`.
+    Key,
+    /// `ask.offer`.
+    Offer,
+    /// `ask.reason`.
+    Reason,
+    /// `ask.assignment`.
+    Assignment,
+    /// `ask.seq`.
+    Seq,
+    /// `ask.stars`.
+    Stars,
+    /// `ask.op`.
+    Op,
+}
+
+/// The parts of an ask, by their words.
+pub const ASK_PARTS: &[(&str, AskPart)] = &[
+    ("key", AskPart::Key),
+    ("offer", AskPart::Offer),
+    ("reason", AskPart::Reason),
+    ("assignment", AskPart::Assignment),
+    ("seq", AskPart::Seq),
+    ("stars", AskPart::Stars),
+    ("op", AskPart::Op),
+];
+
+/// A value that was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A whole number.
+    Whole(u64),
+    /// Micro-degrees, shown as degrees.
+    Degrees(i32),
+    /// It is not there.
+    Nothing,
+}
+
+impl Name {
+    /// The name of a dotted path, if it is one.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (root, rest) = path.split_once('.')?;
+        if rest.is_empty() || !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return None;
+        }
+        let axis = match rest {
+            "lat" => Some(Axis::Lat),
+            "lon" => Some(Axis::Lon),
+            _ => None,
+        };
+        match (root, rest) {
+            ("me", "number") => Some(Self::Number),
+            ("me", "kind") => Some(Self::Kind),
+            ("me", _) => Some(Self::Me(rest.to_owned())),
+            ("job", _) => Some(Self::Job(rest.to_owned())),
+            ("run", "id") => Some(Self::Run),
+            ("run", "seed") => Some(Self::Seed),
+            ("var", _) => Some(Self::Var(rest.to_owned())),
+            ("secret", _) => Some(Self::Secret(rest.to_owned())),
+            ("at", _) => axis.map(|axis| Self::Degrees(Which::At, axis)),
+            ("to", _) => axis.map(|axis| Self::Degrees(Which::To, axis)),
+            ("ask", _) => {
+                ASK_PARTS.iter().find(|(word, _)| *word == rest).map(|(_, part)| Self::Ask(*part))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Looks a name up.
+    pub fn find(&self, name: &Name) -> Found<'a> {
+        match name {
+            Name::Number => Found::Whole(u64::from(self.robot.number)),
+            Name::Kind => Found::Text(self.robot.kind.word().into()),
+            Name::Me(name) => text(self.me.get(name)),
+            Name::Job(name) => text(self.job_field(name)),
+            Name::Run => text(Some(&self.run.id)),
+            Name::Seed => text(Some(&self.run.seed)),
+            Name::Var(name) => text(self.run.vars.get(name).map(String::as_str)),
+            Name::Secret(name) => text(self.run.secrets.get(name)),
+            Name::Degrees(which, axis) => self.degrees(*which, *axis),
+            Name::Ask(part) => self.ask_part(*part),
+        }
+    }
+
+    fn job_field(&self, name: &str) -> Option<&'a str> {
+        if name == "id" {
+            return self.ask.and_then(|ask| ask.job.as_ref()).map(crate::base::id::Id::as_str);
+        }
+        self.job.and_then(|job| job.get(name))
+    }
+
+    fn degrees(&self, which: Which, axis: Axis) -> Found<'a> {
+        let place = self.ask.and_then(|ask| match which {
+            Which::At => ask.at,
+            Which::To => ask.to,
+        });
+        place.map_or(Found::Nothing, |place: Place| {
+            Found::Degrees(match axis {
+                Axis::Lat => place.lat_e6,
+                Axis::Lon => place.lon_e6,
+            })
+        })
+    }
+
+    fn ask_part(&self, part: AskPart) -> Found<'a> {
+        let Some(ask) = self.ask else { return Found::Nothing };
+        let whole = |number: Option<u64>| number.map_or(Found::Nothing, Found::Whole);
+        match part {
+            AskPart::Key => text(ask.key.as_ref().map(crate::base::id::Id::as_str)),
+            AskPart::Offer => text(ask.offer.as_ref().map(crate::base::id::Id::as_str)),
+            AskPart::Reason => text(ask.reason.as_ref().map(crate::base::id::Id::as_str)),
+            AskPart::Assignment => whole(ask.assignment.map(u64::from)),
+            AskPart::Seq => whole(ask.seq),
+            AskPart::Stars => whole(ask.stars.map(u64::from)),
+            AskPart::Op => text(Some(ask.op.word())),
+        }
+    }
+
+    /// The value of a root name, for expressions.
+    pub fn value(&self, root: &str) -> Value {
+        match root {
+            "me" => {
+                let own = [
+                    ("number".to_owned(), Value::from(self.robot.number)),
+                    ("kind".to_owned(), Value::from(self.robot.kind.word())),
+                ];
+                Value::from_pairs(own.into_iter().chain(fields(self.me)))
+            }
+            "job" => {
+                let id = self.job_field("id").map(|id| ("id".to_owned(), Value::from(id)));
+                Value::from_pairs(id.into_iter().chain(self.job.into_iter().flat_map(fields)))
+            }
+            "run" => Value::from_pairs([
+                ("id".to_owned(), Value::from(self.run.id.as_str())),
+                ("seed".to_owned(), Value::from(self.run.seed.as_str())),
+            ]),
+            "var" => Value::from_pairs(
+                self.run
+                    .vars
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Value::from(value.as_str()))),
+            ),
+            "secret" => Value::from_pairs(
+                self.run.secrets.iter().map(|(name, value)| (name.to_owned(), Value::from(value))),
+            ),
+            "at" => self.ask.and_then(|ask| ask.at).map_or(Value::UNDEFINED, place),
+            "to" => self.ask.and_then(|ask| ask.to).map_or(Value::UNDEFINED, place),
+            "ask" => Value::from_pairs(ASK_PARTS.iter().filter_map(|(word, part)| {
+                Some(((*word).to_owned(), self.ask_part(*part).value()?))
+            })),
+            "batch" => Value::from_iter(self.batch.iter().map(update)),
+            "status" => self.answer.map_or(Value::UNDEFINED, |answer| answer.status.into()),
+            "body" => {
+                self.answer.map_or(Value::UNDEFINED, |answer| Value::from(Serde(answer.body)))
+            }
+            "key" => self.answer.map_or(Value::UNDEFINED, |answer| answer.key.into()),
+            // What made things are drawn from: this robot of this run.
+            "draw__" => Value::from(format!("{}/{}/{}", self.run.seed, self.run.id, self.robot)),
+            _ => Value::UNDEFINED,
+        }
+    }
+}
+
+/// One location update of a batch.
+fn update(ask: &Ask) -> Value {
+    let at = ask.at.unwrap_or_default();
+    Value::from_pairs([
+        ("lat".to_owned(), Value::from(at.lat())),
+        ("lon".to_owned(), Value::from(at.lon())),
+        ("seq".to_owned(), Value::from(ask.seq)),
+    ])
+}
+
+fn place(place: Place) -> Value {
+    Value::from_pairs([
+        ("lat".to_owned(), Value::from(place.lat())),
+        ("lon".to_owned(), Value::from(place.lon())),
+    ])
+}
+
+fn fields(fields: &Fields) -> impl Iterator<Item = (String, Value)> {
+    fields.iter().map(|(name, value)| (name.to_owned(), Value::from(value)))
+}
+
+fn text(text: Option<&str>) -> Found<'_> {
+    text.map_or(Found::Nothing, |text| Found::Text(text.into()))
+}
+
+impl Found<'_> {
+    fn value(self) -> Option<Value> {
+        match self {
+            Self::Text(text) => Some(text.as_ref().into()),
+            Self::Whole(number) => Some(number.into()),
+            Self::Degrees(e6) => Some((f64::from(e6) / 1e6).into()),
+            Self::Nothing => None,
+        }
+    }
+
+    /// Writes it as text; false when there is nothing.
+    pub fn show(&self, to: &mut String) -> bool {
+        match self {
+            Self::Text(text) => to.push_str(text),
+            Self::Whole(number) => {
+                // Writing to a string cannot fail.
+                let _ = write!(to, "{number}");
+            }
+            Self::Degrees(e6) => show_degrees(*e6, to),
+            Self::Nothing => return false,
+        }
+        true
+    }
+}
+
+/// Micro-degrees as decimal degrees, to the last digit: no float is printed on the path of a ping.
+fn show_degrees(e6: i32, to: &mut String) {
+    if e6 < 0 {
+        to.push('-');
+    }
+    let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
+    // Writing to a string cannot fail.
+    let _ = write!(to, "{whole}.{part:06}");
+}

@@ -1,0 +1,430 @@
+//! One step of the mapping, compiled: how it is sent, how its answer is judged, what is read out of
+//! it and kept.
+
+use http::{HeaderName, Method};
+
+use super::{
+    grammar::{self, Auth, Rules, Speaks, Words},
+    judge::{Judge, Names},
+    pick::Pick,
+    read::{Reader, Wrong},
+    template::{Test, Text, Tree},
+};
+
+/// A step, compiled.
+#[derive(Debug)]
+pub struct Step {
+    /// Its key in the file.
+    pub key: String,
+    /// How it is sent.
+    pub way: Way,
+    /// No token goes with it.
+    pub open: bool,
+    /// Headers.
+    pub headers: Vec<(HeaderName, Text)>,
+    /// Pairs of the query.
+    pub query: Vec<(String, Text)>,
+    /// How its answer is judged.
+    pub judge: Judge,
+    /// What is read out of it.
+    pub reader: Reader,
+    /// What is kept of it for the robot.
+    pub keep: Vec<(String, Pick)>,
+    /// What is kept of it for the job.
+    pub keep_job: Vec<(String, Pick)>,
+    /// To whom an offer is relayed.
+    pub relay: Option<Pick>,
+    /// Not sent where this holds.
+    pub unless: Option<Test>,
+    /// What comes before it.
+    pub first: Vec<Step>,
+    /// Location updates that go out together.
+    pub batch: Option<u32>,
+}
+
+/// How a step is sent. `link` is a place in the list of links.
+#[derive(Debug)]
+pub enum Way {
+    /// A request.
+    Http {
+        /// The link.
+        link: usize,
+        /// The method.
+        method: Method,
+        /// The path, from the root of the link.
+        path: Text,
+        /// The body.
+        body: Body,
+    },
+    /// A message on the robot's socket.
+    Send {
+        /// The link.
+        link: usize,
+        /// The message.
+        message: Tree,
+        /// Which message is the answer.
+        answer: Option<Test>,
+    },
+    /// An event on the robot's Socket.IO socket.
+    Emit {
+        /// The link.
+        link: usize,
+        /// Its name.
+        event: String,
+        /// Its payload.
+        payload: Option<Tree>,
+        /// Whether an acknowledgement is awaited.
+        acknowledged: bool,
+    },
+    /// A message to a broker.
+    Publish {
+        /// The link.
+        link: usize,
+        /// The exchange.
+        exchange: Text,
+        /// The routing key.
+        key: Text,
+        /// The body.
+        body: Body,
+        /// Whether an answer is awaited.
+        call: bool,
+    },
+    /// A command.
+    Command {
+        /// Program and arguments.
+        words: Vec<Text>,
+    },
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum Body {
+    /// None.
+    None,
+    /// JSON.
+    Json(Tree),
+    /// A form.
+    Form(Vec<(String, Text)>),
+    /// Protobuf.
+    Proto {
+        /// As JSON.
+        tree: Tree,
+        /// The message.
+        message: String,
+        /// The message that the answer is.
+        answer: Option<String>,
+    },
+}
+
+/// What compiling a step needs to know of the file.
+pub struct File<'a> {
+    /// Links by name, with what they speak, in the order of their places.
+    pub links: &'a [(String, Speaks)],
+    /// Auth.
+    pub auth: &'a Auth,
+    /// Rules for all.
+    pub rules: &'a Rules,
+    /// Readings that are shared.
+    pub shapes: &'a Words<grammar::Read>,
+    /// Names that are spoken of, with the keys where that is.
+    pub names: Names,
+    /// What is kept of robots.
+    pub kept: Vec<String>,
+    /// What is kept of jobs.
+    pub kept_of_jobs: Vec<String>,
+}
+
+impl File<'_> {
+    /// Compiles a step that stands at `key`.
+    pub fn step(&mut self, step: &grammar::Step, key: &str) -> Result<Step, Wrong> {
+        let way = self.way(step, key)?;
+        let rules = Rules {
+            refused: step.refused.clone(),
+            undone: step.undone.clone(),
+            ok: step.ok.clone(),
+            error: step.error.clone(),
+        };
+        let judge =
+            Judge::compile(&rules, key, self.rules, self.auth.expired.as_ref(), &mut self.names)?;
+        let read = self.read(&step.read, step.shape.as_ref(), key)?;
+        let reader = Reader::compile(&read, &format!("{key}.read"), &mut self.names)?;
+        let keep = self.picks(&step.keep, &format!("{key}.keep"))?;
+        self.kept.extend(step.keep.keys().cloned());
+        let keep_job = self.picks(&step.keep_job, &format!("{key}.keep_job"))?;
+        self.kept_of_jobs.extend(step.keep_job.keys().cloned());
+        let relay = match &step.relay {
+            Some(pick) => Some(self.pick(pick, &format!("{key}.relay"))?),
+            None => None,
+        };
+        let mut headers = self.headers(&step.headers, &format!("{key}.headers"))?;
+        let mut query = self.pairs(&step.query, &format!("{key}.query"))?;
+        if !step.open {
+            headers.extend(self.headers(&self.auth.headers.clone(), "auth.headers")?);
+            query.extend(self.pairs(&self.auth.query.clone(), "auth.query")?);
+        }
+        let unless = self.test(step.unless.as_ref(), &format!("{key}.unless"))?;
+        let first = step
+            .first
+            .iter()
+            .enumerate()
+            .map(|(n, step)| self.step(step, &format!("{key}.first[{n}]")))
+            .collect::<Result<_, _>>()?;
+        Ok(Step {
+            key: key.to_owned(),
+            way,
+            open: step.open,
+            headers,
+            query,
+            judge,
+            reader,
+            keep,
+            keep_job,
+            relay,
+            unless,
+            first,
+            batch: step.batch.filter(|count| *count > 1),
+        })
+    }
+
+    /// What is read, with the shapes that are named.
+    pub fn read(
+        &self,
+        own: &grammar::Read,
+        shapes: Option<&grammar::OneOrMore>,
+        key: &str,
+    ) -> Result<grammar::Read, Wrong> {
+        let mut read = own.clone();
+        for name in shapes.map_or(&[][..], grammar::OneOrMore::all) {
+            let Some(shape) = self.shapes.get(name) else {
+                let known: Vec<_> = self.shapes.keys().map(String::as_str).collect();
+                let hint = crate::base::suggest::must_be_one_of(name, known);
+                return Err((
+                    format!("{key}.shape"),
+                    format!("there is no [shape.{name}]: {hint}"),
+                ));
+            };
+            read = read.or(shape);
+        }
+        Ok(read)
+    }
+
+    fn way(&mut self, step: &grammar::Step, key: &str) -> Result<Way, Wrong> {
+        let requests = [
+            (&step.get, Method::GET),
+            (&step.post, Method::POST),
+            (&step.put, Method::PUT),
+            (&step.patch, Method::PATCH),
+            (&step.delete, Method::DELETE),
+        ];
+        let mut ways = Vec::new();
+        for (path, method) in requests {
+            if let Some(path) = path {
+                let word = method.as_str().to_lowercase();
+                ways.push(self.request(step, key, path, &word, method)?);
+            }
+        }
+        if let Some(message) = &step.send {
+            ways.push(Way::Send {
+                link: self.link(step, key, &[Speaks::Websocket])?,
+                message: self.tree(message, &format!("{key}.send"))?,
+                answer: self.test(step.answer_if.as_ref(), &format!("{key}.answer_if"))?,
+            });
+        }
+        if let Some(event) = &step.emit {
+            let payload = match &step.json {
+                Some(json) => Some(self.tree(json, &format!("{key}.json"))?),
+                None => None,
+            };
+            let link = self.link(step, key, &[Speaks::SocketIo])?;
+            let acknowledged =
+                step.read != grammar::Read::default() || step.shape.is_some() || step.ok.is_some();
+            ways.push(Way::Emit { link, event: event.clone(), payload, acknowledged });
+        }
+        for (to, word, call) in [(&step.publish, "publish", false), (&step.call, "call", true)] {
+            if let Some(to) = to {
+                ways.push(self.publish(step, key, to, word, call)?);
+            }
+        }
+        if let Some(words) = &step.command {
+            ways.push(self.command(words, key)?);
+        }
+        let count = ways.len();
+        match ways.pop() {
+            Some(way) if count == 1 => Ok(way),
+            None => Err((
+                key.to_owned(),
+                "does not say what is sent: give one of get, post, put, patch, delete, send, emit, \
+                 publish, call, command"
+                    .to_owned(),
+            )),
+            Some(_) => Err((key.to_owned(), "says more than one thing to send".to_owned())),
+        }
+    }
+
+    fn request(
+        &mut self,
+        step: &grammar::Step,
+        key: &str,
+        path: &str,
+        word: &str,
+        method: Method,
+    ) -> Result<Way, Wrong> {
+        let at = format!("{key}.{word}");
+        if !path.starts_with('/') {
+            return Err((at, format!("`{path}` is not a path: it begins with `/`")));
+        }
+        Ok(Way::Http {
+            link: self.link(step, key, &[Speaks::Http, Speaks::Http2])?,
+            method,
+            path: self.text(path, &at)?,
+            body: self.body(step, key)?,
+        })
+    }
+
+    fn publish(
+        &mut self,
+        step: &grammar::Step,
+        key: &str,
+        to: &str,
+        word: &str,
+        call: bool,
+    ) -> Result<Way, Wrong> {
+        let at = format!("{key}.{word}");
+        let Some((exchange, routing)) = to.split_once(' ') else {
+            return Err((at, format!("`{to}` is not \"exchange key\"")));
+        };
+        Ok(Way::Publish {
+            link: self.link(step, key, &[Speaks::Amqp])?,
+            exchange: self.text(exchange, &at)?,
+            key: self.text(routing.trim(), &at)?,
+            body: self.body(step, key)?,
+            call,
+        })
+    }
+
+    fn command(&mut self, words: &[String], key: &str) -> Result<Way, Wrong> {
+        let at = format!("{key}.command");
+        if words.is_empty() {
+            return Err((at, "is empty: give the program and its arguments".to_owned()));
+        }
+        let words = words.iter().map(|word| self.text(word, &at)).collect::<Result<_, _>>()?;
+        Ok(Way::Command { words })
+    }
+
+    fn body(&mut self, step: &grammar::Step, key: &str) -> Result<Body, Wrong> {
+        let tree = match &step.json {
+            Some(json) => Some(self.tree(json, &format!("{key}.json"))?),
+            None => None,
+        };
+        match (tree, &step.proto, &step.form) {
+            (Some(tree), Some(message), None) => {
+                let answer = step.proto_answer.clone();
+                Ok(Body::Proto { tree, message: message.clone(), answer })
+            }
+            (Some(tree), None, None) => Ok(Body::Json(tree)),
+            (None, None, Some(form)) => self.pairs(form, &format!("{key}.form")).map(Body::Form),
+            (None, None, None) => Ok(Body::None),
+            (None, Some(_), _) => {
+                let why = "needs the message's fields as `json`".to_owned();
+                Err((format!("{key}.proto"), why))
+            }
+            (Some(_), _, Some(_)) => {
+                Err((format!("{key}.form"), "there is a `json` body already".to_owned()))
+            }
+        }
+    }
+
+    /// The place of the link that a step uses: the one it names, or the only one that fits.
+    fn link(&self, step: &grammar::Step, key: &str, fit: &[Speaks]) -> Result<usize, Wrong> {
+        let fits = |(_, (_, speaks)): &(usize, &(String, Speaks))| fit.contains(speaks);
+        let named = |place: usize| self.links[place].0.as_str();
+        if let Some(name) = &step.via {
+            let at = format!("{key}.via");
+            let Some(place) = self.links.iter().position(|(known, _)| known == name) else {
+                let known = self.links.iter().map(|(name, _)| name.as_str());
+                let hint = crate::base::suggest::must_be_one_of(name, known);
+                return Err((at, format!("there is no [link.{name}]: {hint}")));
+            };
+            return match fit.contains(&self.links[place].1) {
+                true => Ok(place),
+                false => Err((at, format!("[link.{name}] does not speak what this step needs"))),
+            };
+        }
+        let fitting: Vec<usize> =
+            self.links.iter().enumerate().filter(fits).map(|(place, _)| place).collect();
+        match fitting.as_slice() {
+            [only] => Ok(*only),
+            [] => Err((key.to_owned(), "there is no [link.…] that speaks what it needs".into())),
+            several => {
+                let names: Vec<_> = several.iter().map(|place| named(*place)).collect();
+                Err((key.to_owned(), format!("say `via`: one of {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// Compiles a text, and notes its names.
+    pub fn text(&mut self, source: &str, key: &str) -> Result<Text, Wrong> {
+        let text = Text::compile(source).map_err(|why| (key.to_owned(), why))?;
+        self.names.extend(text.names().iter().map(|name| (key.to_owned(), name.clone())));
+        Ok(text)
+    }
+
+    /// Compiles a tree, and notes its names.
+    pub fn tree(&mut self, value: &toml::Value, key: &str) -> Result<Tree, Wrong> {
+        let tree = Tree::compile(value, key)?;
+        tree.names(key, &mut self.names);
+        Ok(tree)
+    }
+
+    /// Compiles a test, and notes its names.
+    pub fn test(&mut self, source: Option<&String>, key: &str) -> Result<Option<Test>, Wrong> {
+        let Some(source) = source else { return Ok(None) };
+        let test = Test::compile(source).map_err(|why| (key.to_owned(), why))?;
+        self.names.extend(test.names().into_iter().map(|name| (key.to_owned(), name)));
+        Ok(Some(test))
+    }
+
+    /// Compiles a pick, and notes its names.
+    pub fn pick(&mut self, pick: &grammar::Pick, key: &str) -> Result<Pick, Wrong> {
+        let pick = Pick::compile(pick, key).map_err(|why| (key.to_owned(), why))?;
+        self.names.extend(pick.names().into_iter().map(|name| (key.to_owned(), name)));
+        Ok(pick)
+    }
+
+    /// The same for several.
+    pub fn picks(
+        &mut self,
+        picks: &Words<grammar::Pick>,
+        key: &str,
+    ) -> Result<Vec<(String, Pick)>, Wrong> {
+        let one = |(name, pick): (&String, &grammar::Pick)| {
+            Ok((name.clone(), self.pick(pick, &format!("{key}.{name}"))?))
+        };
+        picks.iter().map(one).collect()
+    }
+
+    /// Pairs of texts.
+    pub fn pairs(
+        &mut self,
+        pairs: &Words<String>,
+        key: &str,
+    ) -> Result<Vec<(String, Text)>, Wrong> {
+        let one = |(name, source): (&String, &String)| {
+            Ok((name.clone(), self.text(source, &format!("{key}.{name}"))?))
+        };
+        pairs.iter().map(one).collect()
+    }
+
+    /// Headers.
+    pub fn headers(
+        &mut self,
+        headers: &Words<String>,
+        key: &str,
+    ) -> Result<Vec<(HeaderName, Text)>, Wrong> {
+        let one = |(name, text): (String, Text)| match name.parse() {
+            Ok(header) => Ok((header, text)),
+            Err(_) => Err((format!("{key}.{name}"), format!("`{name}` is no name of a header"))),
+        };
+        self.pairs(headers, key)?.into_iter().map(one).collect()
+    }
+}
