@@ -214,3 +214,7 @@ fn absolute(base: &Base, path: Option<PathAndQuery>) -> Result<Uri, String> {
     parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).map_err(|why| format!("the path of the request cannot be sent: {why}"))
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

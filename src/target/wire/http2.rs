@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     error::Error as _,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     time::Duration,
 };
@@ -79,10 +79,13 @@ impl Turns {
     }
 }
 
+type Driver = http2::Connection<TokioIo<Stream>, Full<Bytes>, LocalTasks>;
+
 struct Connection {
     sender: http2::SendRequest<Full<Bytes>>,
+    /// Moved on by its task; here it tells how many streams the server takes.
+    driver: Rc<RefCell<Driver>>,
     streams: Cell<usize>,
-    streams_max: Rc<Cell<usize>>,
 }
 
 /// One stream among those of a connection; given back when dropped.
@@ -101,7 +104,12 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.streams.get() < self.streams_max.get()
+        self.streams.get() < self.streams_max()
+    }
+
+    /// As the server said, once it has.
+    fn streams_max(&self) -> usize {
+        self.driver.borrow().current_max_send_streams().min(STREAMS_MAX)
     }
 }
 
@@ -181,6 +189,8 @@ impl Connections {
     }
 
     async fn add(&self, stream: Stream) -> Result<Rc<Connection>, String> {
+        // Until this connection is told, what another one was told.
+        let streams_max = self.open.borrow().first().map(|other| other.streams_max());
         let (sender, driver) = http2::Builder::new(LocalTasks)
             .timer(TokioTimer::new())
             .keep_alive_interval(ALIVE_EVERY)
@@ -188,22 +198,15 @@ impl Connections {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(HEAD_BYTES_MAX)
+            .initial_max_send_streams(streams_max)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|why| said(&why))?;
-        let streams_max = Rc::new(Cell::new(driver.current_max_send_streams().min(STREAMS_MAX)));
-        let limit = Rc::clone(&streams_max);
-        spawn_local(async move {
-            let mut driver = pin!(driver);
-            // However it ends, the exchanges on it see it.
-            let _ = poll_fn(|cx| {
-                let ended = driver.as_mut().poll(cx);
-                limit.set(driver.current_max_send_streams().min(STREAMS_MAX));
-                ended
-            })
-            .await;
-        });
-        let connection = Rc::new(Connection { sender, streams: Cell::new(0), streams_max });
+        let driver = Rc::new(RefCell::new(driver));
+        let driven = Rc::clone(&driver);
+        // However it ends, the exchanges on it see it.
+        spawn_local(poll_fn(move |cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)));
+        let connection = Rc::new(Connection { sender, driver, streams: Cell::new(0) });
         self.open.borrow_mut().push(Rc::clone(&connection));
         Ok(connection)
     }
@@ -214,12 +217,13 @@ impl Connections {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, Failure> {
         let mut sender = place.0.sender.clone();
-        let response = sender.try_send_request(request).await.map_err(|mut failed| match failed
-            .take_message()
-        {
-            Some(request) => Failure::Unsent(Box::new(request), said(failed.error())),
-            None if unseen(failed.error()) => Failure::Refused(said(failed.error())),
-            None => Failure::Broken(said(failed.error())),
+        let response = sender.try_send_request(request).await.map_err(|mut failed| {
+            let why = said(failed.error());
+            match failed.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request), why),
+                None if unseen(failed.error()) => Failure::Refused(why),
+                None => Failure::Broken(why),
+            }
         })?;
         let (head, body) = response.into_parts();
         let bytes_max = self.answer_bytes_max;

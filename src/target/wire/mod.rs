@@ -9,4 +9,6 @@ pub mod base;
 pub mod dial;
 pub mod http;
 mod http2;
+#[cfg(test)]
+mod testing;
 pub mod tls;
