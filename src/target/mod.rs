@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod mapped;
+pub mod wire;
 
 /// An entry of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

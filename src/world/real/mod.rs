@@ -7,8 +7,8 @@
 
 pub mod clock;
 pub mod disk;
-mod http_body;
-mod http_client;
+pub mod http_body;
+pub mod http_client;
 mod http_server;
 mod link;
 pub mod ports;
@@ -31,7 +31,7 @@ use futures_util::future::LocalBoxFuture;
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime,
     task::LocalSet,
 };
@@ -77,7 +77,7 @@ pub struct RealWorld {
     name: NodeName,
     boot: Boot,
     clock: Clock,
-    pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool>>>,
+    pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool<TcpStream>>>>,
     stores: RefCell<BTreeMap<String, Weak<RealStore>>>,
 }
 
@@ -88,11 +88,12 @@ impl RealWorld {
         Rc::new(Self { name, boot, clock, pools: RefCell::default(), stores: RefCell::default() })
     }
 
-    fn pool(&self, to: &NodeName) -> Option<Rc<http_client::Pool>> {
+    fn pool(&self, to: &NodeName) -> Option<Rc<http_client::Pool<TcpStream>>> {
         if let Some(pool) = self.pools.borrow().get(to) {
             return Some(Rc::clone(pool));
         }
-        let pool = Rc::new(http_client::Pool::new(self.boot.dial_http.get(to)?));
+        let address = self.boot.dial_http.get(to)?;
+        let pool = Rc::new(http_client::Pool::new(address, http_client::Limits::default()));
         self.pools.borrow_mut().insert(to.clone(), Rc::clone(&pool));
         Some(pool)
     }
@@ -180,7 +181,9 @@ impl World for RealWorld {
             let why = format!("no node is called {to}");
             return Box::pin(async { Err(HttpError::NotConnected(why)) });
         };
-        Box::pin(async move { pool.exchange(request).await })
+        Box::pin(async move {
+            pool.exchange(request, async || http_client::connect(pool.address()).await).await
+        })
     }
 
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {

@@ -1,0 +1,14 @@
+//! Transports to backends that nobody here wrote: bytes and frames, no meaning. Nothing here knows
+//! of mappings, robots or ops; every transport tells apart what the server certainly did not see
+//! from what it may have. Sockets and tasks are allowed here, threads are not.
+
+// What clippy.toml forbids elsewhere is this room's purpose.
+#![allow(clippy::disallowed_methods)]
+
+pub mod base;
+pub mod dial;
+pub mod http;
+mod http2;
+#[cfg(test)]
+mod testing;
+pub mod tls;
