@@ -51,8 +51,7 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
     let law = law_of(args, &folder)?;
-    let signals = Arc::new(Stops::default());
-    signals::hear_into(&signals)?;
+    let signals = signals::of_process()?;
     let (mut memory, mut scratch);
     let (player, times): (&mut dyn Player, u32) = match plan.time {
         Time::Virtual => {

@@ -25,8 +25,7 @@ const EPOCH: &str = "2026-01-01T00:00:00Z";
 
 /// Runs a plan to its verdict.
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
-    let signals = Arc::new(Stops::default());
-    signals::hear_into(&signals)?;
+    let signals = signals::of_process()?;
     let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
     plan.announce(&folder)?;
     let city = Rc::new(plan.city(&folder.file("city"))?);

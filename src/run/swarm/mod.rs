@@ -12,7 +12,6 @@ pub mod vary;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -70,8 +69,7 @@ pub fn run(plan: RunPlan, order: &Order) -> anyhow::Result<Exit> {
         println!("!! PLANTED BUGS ARE ON: {} !!", plan.plants.join(", "));
     }
     let base = Base::new(plan)?;
-    let signals = Arc::new(Stops::default());
-    signals::hear_into(&signals)?;
+    let signals = signals::of_process()?;
     let (tally, seconds) = play(&base, order, threads, &signals)?;
     let interrupted = signals.exit();
     let failures = keep_shortest(&base, order, &tally, interrupted.is_some());
