@@ -72,6 +72,11 @@ impl Played {
     pub fn broken(&self) -> Vec<String> {
         self.judged.broken()
     }
+
+    /// A signal came before it was over.
+    pub fn interrupted(&self) -> bool {
+        self.judged.figures.end.as_ref().is_some_and(|end| end.signal.is_some())
+    }
 }
 
 /// One run, with all its parts.

@@ -34,7 +34,7 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let took_s = now().duration_since(begun).as_secs_f64();
     let exit = outputs::publish(plan, &folder, &played);
     println!("  {}", pace(&played, took_s));
-    Ok(Ended { exit, broken: played.broken(), folder })
+    Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })
 }
 
 #[expect(clippy::disallowed_methods, reason = "how fast the world was, for a person")]

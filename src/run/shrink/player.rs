@@ -69,8 +69,7 @@ fn heard(played: anyhow::Result<Played>) -> anyhow::Result<Heard> {
             };
         }
     };
-    let ended = played.judged.figures.end.as_ref();
-    if ended.is_some_and(|end| end.signal.is_some()) {
+    if played.interrupted() {
         return Ok(Heard::Interrupted);
     }
     Ok(Heard::Broke(played.broken()))
