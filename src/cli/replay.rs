@@ -103,8 +103,14 @@ impl Replay<'_> {
         if let Some((one, two)) = &found.tools {
             println!("  recorded by {one}, run again by {two}");
         }
-        if let (Some(signal), false) = (&found.signal, found.is_same()) {
-            println!("  SIG{signal} ended the recorded run: from there on they must differ");
+        match &found.signal {
+            Some(signal) if found.early => {
+                println!("  SIG{signal} ended the recorded run later: it does not explain that");
+            }
+            Some(signal) if !found.is_same() => {
+                println!("  SIG{signal} ended the recorded run: from there on they must differ");
+            }
+            _ => {}
         }
         if !found.is_defect() {
             return Ok(ended.exit);

@@ -121,4 +121,24 @@ mod tests {
             assert_eq!((told, played.exit), (Some(word), exit));
         }
     }
+
+    #[test]
+    fn a_run_that_was_cut_short_is_judged_again_as_it_was_judged() {
+        let wishes = Wishes { seed: Some("7".into()), time: Time::Virtual, ..Wishes::default() };
+        let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let folder = Folder::create(out.path(), "smoke", "cut").unwrap();
+        plan.keep(&folder).unwrap();
+        let city = Rc::new(plan.city(&folder.file("city")).unwrap());
+        let stops = Arc::new(Stops::default());
+        stops.hear("INT");
+        let live = play(&plan, &city, Some(folder.path()), Ui::None, stops).unwrap();
+        let again = crate::run::again::judge(folder.path()).unwrap();
+        let text = |judged: &crate::run::again::Judged| {
+            serde_json::to_string_pretty(&judged.summary).unwrap()
+        };
+        assert!(!live.judged.summary.complete);
+        assert_eq!(text(&again), text(&live.judged));
+        assert_eq!(again.exit(), live.exit);
+    }
 }
