@@ -8,7 +8,7 @@ use crate::{
     history::compare::Comparison,
     report::verdict::Exit,
     run::{
-        self, Ended, Ui,
+        self, Ended, RunError, Ui,
         folder::Folder,
         plan::{RunPlan, Time},
     },
@@ -37,14 +37,11 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
     let mut replay = Replay { recorded: folder, plan, args, odds: Odds::default() };
-    let mut worst = Exit::Pass;
-    while replay.odds.runs < args.times && !worst.is_signal() {
-        worst = worst.worse(replay.once()?);
-    }
+    let ended = replay.all();
     if args.times > 1 {
         println!("{}", replay.odds);
     }
-    Ok(worst.code())
+    Ok(ended?.code())
 }
 
 struct Replay<'a> {
@@ -55,12 +52,50 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// One more run, and what it says.
-    fn once(&mut self) -> anyhow::Result<Exit> {
-        let ended = run::keep(&self.plan, &self.args.out, Ui::Plain)?;
+    /// All runs, and the worst that they came to. One of many that comes to no verdict is told and
+    /// counted apart; what is wrong with a file, and not with a run, ends it.
+    fn all(&mut self) -> anyhow::Result<Exit> {
+        let mut worst = Exit::Pass;
+        for _ in 0..self.args.times {
+            match run::keep(&self.plan, &self.args.out, Ui::Plain) {
+                Ok(ended) => {
+                    worst = worst.worse(self.judge(&ended)?);
+                    if ended.interrupted {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let interrupted = self.no_verdict(&error);
+                    if self.args.times == 1 || error.downcast_ref::<RunError>().is_none() {
+                        return Err(error);
+                    }
+                    eprintln!("robot-city: {error:#}");
+                    worst = worst.worse(RunError::exit_of(&error));
+                    if interrupted {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(worst)
+    }
+
+    /// Takes note of a run that came to no verdict; true when a person wants no more of them.
+    fn no_verdict(&mut self, error: &anyhow::Error) -> bool {
+        let interrupted = matches!(error.downcast_ref(), Some(RunError::Interrupted));
+        self.odds.unplayed += u32::from(!interrupted);
+        interrupted
+    }
+
+    /// What one more run says.
+    fn judge(&mut self, ended: &Ended) -> anyhow::Result<Exit> {
+        // One that was cut short has nothing to be compared with, and no odds: it may have broken
+        // a law later.
+        if ended.interrupted {
+            return Ok(ended.exit);
+        }
         self.odds.count(&ended.broken);
-        // One that a person ended has nothing to be compared with.
-        if self.plan.time == Time::Real || ended.exit.is_signal() {
+        if self.plan.time == Time::Real {
             return Ok(ended.exit);
         }
         let found = Comparison::of(self.recorded.path(), ended.folder.path())?;
@@ -68,13 +103,19 @@ impl Replay<'_> {
         if let Some((one, two)) = &found.tools {
             println!("  recorded by {one}, run again by {two}");
         }
-        if let (Some(signal), false) = (&found.signal, found.is_same()) {
-            println!("  SIG{signal} ended the recorded run: from there on they must differ");
+        match &found.signal {
+            Some(signal) if found.early => {
+                println!("  SIG{signal} ended the recorded run later: it does not explain that");
+            }
+            Some(signal) if !found.is_same() => {
+                println!("  SIG{signal} ended the recorded run: from there on they must differ");
+            }
+            _ => {}
         }
         if !found.is_defect() {
             return Ok(ended.exit);
         }
-        println!("  {}", self.reason(&ended)?);
+        println!("  {}", self.reason(ended)?);
         Ok(ended.exit.worse(Exit::Crash))
     }
 
@@ -82,7 +123,7 @@ impl Replay<'_> {
     fn reason(&self, ended: &Ended) -> anyhow::Result<&'static str> {
         println!("  running it once more, to see whether this build agrees with itself");
         let again = run::keep(&self.plan, &self.args.out, Ui::None)?;
-        if again.exit.is_signal() {
+        if again.interrupted {
             return Ok("interrupted: whether this build agrees with itself is not known");
         }
         let found = Comparison::of(ended.folder.path(), again.folder.path())?;
@@ -102,6 +143,8 @@ impl Replay<'_> {
 struct Odds {
     runs: u32,
     broke: u32,
+    /// Runs that came to no verdict; not among the others.
+    unplayed: u32,
     laws: BTreeMap<String, u32>,
 }
 
@@ -118,20 +161,27 @@ impl Odds {
 impl std::fmt::Display for Odds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.laws.keys().collect::<Vec<_>>()[..], self.broke, self.runs) {
-            ([], _, runs) => write!(f, "broke no law in {runs} runs"),
-            ([law], broke, runs) => write!(f, "broke the law in {broke} of {runs} runs: {law}"),
+            ([], _, runs) => write!(f, "broke no law in {runs} runs")?,
+            ([law], broke, runs) => write!(f, "broke the law in {broke} of {runs} runs: {law}")?,
             (_, broke, runs) => {
                 let told: Vec<String> =
                     self.laws.iter().map(|(law, times)| format!("{law} in {times}")).collect();
-                write!(f, "broke the law in {broke} of {runs} runs: {}", told.join(", "))
+                write!(f, "broke the law in {broke} of {runs} runs: {}", told.join(", "))?;
             }
+        }
+        match self.unplayed {
+            0 => Ok(()),
+            count => write!(f, " ({count} more came to no verdict)"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::{base::span::Span, run::plan::Wishes};
 
     #[test]
     fn odds_name_the_laws() {
@@ -146,5 +196,43 @@ mod tests {
             odds.to_string(),
             "broke the law in 2 of 4 runs: charged-once in 2, unique-ids in 1"
         );
+    }
+    fn replay<'a>(args: &'a Args, folder: &Path) -> Replay<'a> {
+        let wishes = Wishes { seed: Some("7".into()), time: Time::Virtual, ..Wishes::default() };
+        let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let recorded = Folder::create(folder, "smoke", "recorded").unwrap();
+        Replay { recorded, plan, args, odds: Odds::default() }
+    }
+
+    fn args(times: u32, out: &Path) -> Args {
+        Args { run: PathBuf::new(), times, out: out.to_owned() }
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_is_neither_compared_nor_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = args(10, dir.path());
+        let mut replay = replay(&args, dir.path());
+        let folder = Folder::create(dir.path(), "smoke", "new").unwrap();
+        let broken = vec!["charged-once".to_owned()];
+        let ended = Ended { exit: Exit::Broken, broken, interrupted: true, folder };
+        // Neither folder holds a history: whoever compares them fails.
+        assert_eq!(replay.judge(&ended).unwrap(), Exit::Broken);
+        assert_eq!(replay.odds.to_string(), "broke no law in 0 runs");
+    }
+
+    #[test]
+    fn a_run_without_a_verdict_is_counted_apart_and_the_others_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (args, once) = (args(2, dir.path()), args(1, dir.path()));
+        let mut many = replay(&args, &dir.path().join("many"));
+        // Nobody is healthy that soon.
+        many.plan.scenario.backend.healthy_within = Span::millis(0);
+        assert_eq!(many.all().unwrap(), Exit::Unfit);
+        let told = "broke no law in 0 runs (2 more came to no verdict)";
+        assert_eq!(many.odds.to_string(), told);
+        let mut one = replay(&once, &dir.path().join("once"));
+        one.plan = many.plan.clone();
+        assert_eq!(RunError::exit_of(&one.all().unwrap_err()), Exit::Unfit);
     }
 }

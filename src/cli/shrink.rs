@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
 use anyhow::bail;
@@ -20,7 +20,7 @@ use crate::{
             player::{InMemory, InScratch, Player},
             written,
         },
-        signals,
+        signals::{self, Stops},
     },
 };
 
@@ -51,8 +51,7 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::open(&args.run)?;
     let plan = RunPlan::load(&folder.file("plan.toml"))?;
     let law = law_of(args, &folder)?;
-    let signals = Arc::new(AtomicUsize::new(0));
-    signals::count_into(&signals)?;
+    let signals = signals::of_process()?;
     let (mut memory, mut scratch);
     let (player, times): (&mut dyn Player, u32) = match plan.time {
         Time::Virtual => {
@@ -65,7 +64,7 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
         }
     };
     println!("shrinking {} of {}: it broke {law}", args.run.display(), plan.name);
-    let mut search = Search::new(&plan, &law, player, (times, args.limit), signals);
+    let mut search = Search::new(&plan, &law, player, (times, args.limit), Arc::clone(&signals));
     let stopped = match search.begins() {
         Ok(true) => search.run().err(),
         Ok(false) => {
@@ -74,7 +73,7 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
         }
         Err(stop) => Some(stop),
     };
-    finish(&folder, &plan, &law, &mut search, stopped)
+    finish(&folder, &plan, &law, &mut search, (stopped, &signals))
 }
 
 /// The law that is to be broken: one that the run broke.
@@ -117,7 +116,7 @@ fn finish(
     plan: &RunPlan,
     law: &str,
     search: &mut Search<'_>,
-    stopped: Option<Stop>,
+    (stopped, signals): (Option<Stop>, &Stops),
 ) -> anyhow::Result<u8> {
     let runs = search.runs();
     let best = search.best().clone();
@@ -129,15 +128,15 @@ fn finish(
     let exit = match stopped {
         None => {
             println!("no single fault can go and no single size can be cut by a tenth");
-            verify(&scenario, &small, law, search)?
+            verify((&scenario, &small), law, search, signals)?
         }
         Some(Stop::Limit) => {
             println!("stopped at the limit of runs: more may go (--limit)");
-            verify(&scenario, &small, law, search)?
+            verify((&scenario, &small), law, search, signals)?
         }
         Some(Stop::Interrupted) => {
             println!("interrupted: more may go, and the files were not run once more");
-            Exit::Interrupted
+            interrupted(signals)
         }
         Some(Stop::Failed(error)) => {
             println!("a run failed, and the search ends here: {error:#}");
@@ -152,10 +151,10 @@ fn finish(
 
 /// Runs the written files, as anybody would who gets them.
 fn verify(
-    scenario: &Path,
-    small: &RunPlan,
+    (scenario, small): (&Path, &RunPlan),
     law: &str,
     search: &mut Search<'_>,
+    signals: &Stops,
 ) -> anyhow::Result<Exit> {
     let read = written::read(scenario, small)?;
     if read.faults != small.faults {
@@ -173,8 +172,13 @@ fn verify(
             Ok(Exit::Pass)
         }
         Err(Stop::Failed(error)) => Err(error),
-        Err(_) => Ok(Exit::Interrupted),
+        Err(_) => Ok(interrupted(signals)),
     }
+}
+
+/// The exit code of a search that somebody ended.
+fn interrupted(signals: &Stops) -> Exit {
+    signals.exit().unwrap_or(Exit::Interrupted)
 }
 
 /// What was removed, one a line.

@@ -3,7 +3,13 @@
 
 use std::{fmt, path::Path};
 
-use super::{manifest::HistoryError, reader::Reader, record::Record};
+use super::{
+    manifest::HistoryError,
+    op::Outcome,
+    reader::Reader,
+    record::{Ending, Record},
+};
+use crate::base::time::Time;
 
 /// Characters of a line that are shown around the place where two lines part.
 const SHOWN_BEFORE: usize = 40;
@@ -12,7 +18,7 @@ const SHOWN_AFTER: usize = 100;
 const SHOWN_HEAD: usize = 30;
 
 /// How a new history compares to a recorded one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Records that are the same, from the first on.
     pub same: u64,
@@ -22,6 +28,8 @@ pub struct Comparison {
     pub cut: bool,
     /// The recorded run was ended by this signal; from there on the two must differ.
     pub signal: Option<String>,
+    /// They part before the recorded run heard of that signal: it explains nothing.
+    pub early: bool,
     /// Who recorded the two, where it was not the same tool.
     pub tools: Option<(String, String)>,
 }
@@ -41,7 +49,8 @@ impl Comparison {
     /// Compares the history of the run in `new` with that of the one in `recorded`.
     pub fn of(recorded: &Path, new: &Path) -> Result<Self, HistoryError> {
         let (mut old, mut young) = (Reader::lines(recorded)?, Reader::lines(new)?);
-        let mut found = Self { same: 0, parting: None, cut: false, signal: None, tools: None };
+        let mut found = Self::default();
+        let mut rest = Rest::default();
         loop {
             let (line, other) = (old.next().transpose()?, young.next().transpose()?);
             match (line, other) {
@@ -51,7 +60,10 @@ impl Comparison {
                 }
                 (None, Some(_)) if !old.complete() => break,
                 (line, other) => {
-                    found.signal = line.as_deref().and_then(signal_of);
+                    for line in [&line, &other].into_iter().flatten() {
+                        rest.see(line);
+                    }
+                    found.signal = line.as_deref().and_then(ending_of).and_then(|end| end.signal);
                     found.parting =
                         Some(Parting::of(found.same + 1, line.as_deref(), other.as_deref()));
                     break;
@@ -59,9 +71,14 @@ impl Comparison {
             }
         }
         // The last record tells how the run ended; whoever parted may not have come there yet.
-        if let Some(last) = old.by_ref().last().transpose()? {
-            found.signal = signal_of(&last);
+        for line in old.by_ref() {
+            let line = line?;
+            rest.see(&line);
+            if let Some(end) = ending_of(&line) {
+                found.signal = end.signal;
+            }
         }
+        found.early = rest.before_the_signal();
         found.cut = !old.complete();
         Ok(found)
     }
@@ -73,7 +90,7 @@ impl Comparison {
 
     /// True when they part, and nothing about the recorded run explains it.
     pub fn is_defect(&self) -> bool {
-        self.parting.is_some() && self.signal.is_none()
+        self.parting.is_some() && (self.signal.is_none() || self.early)
     }
 
     /// The headers of two builds differ in the word for the build, and may.
@@ -145,10 +162,46 @@ fn around(line: &str, at: usize) -> String {
     text
 }
 
-fn signal_of(line: &str) -> Option<String> {
+fn ending_of(line: &str) -> Option<Ending> {
     match serde_json::from_str(line) {
-        Ok(Record::End(end)) => end.signal,
+        Ok(Record::End(end)) => Some(end),
         _ => None,
+    }
+}
+
+/// What is known of the records from the one on at which two histories part.
+#[derive(Default)]
+struct Rest {
+    /// The earliest moment at which one of them was written.
+    first: Option<Time>,
+    signal: Option<Time>,
+}
+
+impl Rest {
+    fn see(&mut self, line: &str) {
+        let Ok(record) = serde_json::from_str(line) else { return };
+        if let Record::End(end) = &record {
+            self.signal = self.signal.or(end.signal_at);
+        }
+        if let Some(at) = written_at(&record) {
+            self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        }
+    }
+
+    /// Records are written in the order of time: one from before the signal, behind the parting.
+    fn before_the_signal(&self) -> bool {
+        matches!((self.first, self.signal), (Some(first), Some(signal)) if first < signal)
+    }
+}
+
+/// When a record was written, where it tells that. Counts and positions told again are held back;
+/// so is an op that was refused, until a fresh token was asked for.
+fn written_at(record: &Record) -> Option<Time> {
+    match record {
+        Record::Op(op) => (op.outcome == Outcome::Ok).then_some(op.done),
+        Record::Phase { at, .. } | Record::Skipped { at, .. } => Some(*at),
+        Record::Fault(event) => Some(event.at),
+        Record::Run(_) | Record::Pings(_) | Record::Recalled(_) | Record::End(_) => None,
     }
 }
 
@@ -159,7 +212,7 @@ mod tests {
         base::time::Time,
         history::{
             declares::Declares,
-            record::{Ending, Header, SCHEMA},
+            record::{Ending, Header, Phase, PingCount, SCHEMA},
             writer::Writer,
         },
     };
@@ -185,6 +238,15 @@ mod tests {
     fn skipped(number: u64) -> Record {
         let why = format!("{} reason {number}", "a long story and a ".repeat(10));
         Record::Skipped { at: Time(7), count: 1, why }
+    }
+
+    fn phase(at: u64) -> Record {
+        Record::Phase { phase: Phase::Load, at: Time(at) }
+    }
+
+    fn interrupted(at: u64) -> Record {
+        let (signal, signal_at) = (Some("INT".to_owned()), Some(Time(at)));
+        Record::End(Ending { signal, signal_at, cut_short: true, ..Ending::default() })
     }
 
     fn end(signal: Option<&str>) -> Record {
@@ -257,5 +319,24 @@ mod tests {
         let found = compare(&of("rc 1", end(Some("INT"))), &of("rc 1", skipped(2)));
         // The last record is the one that differs, and it tells of the signal.
         assert!(!found.is_same() && !found.is_defect(), "{found:?}");
+    }
+
+    #[test]
+    fn a_signal_excuses_nothing_that_was_written_before_it_came() {
+        let of = |records: &[Record]| run(&[&[header("rc 1")], records].concat(), true);
+        // The signal came at 8: the first record at 9 is what it brought about.
+        let recorded = of(&[phase(7), phase(9), interrupted(8)]);
+        let found = compare(&recorded, &of(&[phase(7), phase(10), end(None)]));
+        assert!(!found.is_same() && !found.early && !found.is_defect(), "{found:?}");
+        // Where they part already at 7, or at something that is older than what follows it, the
+        // signal explains nothing.
+        for other in [phase(6), phase(12), skipped(1)] {
+            let found = compare(&recorded, &of(&[other, phase(9), interrupted(8)]));
+            assert_eq!(found.parting.as_ref().map(|parting| parting.record), Some(2));
+            assert!(found.early && found.is_defect(), "{found:?}");
+        }
+        let held = Record::Pings(Box::new(PingCount::new(Time(0), true)));
+        let late = of(&[held, phase(7), interrupted(8)]);
+        assert!(compare(&late, &of(&[phase(7), end(None)])).is_defect());
     }
 }

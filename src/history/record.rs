@@ -123,6 +123,12 @@ pub struct Ending {
     /// `INT` or `TERM` where a signal ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// When the run heard of that signal.
+    #[serde(default, rename = "signal_at_ns", skip_serializing_if = "Option::is_none")]
+    pub signal_at: Option<Time>,
+    /// It ended before it was through: what is missing says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_short: bool,
     /// What could not be put back.
     #[serde(default)]
     pub left_behind: Vec<String>,

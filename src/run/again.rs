@@ -84,7 +84,9 @@ pub fn judge(run: &Path) -> anyhow::Result<Judged> {
         races.see(&record);
     }
     let judge = judge.unwrap_or_else(|| Judge::new(&Declares::default(), &[]));
-    // A history that ends before its last record is of a run that was cut off.
-    let complete = reader.complete() && figures.end.is_some();
+    // A history that ends before its last record is of a run that was cut off; so is one whose last
+    // record says so.
+    let through = figures.end.as_ref().is_some_and(|end| !end.cut_short);
+    let complete = reader.complete() && through;
     Judged::new(&plan, figures, &judge, &races, complete)
 }

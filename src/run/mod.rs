@@ -40,6 +40,8 @@ pub struct Ended {
     pub exit: Exit,
     /// The laws that it broke, by name.
     pub broken: Vec<String>,
+    /// A signal cut it short. The exit code tells that only where nothing worse holds.
+    pub interrupted: bool,
     /// Its folder.
     pub folder: folder::Folder,
 }

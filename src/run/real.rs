@@ -22,7 +22,7 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     plan.announce(&folder)?;
     let played = play(plan, &folder, ui, billing, origin)?;
     let exit = outputs::publish(plan, &folder, &played);
-    Ok(Ended { exit, broken: played.broken(), folder })
+    Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })
 }
 
 /// Runs a plan for its verdict alone, without a report: for who plays many. What it leaves is in a

@@ -69,6 +69,11 @@ impl Played {
     pub fn broken(&self) -> Vec<String> {
         self.judged.broken()
     }
+
+    /// A signal came before it was over.
+    pub fn interrupted(&self) -> bool {
+        self.judged.figures.end.as_ref().is_some_and(|end| end.signal.is_some())
+    }
 }
 
 /// One run, with all its parts.
@@ -285,6 +290,7 @@ impl Show {
         signal: Option<&'static str>,
         complete: bool,
     ) -> anyhow::Result<Played> {
+        let mut heard = signal.map(|signal| (signal, self.stage.operator().now()));
         if let Some(signal) = signal {
             println!("SIG{signal}: healing and signing off; once more ends at once");
         }
@@ -301,13 +307,22 @@ impl Show {
             }
         };
         // One that came during the sign-off of a run that had ended by itself counts too.
-        let signal = signal.or_else(|| self.stage.signal(1).now_or_never());
-        self.recorder.record(&self.end(signal, left_behind, lost));
+        let late = || Some((self.stage.signal(1).now_or_never()?, self.stage.operator().now()));
+        heard = heard.or_else(late);
+        let cut_short = !complete;
+        self.recorder.record(&Record::End(Ending {
+            signal: heard.map(|(signal, _)| signal.to_owned()),
+            signal_at: heard.map(|(_, at)| at),
+            cut_short,
+            left_behind,
+            lost,
+            ..self.end()
+        }));
         let traffic = self.cast.as_ref().and_then(|cast| cast.engine.traffic());
         // Nobody records any more.
         self.cast = None;
         let judged = self.recorder.finish(&self.plan, complete)?;
-        let exit = Exit::of(&judged.summary, signal);
+        let exit = Exit::of(&judged.summary, heard.map(|(signal, _)| signal));
         let records = self.recorder.records();
         Ok(Played { judged, exit, records, traffic: traffic.unwrap_or_default() })
     }
@@ -330,19 +345,18 @@ impl Show {
         (left_behind, lost)
     }
 
-    fn end(&self, signal: Option<&str>, left_behind: Vec<String>, lost: Vec<NodeName>) -> Record {
+    /// The last record, as far as nothing but time and costs are in it.
+    fn end(&self) -> Ending {
         let (begun, ended) = self.marks.get();
         let spent = begun.and_then(|begun| Some(ended.or(self.stage.costs())?.since(&begun)));
-        Record::End(Ending {
+        Ending {
             at: self.stage.operator().now(),
             cpu_s: spent.map(|spent| spent.robots.as_secs_f64()),
             rss_mb: spent.map(|spent| spent.robots_peak_mb),
             backend_cpu_s: spent.map(|spent| spent.backend.as_secs_f64()),
             proxy_cpu_s: spent.map(|spent| spent.proxy.as_secs_f64()),
-            signal: signal.map(str::to_owned),
-            left_behind,
-            lost,
-        })
+            ..Ending::default()
+        }
     }
 }
 

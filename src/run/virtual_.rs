@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::Instant,
 };
 
@@ -15,7 +15,7 @@ use super::{
     outputs,
     plan::RunPlan,
     show::{Billing, Played, Show},
-    signals,
+    signals::{self, Stops},
     virtual_fleet::VirtualFleet,
 };
 use crate::{city::City, history::op::OpKind, report::figures::OpFigures};
@@ -25,8 +25,7 @@ const EPOCH: &str = "2026-01-01T00:00:00Z";
 
 /// Runs a plan to its verdict.
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
-    let signals = Arc::new(AtomicUsize::new(0));
-    signals::count_into(&signals)?;
+    let signals = signals::of_process()?;
     let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
     plan.announce(&folder)?;
     let city = Rc::new(plan.city(&folder.file("city"))?);
@@ -35,7 +34,7 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let took_s = now().duration_since(begun).as_secs_f64();
     let exit = outputs::publish(plan, &folder, &played);
     println!("  {}", pace(&played, took_s));
-    Ok(Ended { exit, broken: played.broken(), folder })
+    Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })
 }
 
 #[expect(clippy::disallowed_methods, reason = "how fast the world was, for a person")]
@@ -55,14 +54,14 @@ fn pace(played: &Played, took_s: f64) -> String {
     )
 }
 
-/// Plays a plan to its verdict, in the folder `kept` or without keeping anything. `signals` counts
+/// Plays a plan to its verdict, in the folder `kept` or without keeping anything. `signals` are
 /// the wishes of people to stop.
 pub fn play(
     plan: &RunPlan,
     city: &Rc<City>,
     kept: Option<&Path>,
     ui: Ui,
-    signals: Arc<AtomicUsize>,
+    signals: Arc<Stops>,
 ) -> anyhow::Result<Played> {
     play_as(plan, city, kept, ui, signals, |show| show)
 }
@@ -73,7 +72,7 @@ pub fn play_as(
     city: &Rc<City>,
     kept: Option<&Path>,
     ui: Ui,
-    signals: Arc<AtomicUsize>,
+    signals: Arc<Stops>,
     dressed: impl FnOnce(Show) -> Show,
 ) -> anyhow::Result<Played> {
     let billing = Billing { run: name(plan), started_at: EPOCH.to_owned() };
@@ -99,4 +98,47 @@ pub fn panic_words(why: &(dyn std::any::Any + Send)) -> String {
 /// The run's id.
 pub fn name(plan: &RunPlan) -> String {
     format!("virtual-{}", plan.seed_word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        report::verdict::Exit,
+        run::plan::{Time, Wishes},
+    };
+
+    #[test]
+    fn a_run_tells_which_signal_ended_it() {
+        let wishes = Wishes { seed: Some("7".into()), time: Time::Virtual, ..Wishes::default() };
+        let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let city = Rc::new(plan.city_in_memory().unwrap());
+        for (word, exit) in [("INT", Exit::Interrupted), ("TERM", Exit::Terminated)] {
+            let stops = Arc::new(Stops::default());
+            stops.hear(word);
+            let played = play(&plan, &city, None, Ui::None, stops).unwrap();
+            let told = played.judged.figures.end.as_ref().and_then(|end| end.signal.as_deref());
+            assert_eq!((told, played.exit), (Some(word), exit));
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_is_judged_again_as_it_was_judged() {
+        let wishes = Wishes { seed: Some("7".into()), time: Time::Virtual, ..Wishes::default() };
+        let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let folder = Folder::create(out.path(), "smoke", "cut").unwrap();
+        plan.keep(&folder).unwrap();
+        let city = Rc::new(plan.city(&folder.file("city")).unwrap());
+        let stops = Arc::new(Stops::default());
+        stops.hear("INT");
+        let live = play(&plan, &city, Some(folder.path()), Ui::None, stops).unwrap();
+        let again = crate::run::again::judge(folder.path()).unwrap();
+        let text = |judged: &crate::run::again::Judged| {
+            serde_json::to_string_pretty(&judged.summary).unwrap()
+        };
+        assert!(!live.judged.summary.complete);
+        assert_eq!(text(&again), text(&live.judged));
+        assert_eq!(again.exit(), live.exit);
+    }
 }

@@ -5,16 +5,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{costs::Costs, facts, health, plan::RunPlan, stage::Stage};
+use super::{costs::Costs, facts, health, plan::RunPlan, signals::Stops, stage::Stage};
 use crate::{
     backend::{
         node::{client, serve},
@@ -46,15 +43,15 @@ pub struct VirtualFleet {
     starts: RefCell<BTreeMap<NodeName, u32>>,
     /// Nodes that are down because a fault wants it.
     killed: RefCell<BTreeSet<NodeName>>,
-    /// Signals of people, counted by a thread outside of the world.
-    signals: Arc<AtomicUsize>,
+    /// Signals of people, heard by a thread outside of the world.
+    signals: Arc<Stops>,
     last_line: Cell<Instant>,
 }
 
 impl VirtualFleet {
     /// A world of the plan's seed; nothing lives in it yet.
     #[expect(clippy::disallowed_methods, reason = "progress lines are for a person's clock")]
-    pub fn new(plan: &RunPlan, city: &Rc<City>, signals: Arc<AtomicUsize>) -> Self {
+    pub fn new(plan: &RunPlan, city: &Rc<City>, signals: Arc<Stops>) -> Self {
         let mut settings = Settings::default();
         settings.disk.skip_sync = plan.plants.iter().any(|bug| bug == SKIP_SYNC);
         let sim = Sim::with_settings(&plan.seed, settings);
@@ -163,10 +160,12 @@ impl Stage for VirtualFleet {
 
     fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
         Box::pin(async move {
-            while self.signals.load(Ordering::Relaxed) < count {
-                self.operator.sleep(Duration::from_secs(1)).await;
+            loop {
+                match self.signals.word() {
+                    Some(word) if self.signals.count() >= count => return word,
+                    _ => self.operator.sleep(Duration::from_secs(1)).await,
+                }
             }
-            "INT"
         })
     }
 

@@ -3,11 +3,7 @@
 //! and those that did are followed to their end, however long a journey takes. Drivers without a
 //! job go home once nobody waits for one, so that following the last journeys costs little.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
@@ -23,7 +19,7 @@ use crate::{
     engine::target::Flow,
     history::{op::OpKind, record::Phase},
     law::registry::LAWS,
-    run::{Ui, plan::RunPlan, show, virtual_},
+    run::{Ui, plan::RunPlan, show, signals::Stops, virtual_},
     scenario::Scenario,
 };
 
@@ -167,8 +163,8 @@ fn at_second(start: &str, second: f64) -> String {
 pub fn play(plan: &RunPlan, city: &Rc<City>, span: Span, width_s: f64) -> anyhow::Result<Measured> {
     let notebook = Rc::new(Notebook::new(width_s));
     let audience = Rc::clone(&notebook);
-    // Nobody's signals are counted: whoever interrupts a rehearsal leaves nothing behind.
-    let signals = Arc::new(AtomicUsize::new(0));
+    // Nobody's signals are heard: whoever interrupts a rehearsal leaves nothing behind.
+    let signals = Arc::new(Stops::default());
     let played = virtual_::play_as(&span.of(plan), city, None, Ui::None, signals, move |show| {
         show.watched_by(audience).signing_off_within(span.sign_off_within)
     });

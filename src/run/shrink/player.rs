@@ -1,15 +1,11 @@
 //! Who plays a candidate: in memory in the virtual world, or for real in a folder that is thrown
 //! away. Says which laws broke, and nothing else.
 
-use std::{
-    path::PathBuf,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use crate::{
     city::City,
-    run::{RunError, Ui, plan::RunPlan, real, show::Played, virtual_},
+    run::{RunError, Ui, plan::RunPlan, real, show::Played, signals::Stops, virtual_},
 };
 
 /// What a run said.
@@ -30,12 +26,12 @@ pub trait Player {
 /// Plays in the virtual world and keeps nothing.
 pub struct InMemory {
     city: Rc<City>,
-    signals: Arc<AtomicUsize>,
+    signals: Arc<Stops>,
 }
 
 impl InMemory {
-    /// A player of plans of one city; `signals` counts the wishes of people to stop.
-    pub fn new(plan: &RunPlan, signals: Arc<AtomicUsize>) -> anyhow::Result<Self> {
+    /// A player of plans of one city; `signals` are the wishes of people to stop.
+    pub fn new(plan: &RunPlan, signals: Arc<Stops>) -> anyhow::Result<Self> {
         Ok(Self { city: Rc::new(plan.city_in_memory()?), signals })
     }
 }
@@ -73,8 +69,7 @@ fn heard(played: anyhow::Result<Played>) -> anyhow::Result<Heard> {
             };
         }
     };
-    let ended = played.judged.figures.end.as_ref();
-    if ended.is_some_and(|end| end.signal.is_some()) {
+    if played.interrupted() {
         return Ok(Heard::Interrupted);
     }
     Ok(Heard::Broke(played.broken()))

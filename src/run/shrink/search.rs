@@ -1,17 +1,14 @@
 //! What to try next. Each candidate is smaller than the best so far; one that still breaks the law
 //! takes its place. The search is over when no single fault can go and no single size can be cut.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use super::{
     candidate::{Candidate, Size},
     ddmin,
     player::{Heard, Player},
 };
-use crate::run::plan::RunPlan;
+use crate::run::{plan::RunPlan, signals::Stops};
 
 /// Shares that are tried of the whole city, and of a size the first time: a run of a sixteenth costs
 /// next to nothing, and saves the most where it works.
@@ -38,7 +35,7 @@ pub struct Search<'a> {
     /// Runs of one candidate: it breaks the law where one of them does.
     times: u32,
     limit: u32,
-    signals: Arc<AtomicUsize>,
+    signals: Arc<Stops>,
     best: Candidate,
     known: Vec<(Candidate, bool)>,
     runs: u32,
@@ -51,7 +48,7 @@ impl<'a> Search<'a> {
         law: &'a str,
         player: &'a mut dyn Player,
         (times, limit): (u32, u32),
-        signals: Arc<AtomicUsize>,
+        signals: Arc<Stops>,
     ) -> Self {
         let best = Candidate::whole(plan);
         Self { plan, law, player, times, limit, signals, best, known: Vec::new(), runs: 0 }
@@ -180,7 +177,7 @@ impl<'a> Search<'a> {
         let heard = self.player.play(plan).map_err(Stop::Failed)?;
         self.runs += 1;
         match heard {
-            Heard::Broke(laws) if self.signals.load(Ordering::Relaxed) == 0 => {
+            Heard::Broke(laws) if self.signals.count() == 0 => {
                 Ok(laws.iter().any(|law| law == self.law))
             }
             _ => Err(Stop::Interrupted),

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::{
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{Builder, ScopedJoinHandle},
@@ -15,7 +15,7 @@ use std::{
 use super::{seeds::Seeds, trial::Trial, vary::Base};
 use crate::{
     base::file::FileError,
-    run::{RunError, virtual_::panic_words},
+    run::{RunError, signals::Stops, virtual_::panic_words},
 };
 
 /// A world polls deep stacks of futures.
@@ -30,7 +30,7 @@ pub struct Crew<'a> {
     threads: usize,
     keep_going: bool,
     /// Signals of people.
-    signals: &'a AtomicUsize,
+    signals: &'a Stops,
     /// Seeds that were handed out.
     taken: AtomicU64,
     stop: AtomicBool,
@@ -52,7 +52,7 @@ impl<'a> Crew<'a> {
         seeds: Seeds,
         threads: usize,
         keep_going: bool,
-        signals: &'a AtomicUsize,
+        signals: &'a Stops,
     ) -> Self {
         let (taken, stop) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { base, seeds, threads, keep_going, signals, taken, stop }
@@ -100,7 +100,7 @@ impl<'a> Crew<'a> {
     }
 
     fn next(&self) -> Option<u64> {
-        if self.stop.load(Ordering::Relaxed) || self.signals.load(Ordering::Relaxed) > 0 {
+        if self.stop.load(Ordering::Relaxed) || self.signals.count() > 0 {
             return None;
         }
         let number = self.taken.fetch_add(1, Ordering::Relaxed);

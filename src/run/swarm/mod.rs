@@ -12,10 +12,6 @@ pub mod vary;
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -28,7 +24,12 @@ use self::{
     trial::Trial,
     vary::Base,
 };
-use super::{RunError, Ui, folder::Folder, plan::RunPlan, signals};
+use super::{
+    RunError, Ui,
+    folder::Folder,
+    plan::RunPlan,
+    signals::{self, Stops},
+};
 use crate::report::verdict::Exit;
 
 /// Failures whose folder is kept, those with the shortest history.
@@ -68,11 +69,10 @@ pub fn run(plan: RunPlan, order: &Order) -> anyhow::Result<Exit> {
         println!("!! PLANTED BUGS ARE ON: {} !!", plan.plants.join(", "));
     }
     let base = Base::new(plan)?;
-    let signals = Arc::new(AtomicUsize::new(0));
-    signals::count_into(&signals)?;
+    let signals = signals::of_process()?;
     let (tally, seconds) = play(&base, order, threads, &signals)?;
-    let interrupted = signals.load(Ordering::Relaxed) > 0;
-    let failures = keep_shortest(&base, order, &tally, interrupted);
+    let interrupted = signals.exit();
+    let failures = keep_shortest(&base, order, &tally, interrupted.is_some());
     let told = Told::new(&base, order, threads, seconds, interrupted, tally, failures);
     folder.write(FILE, told.to_json()?.as_bytes())?;
     print!("{told}");
@@ -93,7 +93,7 @@ fn play(
     base: &Base,
     order: &Order,
     threads: usize,
-    signals: &AtomicUsize,
+    signals: &Stops,
 ) -> anyhow::Result<(Tally, f64)> {
     let (began, mut shown, mut stopping) = (Instant::now(), Instant::now(), false);
     let mut tally = Tally::default();
@@ -106,7 +106,7 @@ fn play(
             tally.add(trial);
         }
         News::Tick => {
-            if signals.load(Ordering::Relaxed) > 0 && !std::mem::replace(&mut stopping, true) {
+            if signals.count() > 0 && !std::mem::replace(&mut stopping, true) {
                 println!("stopping after the seeds in work; twice more ends at once");
             }
             if order.ui != Ui::None && shown.elapsed() >= LINE_EVERY {

@@ -97,15 +97,15 @@ impl Tally {
 
     /// The exit code of the whole: a broken law before all else, then other failures, then a signal;
     /// some seeds may prove nothing, as long as one passed.
-    pub fn exit(&self, interrupted: bool) -> Exit {
+    pub fn exit(&self, interrupted: Option<Exit>) -> Exit {
         if self.count(Exit::Broken) > 0 {
             return Exit::Broken;
         }
         if let Some(worst) = self.worst {
             return worst;
         }
-        if interrupted {
-            return Exit::Interrupted;
+        if let Some(signal) = interrupted {
+            return signal;
         }
         if self.count(Exit::GateMissed) > 0 {
             return Exit::GateMissed;
@@ -208,9 +208,11 @@ mod tests {
             (&[Exit::Unfit, Exit::Crash], Exit::Unfit),
         ];
         for (exits, wanted) in cases {
-            assert_eq!(tally(exits).exit(false), wanted, "{exits:?}");
+            assert_eq!(tally(exits).exit(None), wanted, "{exits:?}");
         }
-        assert_eq!(tally(&[Exit::Pass, Exit::GateMissed]).exit(true), Exit::Interrupted);
-        assert_eq!(tally(&[Exit::Broken]).exit(true), Exit::Broken);
+        for signal in [Exit::Interrupted, Exit::Terminated] {
+            assert_eq!(tally(&[Exit::Pass, Exit::GateMissed]).exit(Some(signal)), signal);
+            assert_eq!(tally(&[Exit::Broken]).exit(Some(signal)), Exit::Broken);
+        }
     }
 }

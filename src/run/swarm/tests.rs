@@ -22,7 +22,7 @@ fn base(sets: &[&str], plants: &[&str]) -> Base {
 }
 
 fn play(base: &Base, seeds: &str, threads: usize, keep_going: bool) -> Vec<Trial> {
-    let (signals, mut trials) = (AtomicUsize::new(0), Vec::new());
+    let (signals, mut trials) = (Stops::default(), Vec::new());
     let crew = Crew::new(base, seeds.parse().unwrap(), threads, keep_going, &signals);
     crew.play(|news| {
         if let News::Played(trial) = news {
@@ -69,7 +69,8 @@ fn the_first_failure_ends_it_unless_it_is_to_go_on() {
 #[test]
 fn a_signal_ends_it_before_the_next_seed() {
     let base = base(&[], &[]);
-    let signals = AtomicUsize::new(1);
+    let signals = Stops::default();
+    signals.hear("INT");
     let mut played = 0;
     let crew = Crew::new(&base, "1..100".parse().unwrap(), 2, true, &signals);
     crew.play(|news| played += usize::from(matches!(news, News::Played(_)))).unwrap();

@@ -118,7 +118,7 @@ impl Told {
         order: &Order,
         threads: usize,
         seconds: f64,
-        interrupted: bool,
+        interrupted: Option<Exit>,
         tally: Tally,
         failures: Vec<Failure>,
     ) -> Self {
@@ -130,7 +130,7 @@ impl Told {
             plants: base.plan.plants.clone(),
             keep_going: order.keep_going,
             threads,
-            interrupted,
+            interrupted: interrupted.is_some(),
             seconds,
             seeds_per_minute: per_minute(tally.played, seconds),
             exit: tally.exit(interrupted),

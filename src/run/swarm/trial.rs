@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
 use super::vary::Base;
@@ -20,6 +20,7 @@ use crate::{
         RunError, Ui,
         plan::RunPlan,
         show::Played,
+        signals::Stops,
         virtual_::{self, panic_words},
     },
 };
@@ -125,7 +126,7 @@ impl LawSeen {
 /// Plays a plan, in the folder `kept` or in memory; a panic is an error like any other. Nobody can
 /// interrupt it: whoever wants the swarm to end waits for the seeds in work.
 pub fn attempt(plan: &RunPlan, city: &Rc<City>, kept: Option<&Path>) -> anyhow::Result<Played> {
-    let nobody = Arc::new(AtomicUsize::new(0));
+    let nobody = Arc::new(Stops::default());
     let whole = || virtual_::play(plan, city, kept, Ui::None, nobody);
     catch_unwind(AssertUnwindSafe(whole))
         .unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
