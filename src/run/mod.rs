@@ -8,6 +8,7 @@ pub mod folder;
 pub mod health;
 pub mod node;
 pub mod outputs;
+pub mod outside;
 pub mod plan;
 pub mod progress;
 pub mod real;

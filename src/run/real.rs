@@ -9,9 +9,10 @@ use super::{
     fleet::Fleet,
     folder::Folder,
     outputs,
+    outside::Outside,
     plan::RunPlan,
     show::{Billing, Played, Show},
-    stage::Stage as _,
+    stage::Stage,
 };
 use crate::{report::verdict::Exit, world::real::run_local};
 
@@ -42,8 +43,12 @@ fn play(
 ) -> anyhow::Result<Played> {
     let city = Rc::new(plan.city(&folder.file("city"))?);
     run_local(async move {
-        let fleet = Rc::new(Fleet::new(plan, &city, folder, origin)?);
-        let show = Show::new(plan.clone(), city, Some(folder.path()), ui, fleet, billing)?;
+        let stage: Rc<dyn Stage> = if plan.starts_backend() {
+            Rc::new(Fleet::new(plan, &city, folder, origin)?)
+        } else {
+            Rc::new(Outside::new(plan, &billing.run, origin)?)
+        };
+        let show = Show::new(plan.clone(), city, Some(folder.path()), ui, stage, billing)?;
         show.play().await
     })?
 }

@@ -1,7 +1,11 @@
 //! A mapping file made ready: everything in it compiled and checked, with errors that name its
 //! lines. Nothing is connected yet.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     grammar::{Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
@@ -53,6 +57,8 @@ pub struct Compiled {
     pub run: RunFacts,
     /// Hosts beyond loopback.
     pub hosts: Vec<String>,
+    /// Where the file is: those that it names are seen from there.
+    pub folder: PathBuf,
 }
 
 /// A way to the backend.
@@ -70,6 +76,10 @@ pub struct Link {
     pub headers: Vec<(http::HeaderName, Text)>,
     /// The certificate authority's file.
     pub ca: Option<String>,
+    /// Our certificate's file.
+    pub certificate: Option<String>,
+    /// Its key's.
+    pub key: Option<String>,
     /// The first message.
     pub hello: Option<Tree>,
     /// Which message answers it.
@@ -142,7 +152,8 @@ impl Compiled {
         let folder = source.path.parent().unwrap_or_else(|| Path::new("."));
         let secrets = Secrets::read(&mapping.secret, folder)
             .map_err(|(name, why)| source.error(&format!("secret.{name}"), why))?;
-        Builder { mapping: &mapping, run, secrets }.build().map_err(error)
+        let compiled = Builder { mapping: &mapping, run, secrets }.build().map_err(error)?;
+        Ok(Self { folder: folder.to_owned(), ..compiled })
     }
 
     /// The step of an operation.
@@ -217,6 +228,7 @@ impl Builder<'_> {
             pool: mapping.accounts.as_ref().map(|accounts| accounts.pool.clone()),
             run,
             hosts: mapping.hosts.clone(),
+            folder: PathBuf::new(),
         };
         check_hosts(&compiled)?;
         Ok(compiled)
@@ -268,6 +280,8 @@ impl Builder<'_> {
                 own_urls,
                 headers: file.headers(&link.headers, &format!("{key}.headers"))?,
                 ca: link.ca.clone(),
+                certificate: link.certificate.clone(),
+                key: link.key.clone(),
                 hello: tree(file, link.hello.as_ref(), "hello")?,
                 welcome_if: file.test(link.welcome_if.as_ref(), &format!("{key}.welcome_if"))?,
                 keep: file.picks(&link.keep, &format!("{key}.keep"))?,

@@ -131,6 +131,12 @@ pub struct Link {
     /// The certificate authority that its certificate must come from (PEM); the system's otherwise.
     #[serde(default)]
     pub ca: Option<String>,
+    /// The certificate that we show (PEM), where the backend wants one.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Its key (PEM).
+    #[serde(default)]
+    pub key: Option<String>,
     /// Headers of every request, or of the handshake.
     #[serde(default)]
     pub headers: Words<String>,

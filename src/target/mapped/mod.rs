@@ -28,6 +28,7 @@ use http::{HeaderName, HeaderValue, Request, Response, header};
 use serde_json::Value;
 
 pub use compiled::{Compiled, For};
+pub use line::reach;
 
 use crate::{
     base::{
@@ -134,8 +135,11 @@ impl Mapped {
         nodes: &[NodeName],
         attempt_timeout: Duration,
     ) -> Result<Self, String> {
-        let lines =
-            file.links.iter().map(|link| Line::new(&env, link, nodes)).collect::<Result<_, _>>()?;
+        let lines = file
+            .links
+            .iter()
+            .map(|link| Line::new(&env, &file, link, nodes))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             env,
             file,
