@@ -12,3 +12,4 @@ mod http2;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod websocket;
