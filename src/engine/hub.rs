@@ -21,7 +21,7 @@ use super::{
     life::{self, Intent},
     population::Population,
     supply::{Supply, census_every},
-    target::Target,
+    target::{Target, Told},
 };
 use crate::{
     base::{
@@ -31,7 +31,7 @@ use crate::{
     },
     history::{
         op::{Ask, Op, OpKind},
-        record::Record,
+        record::{self, Record},
     },
     robot::{Act, Event, Standing, Surroundings},
     scenario::Load,
@@ -153,6 +153,18 @@ impl Hub {
         }
         let now = self.env.now();
         self.state.borrow_mut().agenda.pop_due(now)
+    }
+
+    /// A robot is told something unasked. One that is gone does not hear it.
+    pub fn told(self: &Rc<Self>, told: Told) {
+        if self.stopped.get() {
+            return;
+        }
+        let now = self.env.now();
+        let Told { robot, answer, synthetic } = told;
+        let record = record::Told { at: now, robot, answer, synthetic };
+        self.sink.record(Record::Told(Box::new(record.clone())));
+        self.step(robot, now, Event::Told(&record.answer));
     }
 
     /// Ends the loop.

@@ -24,7 +24,7 @@ use crate::{
 };
 use agenda::Due;
 use hub::{Hub, State};
-use target::{Flow, Target};
+use target::{Ears, Flow, Target};
 
 /// How often a phase looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -67,6 +67,12 @@ impl Engine {
         sink: Rc<dyn Sink>,
     ) -> Self {
         let hub = Hub::new(env, target, around, &load, sink);
+        let heard = Rc::downgrade(&hub);
+        hub.target.listen(Ears::new(move |told| {
+            if let Some(hub) = heard.upgrade() {
+                hub.told(told);
+            }
+        }));
         hub.env.spawn(hub.clone().run());
         Self { hub, load }
     }

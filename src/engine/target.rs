@@ -1,6 +1,6 @@
 //! What the engine asks of a target: one attempt at one op.
 
-use std::cell::Cell;
+use std::{cell::Cell, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
 
@@ -48,9 +48,40 @@ pub trait Target {
         attempt: u32,
     ) -> LocalBoxFuture<'a, Tried>;
 
+    /// Tells `ears` from now on what the backend says unasked. Called once, before the first robot
+    /// starts.
+    fn listen(&self, _ears: Ears) {}
+
     /// Bytes to and fro so far, where the target counts them.
     fn traffic(&self) -> Option<&Traffic> {
         None
+    }
+}
+
+/// Something that a robot is told unasked: a hint, never a read.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Whom.
+    pub robot: RobotId,
+    /// What.
+    pub answer: Answer,
+    /// The simulator tells it, of what another robot has seen.
+    pub synthetic: bool,
+}
+
+/// Takes what robots are told unasked. A cheap handle.
+#[derive(Clone)]
+pub struct Ears(Rc<dyn Fn(Told)>);
+
+impl Ears {
+    /// Hands all that is told to `hear`.
+    pub fn new(hear: impl Fn(Told) + 'static) -> Self {
+        Self(Rc::new(hear))
+    }
+
+    /// Tells. Not from within a step of a robot.
+    pub fn tell(&self, told: Told) {
+        (self.0)(told);
     }
 }
 

@@ -201,6 +201,7 @@ fn written_at(record: &Record) -> Option<Time> {
         Record::Op(op) => (op.outcome == Outcome::Ok).then_some(op.done),
         Record::Phase { at, .. } | Record::Skipped { at, .. } => Some(*at),
         Record::Fault(event) => Some(event.at),
+        Record::Told(told) => Some(told.at),
         Record::Run(_) | Record::Pings(_) | Record::Recalled(_) | Record::End(_) => None,
     }
 }

@@ -44,6 +44,34 @@ pub struct Declares {
     pub settle_bound: Span,
     /// It can be told that time runs faster.
     pub scaled_time: bool,
+    /// How a driver hears of an offer.
+    #[serde(skip_serializing_if = "Offers::is_usual")]
+    pub offers: Offers,
+}
+
+/// How a driver hears of an offer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Offers {
+    /// It rides in the answer to a ping.
+    #[default]
+    Ping,
+    /// A free driver asks for it.
+    Poll {
+        /// How often.
+        every: Span,
+    },
+    /// The backend tells it unasked.
+    Push,
+    /// The passenger sees whom the backend has in mind, and the simulator tells that driver: no
+    /// offer of the backend's own is ever seen.
+    Relay,
+}
+
+impl Offers {
+    fn is_usual(&self) -> bool {
+        *self == Self::Ping
+    }
 }
 
 impl Default for Declares {
@@ -84,6 +112,7 @@ impl Default for Declares {
             drift_m_per_s: 0.0,
             settle_bound: Span::secs(20),
             scaled_time: true,
+            offers: Offers::Ping,
         }
     }
 }

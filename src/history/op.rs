@@ -76,6 +76,34 @@ impl OpKind {
     }
 }
 
+/// A set of operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpSet(u64);
+
+impl OpSet {
+    /// Every operation.
+    pub fn all() -> Self {
+        OpKind::ALL.iter().copied().collect()
+    }
+
+    /// Whether it is in.
+    pub fn has(self, op: OpKind) -> bool {
+        self.0 & (1 << op.index()) != 0
+    }
+
+    /// The same without it.
+    #[must_use]
+    pub fn without(self, op: OpKind) -> Self {
+        Self(self.0 & !(1 << op.index()))
+    }
+}
+
+impl FromIterator<OpKind> for OpSet {
+    fn from_iter<I: IntoIterator<Item = OpKind>>(ops: I) -> Self {
+        Self(ops.into_iter().fold(0, |set, op| set | 1 << op.index()))
+    }
+}
+
 impl std::fmt::Display for OpKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.word())

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{declares::Declares, op::Op, times::Times};
-use crate::base::{name::NodeName, time::Time};
+use super::{answer::Answer, declares::Declares, op::Op, times::Times};
+use crate::base::{id::RobotId, name::NodeName, time::Time};
 
 /// The version of the format; raised when a reader would misread.
 pub const SCHEMA: u32 = 1;
@@ -31,6 +31,8 @@ pub enum Record {
     /// A location update that was counted, and is told again since it may matter to the offer that
     /// its driver read next: for the laws, not for the figures.
     Recalled(Rc<Op>),
+    /// A robot was told something that it had not asked for: a hint, never a read.
+    Told(Box<Told>),
     /// A fault changed.
     Fault(FaultEvent),
     /// Planned updates that were never sent, since the generator could not.
@@ -100,6 +102,21 @@ impl PingCount {
         self.service_us.record(op.done - op.sent);
         self.lag_us.record(op.sent - op.planned);
     }
+}
+
+/// What a robot was told unasked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// When.
+    #[serde(rename = "at_ns")]
+    pub at: Time,
+    /// Whom.
+    pub robot: RobotId,
+    /// What.
+    pub answer: Answer,
+    /// The simulator told it, of what another robot had seen, and not the backend.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
 }
 
 /// How a run ended.

@@ -52,7 +52,12 @@ impl Judge {
             }
             Record::Fault(event) => self.see_all(Seen::Fault(event)),
             Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
-            Record::Run(_) | Record::Pings(_) | Record::Skipped { .. } | Record::End { .. } => {}
+            // What is told unasked is a hint, and no read.
+            Record::Told(_)
+            | Record::Run(_)
+            | Record::Pings(_)
+            | Record::Skipped { .. }
+            | Record::End { .. } => {}
         }
     }
 

@@ -172,6 +172,10 @@ fn totals(text: &mut String, summary: &Summary) {
             jobs.requested, jobs.completed, jobs.cancelled, jobs.expired, jobs.open
         ),
     );
+    if jobs.offers_relayed > 0 {
+        let what = "synthetic: told to drivers by the simulator, of what passengers saw";
+        row(text, "offers relayed", format!("{} ({what})", jobs.offers_relayed));
+    }
     row(
         text,
         "robots",

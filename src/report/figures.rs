@@ -119,6 +119,8 @@ pub struct Figures {
     audited_jobs: BTreeSet<Id>,
     /// The largest numbers of robots seen, drivers and passengers.
     pub robots: [u32; 2],
+    /// Offers that the simulator made of what a passenger saw.
+    pub relayed: u64,
     /// How the run ended.
     pub end: Option<Ending>,
     /// Pings by the second in which they were planned.
@@ -148,6 +150,9 @@ impl Figures {
             Record::Fault(event) => self.see_fault(event),
             Record::Skipped { at, count, .. } if self.in_load(*at) => {
                 self.updates.skipped += count;
+            }
+            Record::Told(told) => {
+                self.relayed += u64::from(told.synthetic && told.answer.offer.is_some());
             }
             Record::Skipped { .. } | Record::Recalled(_) => {}
             Record::End(ending) => self.end = Some(ending.clone()),

@@ -157,6 +157,14 @@ pub struct JobsSummary {
     pub cancelled: u64,
     pub expired: u64,
     pub open: u64,
+    /// Offers that drivers were told by the simulator, of what passengers saw: synthetic.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offers_relayed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Lag, in microseconds.
@@ -356,6 +364,7 @@ impl LoadSummary {
                 cancelled,
                 expired,
                 open: requested - completed - cancelled - expired,
+                offers_relayed: figures.relayed,
             },
             lag_us: figures.lag_us.as_ref().map_or_else(LagSummary::default, |lag| LagSummary {
                 p50: lag.value_at_quantile(0.5),

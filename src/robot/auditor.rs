@@ -39,7 +39,11 @@ impl Auditor {
         Self { number, started: false, list: 0, next: None, tries: 0, pages: 0 }
     }
 
-    fn ask(&self, cue: &mut cue::Cue<'_>) {
+    fn ask(&mut self, cue: &mut cue::Cue<'_>) {
+        // What the target does not have is not read back.
+        while LISTS.get(self.list).is_some_and(|op| !cue.has(*op)) {
+            self.next_list();
+        }
         match LISTS.get(self.list) {
             Some(op) => cue.ask(Ask { key: self.next.clone(), ..Ask::new(*op) }),
             None => cue.rest(),
@@ -93,7 +97,7 @@ impl Robot for Auditor {
             }
             Event::Alarm(_) => self.ask(&mut cue),
             Event::Done(op) if LISTS.get(self.list) == Some(&op.kind()) => self.page(op, &mut cue),
-            Event::Done(_) | Event::Wish(_) | Event::Drain | Event::SignOff => {}
+            Event::Done(_) | Event::Told(_) | Event::Wish(_) | Event::Drain | Event::SignOff => {}
         }
     }
 

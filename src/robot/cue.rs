@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Act, Alarm, Surroundings};
 use crate::{
     base::{rng::Rng, time::Time},
-    history::op::Ask,
+    history::op::{Ask, OpKind},
 };
 
 /// The inputs and the output of one step.
@@ -24,6 +24,11 @@ impl Cue<'_> {
     /// Asks the API.
     pub fn ask(&mut self, ask: Ask) {
         self.acts.push(Act::Ask(ask));
+    }
+
+    /// Whether the target has that operation.
+    pub fn has(&self, op: OpKind) -> bool {
+        self.around.ops.has(op)
     }
 
     /// Is woken after `span`.

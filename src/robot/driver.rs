@@ -18,14 +18,20 @@ use crate::{
         time::{Time, nanos},
     },
     history::{
-        answer::{OfferView, Refusal},
+        answer::{Answer, OfferView, Refusal},
+        declares::Offers,
         op::{Ask, Op, OpKind, Outcome},
     },
 };
 
-const STEPS: &[OpKind] = &[OpKind::DriverRegister, OpKind::DriverLogin, OpKind::DriverGoOnline];
+const STEPS: &[OpKind] = &[
+    OpKind::DriverRegister,
+    OpKind::SetupApproveDriver,
+    OpKind::DriverLogin,
+    OpKind::DriverGoOnline,
+];
 
-// Alarms. The first three hold in every turn.
+// Alarms. The first three, and the last, hold in every turn.
 const PING: u32 = 0;
 const SHIFT_END: u32 = 1;
 const FUMBLE: u32 = 2;
@@ -35,6 +41,7 @@ const LOOK: u32 = 5;
 pub(super) const MOVE: u32 = 6;
 pub(super) const POLL: u32 = 7;
 pub(super) const GIVE_BACK: u32 = 8;
+const SEEK: u32 = 9;
 
 /// Between the two taps of a double tap.
 pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
@@ -42,6 +49,8 @@ pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When a free driver, whose accept nobody answered for, looks once more whether it has a job.
 const DOUBT_LOOK: Duration = Duration::from_secs(5);
+/// However often a file says: a free driver asks for work no more often than that.
+const SEEK_MIN: Duration = Duration::from_millis(50);
 /// Tries of going off shift.
 const LEAVE_TRIES_MAX: u32 = 8;
 /// Offers that a driver remembers to have dealt with.
@@ -64,8 +73,8 @@ pub struct Driver {
     seq: u64,
     /// The number of the present state: alarms of earlier ones are stale.
     turn: u32,
-    /// It was on shift at least once: the alarm of the pings is running.
-    pinging: bool,
+    /// It was on shift at least once: its alarms of the whole shift are running.
+    begun: bool,
     /// It goes home as soon as it is free.
     leaving: bool,
     leave_tries: u32,
@@ -110,7 +119,7 @@ impl Driver {
             motion: Motion::at(Place::default(), Time::ZERO),
             seq: 0,
             turn: 1,
-            pinging: false,
+            begun: false,
             leaving: false,
             leave_tries: 0,
             doubt: false,
@@ -142,7 +151,10 @@ impl Driver {
         let here = cue.around.city.draw_supply(hour, cue.rng);
         self.motion = Motion::at(here, cue.now);
         self.enter(State::SigningOn);
-        self.ask_step(cue);
+        match self.sign_on.begin(cue.around.ops) {
+            Some(_) => self.ask_step(cue),
+            None => self.on_shift(cue),
+        }
     }
 
     fn ask_step(&mut self, cue: &mut Cue<'_>) {
@@ -155,7 +167,7 @@ impl Driver {
         if !matches!(self.state, State::SigningOn) {
             return;
         }
-        match self.sign_on.done(op) {
+        match self.sign_on.done(op, cue.around.ops) {
             Progress::Stray => {}
             Progress::Ask(_) | Progress::Wait(..) if self.leaving => self.turn_back(cue),
             Progress::Ask(_) => self.ask_step(cue),
@@ -172,8 +184,7 @@ impl Driver {
     fn turn_back(&mut self, cue: &mut Cue<'_>) {
         self.leaving = true;
         if self.sign_on.step() == OpKind::DriverGoOnline {
-            self.enter(State::Leaving);
-            return cue.ask(Ask::new(OpKind::DriverGoOffline));
+            return self.go_off_shift(cue);
         }
         self.go_home(cue);
     }
@@ -183,19 +194,76 @@ impl Driver {
         cue.rest();
     }
 
+    /// Ends the shift, where the target knows of shifts.
+    fn go_off_shift(&mut self, cue: &mut Cue<'_>) {
+        if !cue.has(OpKind::DriverGoOffline) {
+            return self.go_home(cue);
+        }
+        self.enter(State::Leaving);
+        cue.ask(Ask::new(OpKind::DriverGoOffline));
+    }
+
     fn on_shift(&mut self, cue: &mut Cue<'_>) {
-        if !self.pinging {
-            self.pinging = true;
+        if !self.begun {
+            self.begun = true;
             let whole = cue.around.habits.shift_s.seconds(cue.rng);
             // Who signs on before the city's clock starts has been at work for a while already.
             let early = cue.now < cue.around.clock.origin;
             let left = if early { whole * cue.rng.unit() } else { whole };
             let span = (cue.around.clock.origin - cue.now) + cue.city(left);
             cue.wake(span, alarm(SHIFT_END, 0));
-            self.ping(cue);
-            cue.acts.push(Act::Wake(self.next_beat(cue), alarm(PING, 0)));
+            if cue.has(OpKind::DriverPing) {
+                self.ping(cue);
+                cue.acts.push(Act::Wake(self.next_beat(cue), alarm(PING, 0)));
+            }
+            self.seek_again(cue);
         }
         self.be_free(cue);
+    }
+
+    /// What a free driver asks, now and then, to hear of work; `None` where it hears by itself.
+    fn seeks(cue: &Cue<'_>) -> Option<(OpKind, Duration)> {
+        if !cue.has(OpKind::DriverAccept) {
+            // Jobs are born with a driver: it finds them by looking.
+            let looks = cue.has(OpKind::DriverCurrentJob);
+            return looks.then(|| (OpKind::DriverCurrentJob, poll_every(cue.around)));
+        }
+        match cue.around.offers {
+            Offers::Poll { every } => Some((OpKind::DriverNextOffer, every.0)),
+            _ => None,
+        }
+    }
+
+    fn seek_again(&mut self, cue: &mut Cue<'_>) {
+        if let Some((_, every)) = Self::seeks(cue) {
+            let wait = every.mul_f64(cue.rng.between(0.75, 1.25)).max(SEEK_MIN);
+            cue.wake(wait, alarm(SEEK, 0));
+        }
+    }
+
+    fn seek(&mut self, cue: &mut Cue<'_>) {
+        if matches!(self.state, State::Off) {
+            return;
+        }
+        self.seek_again(cue);
+        if let (State::Free, Some((op, _))) = (&self.state, Self::seeks(cue)) {
+            cue.ask(Ask::new(op));
+        }
+    }
+
+    /// A hint. An offer is as good as one that was asked for; a job is looked at.
+    fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
+        if let Some(offer) = &answer.offer {
+            self.offered(offer, cue);
+        }
+        let Some(view) = &answer.job else { return };
+        match &self.state {
+            State::Free if view.state.is_held() && !cue.has(OpKind::DriverAccept) => {
+                self.go_on_with(Job::found(view, None), view.state, cue);
+            }
+            State::OnJob(job) if job.id == view.id && !view.state.is_held() => self.doubt(cue),
+            _ => {}
+        }
     }
 
     /// The first beat of this driver's own pulse after `now`. The pulses of all drivers are spread
@@ -254,6 +322,7 @@ impl Driver {
         // One who is busy, or dealt with this offer before, lets it be: it may be an echo.
         if !matches!(self.state, State::Free)
             || self.leaving
+            || !cue.has(OpKind::DriverAccept)
             || self.passed.iter().flatten().any(|passed| *passed == offer.id)
         {
             return;
@@ -286,7 +355,9 @@ impl Driver {
         let (offer, takes) = (offer.clone(), *takes);
         self.pass(&offer.id);
         if !takes {
-            cue.ask(about(&offer, OpKind::DriverDecline));
+            if cue.has(OpKind::DriverDecline) {
+                cue.ask(about(&offer, OpKind::DriverDecline));
+            }
             return self.be_free(cue);
         }
         cue.ask(about(&offer, OpKind::DriverAccept));
@@ -353,6 +424,11 @@ impl Driver {
 
     /// Reads which job it has, if any.
     pub(super) fn look(&mut self, offer: Option<Rc<OfferView>>, tries: u32, cue: &mut Cue<'_>) {
+        if !cue.has(OpKind::DriverCurrentJob) {
+            // Nobody can tell it: it goes on as if it had none.
+            self.doubt = false;
+            return self.be_free(cue);
+        }
         self.enter(State::Looking(offer, tries));
         cue.ask(Ask::new(OpKind::DriverCurrentJob));
     }
@@ -360,6 +436,14 @@ impl Driver {
     fn looked(&mut self, op: &Op, cue: &mut Cue<'_>) {
         if matches!(self.state, State::OnJob(_)) {
             return self.watched(op, cue);
+        }
+        if let (State::Free, Some(view)) = (&self.state, &op.answer.job)
+            && op.outcome == Outcome::Ok
+            && view.state.is_held()
+            && !cue.has(OpKind::DriverAccept)
+        {
+            let job = Job::found(view, None);
+            return self.go_on_with(job, view.state, cue);
         }
         let State::Looking(offer, tries) = &self.state else { return };
         let (offer, tries) = (offer.clone(), *tries);
@@ -398,8 +482,7 @@ impl Driver {
             return self.look(None, 0, cue);
         }
         if self.leaving {
-            self.enter(State::Leaving);
-            return cue.ask(Ask::new(OpKind::DriverGoOffline));
+            return self.go_off_shift(cue);
         }
         self.enter(State::Free);
     }
@@ -433,6 +516,7 @@ impl Driver {
             (PING, _) => self.beat(cue),
             (SHIFT_END, _) => self.leave(cue),
             (FUMBLE, _) => self.fumble(cue),
+            (SEEK, _) => self.seek(cue),
             (_, turn) if turn != self.turn => {}
             (AGAIN, _) if matches!(self.state, State::Leaving) => {
                 cue.ask(Ask::new(OpKind::DriverGoOffline));
@@ -448,7 +532,9 @@ impl Driver {
         use OpKind as K;
         match op.kind() {
             K::DriverPing | K::DriverNextOffer => self.pinged(op, cue),
-            K::DriverRegister | K::DriverLogin | K::DriverGoOnline => self.signing_on(op, cue),
+            K::DriverRegister | K::SetupApproveDriver | K::DriverLogin | K::DriverGoOnline => {
+                self.signing_on(op, cue)
+            }
             K::DriverAccept => self.accepted(op, cue),
             K::DriverCurrentJob => self.looked(op, cue),
             K::DriverArrive
@@ -491,6 +577,7 @@ impl Robot for Driver {
             Event::Alarm(alarm) => self.rang(alarm, &mut cue),
             Event::Done(op) => self.done(op, &mut cue),
             Event::SignOff => self.leave(&mut cue),
+            Event::Told(answer) => self.told(answer, &mut cue),
             Event::Wish(_) | Event::Drain => {}
         }
     }

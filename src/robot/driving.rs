@@ -21,6 +21,8 @@ const THERE_M: f64 = 30.0;
 const ANYWHERE_M: f64 = 2_000.0;
 /// Between two looks, or two tries of a refused op, times their number.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// Tries of one op of a journey on a target that cannot tell how the job stands.
+const BLIND_TRIES_MAX: u32 = 8;
 
 /// A job in a driver's hands.
 #[derive(Debug)]
@@ -57,6 +59,16 @@ enum Leg {
 }
 
 impl Leg {
+    /// The leg that it ends.
+    fn before(self) -> Self {
+        match self {
+            Self::Arriving | Self::GivingBack => Self::ToPickup,
+            Self::PickingUp | Self::ReportingNoShow => Self::AtKerb,
+            Self::DroppingOff => Self::AtDropoff,
+            other => other,
+        }
+    }
+
     /// The op that ends it, while one is in flight.
     fn op(self) -> Option<OpKind> {
         match self {
@@ -117,7 +129,7 @@ impl Driver {
         self.enter(State::OnJob(Box::new(job)));
         self.watch(cue);
         let there = self.set_out(Leg::ToPickup, Duration::ZERO, cue);
-        if cue.rng.chance(cue.around.habits.driver_cancels) {
+        if cue.rng.chance(cue.around.habits.driver_cancels) && cue.has(OpKind::DriverCancel) {
             let on_the_way = (there - cue.now).mul_f64(cue.rng.between(0.1, 0.9));
             cue.wake(on_the_way, self.alarm(driver::GIVE_BACK));
         }
@@ -179,7 +191,7 @@ impl Driver {
 
     fn at_kerb(&mut self, at_least: Duration, cue: &mut Cue<'_>) {
         let habits = cue.around.habits.clone();
-        let no_show = cue.rng.chance(habits.no_shows);
+        let no_show = cue.rng.chance(habits.no_shows) && cue.has(OpKind::DriverNoShow);
         let dwell =
             if no_show { habits.no_show_wait_s } else { habits.pickup_dwell_s.seconds(cue.rng) };
         self.motion.stop(cue.now);
@@ -200,14 +212,21 @@ impl Driver {
                 self.watch(cue);
             }
             (driver::GIVE_BACK, Leg::ToPickup) => self.ask_leg(Leg::GivingBack, cue),
+            (driver::MOVE, Leg::ToPickup) if !cue.has(OpKind::DriverArrive) => {
+                self.at_kerb(Duration::ZERO, cue);
+            }
             (driver::MOVE, Leg::ToPickup) => self.ask_leg(Leg::Arriving, cue),
             (driver::MOVE, Leg::AtKerb) if no_show => self.ask_leg(Leg::ReportingNoShow, cue),
+            (driver::MOVE, Leg::AtKerb) if !cue.has(OpKind::DriverPickUp) => {
+                self.set_out(Leg::ToDropoff, Duration::ZERO, cue);
+            }
             (driver::MOVE, Leg::AtKerb) => self.ask_leg(Leg::PickingUp, cue),
             (driver::MOVE, Leg::ToDropoff) => {
                 let dwell = cue.around.habits.dropoff_dwell_s.seconds(cue.rng);
                 self.leg(Leg::AtDropoff, cue);
                 cue.wake(cue.city(dwell), self.alarm(driver::MOVE));
             }
+            (driver::MOVE, Leg::AtDropoff) if !cue.has(OpKind::DriverDropOff) => self.be_free(cue),
             (driver::MOVE, Leg::AtDropoff) => self.ask_leg(Leg::DroppingOff, cue),
             (driver::MOVE, Leg::Unsure) => self.watch(cue),
             _ => {}
@@ -229,6 +248,7 @@ impl Driver {
     fn watch(&mut self, cue: &mut Cue<'_>) {
         if let Some(job) = self.job()
             && !job.polling
+            && cue.has(OpKind::DriverCurrentJob)
         {
             job.polling = true;
             cue.ask(Ask::new(OpKind::DriverCurrentJob));
@@ -242,6 +262,9 @@ impl Driver {
             return;
         }
         if op.outcome != Outcome::Ok {
+            if !cue.has(OpKind::DriverCurrentJob) {
+                return self.blind(op, cue);
+            }
             self.leg(Leg::Unsure, cue);
             return self.watch(cue);
         }
@@ -252,6 +275,33 @@ impl Driver {
                 self.set_out(Leg::ToDropoff, Duration::ZERO, cue);
             }
             _ => self.be_free(cue),
+        }
+    }
+
+    /// An op of the journey went wrong, and the target cannot tell how the job stands: it is tried
+    /// again for a while, unless the job is certainly not this driver's any more.
+    fn blind(&mut self, op: &Op, cue: &mut Cue<'_>) {
+        let over = matches!(
+            op.answer.refusal,
+            Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden)
+        );
+        let Some(job) = self.job() else { return };
+        job.tries += 1;
+        let (leg, tries) = (job.leg.before(), job.tries);
+        if over || tries >= BLIND_TRIES_MAX {
+            return self.be_free(cue);
+        }
+        let wait = cue.patience(TRY_AGAIN, tries);
+        self.leg(leg, cue);
+        cue.wake(wait, self.alarm(driver::MOVE));
+    }
+
+    /// It was told that its job is over, or is not its own any more: it looks, or believes it.
+    pub(super) fn doubt(&mut self, cue: &mut Cue<'_>) {
+        if cue.has(OpKind::DriverCurrentJob) {
+            self.watch(cue);
+        } else if self.job().is_some_and(|job| job.leg.op().is_none()) {
+            self.be_free(cue);
         }
     }
 

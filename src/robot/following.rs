@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::{id::Id, time::Time},
     history::{
-        answer::{JobState, JobView, Refusal},
+        answer::{Answer, JobState, JobView, Refusal},
         op::{Ask, Op, OpKind, Outcome},
     },
 };
@@ -20,6 +20,8 @@ const PAYMENTS_MAX: u32 = 15;
 const PAY_AGAIN: Duration = Duration::from_secs(1);
 /// Reads in a row that know no such job, before the passenger looks for it elsewhere.
 const MISSES_MAX: u32 = 3;
+/// A passenger who can only wait to be told gives its job up after so long without a word.
+const SILENCE_MAX: Duration = Duration::from_mins(30);
 /// Share of completed jobs that are rated.
 const RATES: f64 = 0.5;
 
@@ -79,7 +81,11 @@ impl Passenger {
 
     /// The job is known: watches it, and may lose patience.
     pub(super) fn begin_following(&mut self, view: &JobView, cue: &mut Cue<'_>) {
-        cue.wake(seconds(cue.around.habits.poll_s), self.alarm(passenger::POLL));
+        if cue.has(OpKind::PassengerJobStatus) {
+            cue.wake(seconds(cue.around.habits.poll_s), self.alarm(passenger::POLL));
+        } else {
+            cue.wake(SILENCE_MAX, self.alarm(passenger::GIVE_UP));
+        }
         if cue.rng.chance(cue.around.habits.cancels_before_match) {
             let patience = cue.around.habits.patience_s.draw(cue.rng);
             cue.wake(patience, self.alarm(passenger::IMPATIENT));
@@ -126,6 +132,7 @@ impl Passenger {
                 self.cancel("other plans", cue);
             }
             (passenger::PAY, Stage::Paying, _) => self.pay(cue),
+            (passenger::GIVE_UP, Stage::Watching, _) => self.be_idle(cue),
             _ => {}
         }
     }
@@ -133,6 +140,7 @@ impl Passenger {
     fn poll(&mut self, cue: &mut Cue<'_>) {
         if let Some(job) = self.following()
             && !job.polling
+            && cue.has(OpKind::PassengerJobStatus)
         {
             job.polling = true;
             let id = Some(job.job.clone());
@@ -169,10 +177,24 @@ impl Passenger {
     fn cancel(&mut self, reason: &str, cue: &mut Cue<'_>) {
         if let Some(job) = self.following()
             && !job.cancelling
+            && cue.has(OpKind::PassengerCancel)
         {
             job.cancelling = true;
             let (id, reason) = (Some(job.job.clone()), Some(Id::from(reason)));
             cue.ask(Ask { job: id, reason, ..Ask::new(OpKind::PassengerCancel) });
+        }
+    }
+
+    /// It was told how a job stands: it looks, or believes it where it cannot.
+    pub(super) fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
+        let Some(view) = &answer.job else { return };
+        let Some(job) = self.following().filter(|job| job.job == view.id) else { return };
+        if cue.has(OpKind::PassengerJobStatus) {
+            return self.poll(cue);
+        }
+        // Late ones must not bring back what is over: `see` looks at jobs that are watched only.
+        if job.seen != view.state {
+            self.see(view.state, cue);
         }
     }
 
@@ -184,10 +206,17 @@ impl Passenger {
         }
         job.cancelling = false;
         job.since = op.done;
+        if op.outcome == Outcome::Ok && !cue.has(OpKind::PassengerJobStatus) {
+            return self.see(JobState::Cancelled, cue);
+        }
         self.poll(cue);
     }
 
     fn pay(&mut self, cue: &mut Cue<'_>) {
+        if !cue.has(OpKind::PassengerPay) {
+            // It is paid by itself.
+            return self.rate(cue);
+        }
         let Some(job) = self.following() else { return };
         job.payments += 1;
         let key = Id(compact_str::format_compact!("{}-pay", job.key));
@@ -218,7 +247,7 @@ impl Passenger {
 
     fn rate(&mut self, cue: &mut Cue<'_>) {
         let Some(job) = self.following() else { return };
-        if !cue.rng.chance(RATES) {
+        if !cue.rng.chance(RATES) || !cue.has(OpKind::PassengerRate) {
             return self.be_idle(cue);
         }
         job.stage = Stage::Rating;

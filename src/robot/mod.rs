@@ -21,7 +21,11 @@ use crate::{
         time::Time,
     },
     city::{City, clock::CityClock},
-    history::op::{Ask, Op},
+    history::{
+        answer::Answer,
+        declares::Offers,
+        op::{Ask, Op, OpSet},
+    },
     scenario::Robots,
 };
 
@@ -37,6 +41,8 @@ pub enum Event<'a> {
     Done(&'a Op),
     /// A passenger wishes to travel.
     Wish(Trip),
+    /// It is told something that it did not ask for: a hint, which may be late, doubled or false.
+    Told(&'a Answer),
     /// No new wishes: what is open is brought to an end.
     Drain,
     /// Sign off, for good, as soon as the live job (if any) is over.
@@ -78,6 +84,10 @@ pub struct Surroundings {
     pub habits: Rc<Robots>,
     /// Time between two pings of one driver (never scaled).
     pub ping_every: Duration,
+    /// What the target has: a robot goes on without the rest.
+    pub ops: OpSet,
+    /// How drivers hear of offers.
+    pub offers: Offers,
 }
 
 /// How a robot stands towards the city.

@@ -33,6 +33,7 @@ pub(super) const POLL: u32 = 4;
 pub(super) const IMPATIENT: u32 = 5;
 pub(super) const REGRET: u32 = 6;
 pub(super) const PAY: u32 = 7;
+pub(super) const GIVE_UP: u32 = 8;
 
 /// Looks at `current_job` that tell nothing before a wish is given up.
 const LOOKS_MAX: u32 = 30;
@@ -125,7 +126,7 @@ impl Passenger {
         if !matches!(self.state, State::SigningOn) {
             return;
         }
-        match self.sign_on.done(op) {
+        match self.sign_on.done(op, cue.around.ops) {
             Progress::Stray => {}
             Progress::In => self.be_idle(cue),
             Progress::GivenUp => self.go(cue),
@@ -171,12 +172,18 @@ impl Passenger {
             requests: 0,
             looks: 0,
         }));
-        if !cue.rng.chance(cue.around.habits.browses) {
+        let (cars, price) = (OpKind::PassengerNearDrivers, OpKind::PassengerQuote);
+        let browses = cue.rng.chance(cue.around.habits.browses);
+        if !browses || !cue.has(cars) && !cue.has(price) {
             return self.request(cue);
         }
         self.enter(State::Browsing);
-        cue.ask(Ask { at: Some(trip.from), ..Ask::new(OpKind::PassengerNearDrivers) });
-        cue.ask(Ask { at: Some(trip.from), to: Some(trip.to), ..Ask::new(OpKind::PassengerQuote) });
+        if cue.has(cars) {
+            cue.ask(Ask { at: Some(trip.from), ..Ask::new(cars) });
+        }
+        if cue.has(price) {
+            cue.ask(Ask { at: Some(trip.from), to: Some(trip.to), ..Ask::new(price) });
+        }
     }
 
     /// The price is there (or is not): thinks for a moment, then asks.
@@ -252,8 +259,7 @@ impl Passenger {
             return;
         }
         if wish.unsure {
-            self.enter(State::Looking);
-            return cue.ask(Ask::new(OpKind::PassengerCurrentJob));
+            return self.look(cue);
         }
         self.be_idle(cue);
     }
@@ -264,8 +270,22 @@ impl Passenger {
             // Not asked for anew: it was there.
             wish.requests = REQUESTS_MAX;
         }
+        self.look(cue);
+    }
+
+    /// Reads what became of the request; where nobody can tell, the same key is sent once more.
+    fn look(&mut self, cue: &mut Cue<'_>) {
+        if cue.has(OpKind::PassengerCurrentJob) {
+            self.enter(State::Looking);
+            return cue.ask(Ask::new(OpKind::PassengerCurrentJob));
+        }
+        let requests = self.wish.as_ref().map_or(REQUESTS_MAX, |wish| wish.requests);
+        if requests >= REQUESTS_MAX || self.leaving {
+            return self.be_idle(cue);
+        }
         self.enter(State::Looking);
-        cue.ask(Ask::new(OpKind::PassengerCurrentJob));
+        let wait = cue.patience(LOOK_AGAIN, requests);
+        cue.wake(wait, self.alarm(REQUEST));
     }
 
     fn looked(&mut self, op: &Op, cue: &mut Cue<'_>) {
@@ -333,6 +353,7 @@ impl Passenger {
         match op.kind() {
             K::PassengerRegister | K::PassengerLogin => self.signing_on(op, cue),
             K::PassengerQuote => self.browsed(cue),
+            K::PassengerNearDrivers if !cue.has(K::PassengerQuote) => self.browsed(cue),
             K::PassengerRequestJob => self.requested(op, cue),
             K::PassengerCurrentJob => self.looked(op, cue),
             K::PassengerJobStatus => self.read(op, cue),
@@ -373,8 +394,12 @@ impl Robot for Passenger {
             Event::Start => {
                 self.clumsy = cue.rng.chance(around.habits.clumsy);
                 self.enter(State::SigningOn);
-                cue.ask(Ask::new(self.sign_on.step()));
+                match self.sign_on.begin(around.ops) {
+                    Some(step) => cue.ask(Ask::new(step)),
+                    None => self.be_idle(&mut cue),
+                }
             }
+            Event::Told(answer) => self.told(answer, &mut cue),
             Event::Alarm(alarm) => self.rang(alarm, &mut cue),
             Event::Done(op) => self.done(op, &mut cue),
             Event::Wish(trip) => self.wish(trip, &mut cue),

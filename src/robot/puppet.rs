@@ -8,7 +8,8 @@ use crate::{
     city::{City, clock::CityClock},
     history::{
         answer::{Answer, JobState, JobView, OfferView, Refusal},
-        op::{Ask, Attempt, Op, OpKind, Outcome},
+        declares::Offers,
+        op::{Ask, Attempt, Op, OpKind, OpSet, Outcome},
     },
     scenario::Robots,
 };
@@ -21,6 +22,8 @@ pub fn around(habits: Robots) -> Surroundings {
         clock: CityClock { origin: Time::ZERO, start_s: 79_200.0, scale: 20.0 },
         habits: Rc::new(habits),
         ping_every: Duration::from_millis(7_500),
+        ops: OpSet::all().without(OpKind::SetupApproveDriver),
+        offers: Offers::Ping,
     }
 }
 

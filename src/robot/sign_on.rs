@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::history::{
     answer::Refusal,
-    op::{Op, OpKind, Outcome},
+    op::{Op, OpKind, OpSet, Outcome},
 };
 
 /// Rounds of trying before a robot gives up and goes home.
@@ -39,6 +39,13 @@ impl SignOn {
         Self { steps, at: 0, tries: 0 }
     }
 
+    /// The first step that the target has; `None` where it takes none to be in.
+    pub fn begin(&mut self, ops: OpSet) -> Option<OpKind> {
+        self.at = 0;
+        self.skip(ops);
+        self.steps.get(self.at).copied()
+    }
+
     /// The op of the present step.
     pub fn step(&self) -> OpKind {
         self.steps[self.at.min(self.steps.len() - 1)]
@@ -50,16 +57,25 @@ impl SignOn {
         self.tries = 0;
     }
 
+    /// Past the steps that the target does not have.
+    fn skip(&mut self, ops: OpSet) {
+        while self.steps.get(self.at).is_some_and(|step| !ops.has(*step)) {
+            self.at += 1;
+        }
+    }
+
     /// Takes the end of an op.
-    pub fn done(&mut self, op: &Op) -> Progress {
+    pub fn done(&mut self, op: &Op, ops: OpSet) -> Progress {
         if op.kind() != self.step() {
             return Progress::Stray;
         }
         // An account that exists already, or may exist, is found out by logging in.
-        let on = op.outcome == Outcome::Ok || self.at == 0 && op.outcome == Outcome::Info;
-        let exists = self.at == 0 && op.answer.refusal == Some(Refusal::Conflict);
+        let registers = matches!(op.kind(), OpKind::DriverRegister | OpKind::PassengerRegister);
+        let on = op.outcome == Outcome::Ok || registers && op.outcome == Outcome::Info;
+        let exists = registers && op.answer.refusal == Some(Refusal::Conflict);
         if on || exists {
             self.at += 1;
+            self.skip(ops);
             return if self.at < self.steps.len() {
                 Progress::Ask(self.steps[self.at])
             } else {
@@ -72,8 +88,10 @@ impl SignOn {
             return Progress::GivenUp;
         }
         // A refused login may mean that the account is not there after all.
-        if self.at == 1 && op.outcome == Outcome::Fail {
+        let logs_in = matches!(op.kind(), OpKind::DriverLogin | OpKind::PassengerLogin);
+        if logs_in && op.outcome == Outcome::Fail {
             self.at = 0;
+            self.skip(ops);
         }
         Progress::Wait(Duration::from_millis(500), self.tries)
     }

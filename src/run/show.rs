@@ -27,6 +27,7 @@ use crate::{
     engine::{Engine, Sink, target::Flow},
     history::{
         declares::Declares,
+        op::OpKind,
         record::{Ending, Header, Phase, Record, SCHEMA},
     },
     report::verdict::Exit,
@@ -181,6 +182,8 @@ impl Show {
     fn assemble(&self) -> anyhow::Result<Cast> {
         let robots = self.stage.robots();
         let scenario = &self.plan.scenario;
+        let target = targets::of(&self.plan, robots.clone(), &self.city, &self.run)?;
+        let declares = target.declares();
         let around = Surroundings {
             city: Rc::clone(&self.city),
             clock: CityClock {
@@ -192,6 +195,8 @@ impl Show {
             ping_every: Duration::from_secs_f64(
                 f64::from(scenario.load.drivers) / scenario.load.updates_per_second,
             ),
+            ops: declares.ops.iter().copied().collect(),
+            offers: declares.offers,
         };
         let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
         let sink = Rc::new(move |record: Record| {
@@ -200,13 +205,8 @@ impl Show {
                 audience.record(record);
             }
         });
-        let engine = Engine::new(
-            robots.clone(),
-            targets::of(&self.plan, robots.clone(), &self.city, &self.run)?,
-            around,
-            scenario.load.clone(),
-            sink.clone(),
-        );
+        let engine =
+            Engine::new(robots.clone(), target, around, scenario.load.clone(), sink.clone());
         let conductor = Conductor::new(
             self.stage.operator(),
             Rc::clone(&self.stage).provider(),
@@ -370,9 +370,14 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         time: plan.time.word().to_owned(),
         started_at: billing.started_at,
         labels: plan.labels.clone(),
+        // A target without a place for positions is sent none.
+        updates_per_s: if declares.ops.contains(&OpKind::DriverPing) {
+            plan.scenario.mean_updates_per_second()
+        } else {
+            0.0
+        },
         declares,
         plants: plan.plants.clone(),
-        updates_per_s: plan.scenario.mean_updates_per_second(),
         time_scale: plan.scenario.time.time_scale,
         plan_sha256: sha256(&plan.to_toml()?),
     })

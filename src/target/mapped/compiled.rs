@@ -21,9 +21,13 @@ use crate::{
     base::{
         file::{FileError, Source},
         id::{RobotId, RobotKind},
+        span::Span,
         suggest::must_be_one_of,
     },
-    history::{declares::Declares, op::OpKind},
+    history::{
+        declares::{self, Declares},
+        op::OpKind,
+    },
 };
 
 /// A mapping, ready.
@@ -346,7 +350,7 @@ impl Builder<'_> {
             environment: mapping.environment.word().into(),
             ..self.run.defaults.clone()
         };
-        let own = ["name", "environment", "ops"];
+        let own = ["name", "environment", "ops", "offers"];
         if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
             let why = "is not declared: it follows from the rest of the file".to_owned();
             return Err((format!("declares.{key}"), why));
@@ -355,6 +359,13 @@ impl Builder<'_> {
             mapping.declares.over(&defaults).map_err(|why| ("declares".to_owned(), why))?;
         let mapped = |op: &OpKind| steps[op.index()].is_some();
         declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();
+        let every = mapping.offers.every.unwrap_or(Span::secs(2));
+        declares.offers = match mapping.offers.how {
+            How::Ping => declares::Offers::Ping,
+            How::Poll => declares::Offers::Poll { every },
+            How::Push => declares::Offers::Push,
+            How::Relay => declares::Offers::Relay,
+        };
         Ok(declares)
     }
 
