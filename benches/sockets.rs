@@ -65,7 +65,7 @@ async fn hold(count: usize, tls: bool) {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
     let trusted = tls.then(|| Tls::new(Some(&folder.path().join("ca.pem")), None).unwrap());
     let mut options = Options::new(trusted, Rc::new(|_, _| Ok(())));
-    options.connect_within = Duration::from_secs(60);
+    options.connect_within = Duration::from_mins(1);
     let (begin, before) = (Instant::now(), resident_kb());
     let seen = Rc::new(Cell::new(0));
     let mut sockets = Vec::new();
@@ -81,7 +81,9 @@ async fn hold(count: usize, tls: bool) {
         sockets.extend(join_all(opening).await);
     }
     let message = format!(r#"{{"type":"position","text":"{}"}}"#, "x".repeat(200));
-    sockets.iter().for_each(|socket| socket.send(Message::text(message.clone())).unwrap());
+    for socket in &sockets {
+        socket.send(Message::text(message.clone())).unwrap();
+    }
     while seen.get() < count {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

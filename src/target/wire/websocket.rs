@@ -1,4 +1,4 @@
-//! WebSockets to backends. One small task a socket reads, writes and answers pings; what comes is
+//! `WebSocket`s to backends. One small task a socket reads, writes and answers pings; what comes is
 //! handed to a callback, what goes waits in a bounded queue. Buffers are small: thousands of robots
 //! each hold one.
 

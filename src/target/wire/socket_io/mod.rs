@@ -147,13 +147,11 @@ impl SocketIo {
         state.awaited.borrow_mut().insert(id, told);
         let _awaited = Awaited { id, state };
         state.emit(Some(id), name, payload)?;
-        match answer.await {
-            Ok(payload) => Ok(payload),
-            Err(_) => {
-                let closed = self.socket.closed().await;
-                Err(WireError::Broken(format!("not acknowledged: {closed}")))
-            }
+        if let Ok(payload) = answer.await {
+            return Ok(payload);
         }
+        let closed = self.socket.closed().await;
+        Err(WireError::Broken(format!("not acknowledged: {closed}")))
     }
 
     /// Whether events can be emitted.
