@@ -53,9 +53,10 @@ impl Base {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let standard = if secure { 443 } else { 80 };
         let port = authority.port_u16().unwrap_or(standard);
-        let shown = match port == standard {
-            true => authority.host().to_owned(),
-            false => format!("{}:{port}", authority.host()),
+        let shown = if port == standard {
+            authority.host().to_owned()
+        } else {
+            format!("{}:{port}", authority.host())
         };
         let bad = |_| wrong("its host cannot be sent in a header");
         let header = HeaderValue::from_str(&shown).map_err(|why| bad(why.to_string()))?;

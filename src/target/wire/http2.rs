@@ -138,13 +138,12 @@ impl Connections {
         let mut request = request.map(Full::new);
         let mut unsent = String::new();
         for _ in 0..UNSENT_MAX {
-            let place = match self.place() {
-                Some(place) => place,
-                None => {
-                    let open = async || self.open(&dial).await;
-                    let opened = self.opening.take(|| self.place(), open).await;
-                    opened.map_err(HttpError::NotConnected)?
-                }
+            let place = if let Some(place) = self.place() {
+                place
+            } else {
+                let open = async || self.open(&dial).await;
+                let opened = self.opening.take(|| self.place(), open).await;
+                opened.map_err(HttpError::NotConnected)?
             };
             match self.exchange_on(&place, request).await {
                 Ok(response) => return Ok(response),
@@ -203,9 +202,9 @@ impl Connections {
             .await
             .map_err(|why| said(&why))?;
         let driver = Rc::new(RefCell::new(driver));
-        let driven = Rc::clone(&driver);
+        let own = Rc::clone(&driver);
         // However it ends, the exchanges on it see it.
-        spawn_local(poll_fn(move |cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)));
+        spawn_local(poll_fn(move |cx| Pin::new(&mut *own.borrow_mut()).poll(cx)));
         let connection = Rc::new(Connection { sender, driver, streams: Cell::new(0) });
         self.open.borrow_mut().push(Rc::clone(&connection));
         Ok(connection)

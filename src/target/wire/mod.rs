@@ -9,6 +9,7 @@ pub mod base;
 pub mod dial;
 pub mod http;
 mod http2;
+pub mod socket_io;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -108,9 +108,10 @@ impl Authority {
         let builder = ServerConfig::builder_with_provider(ring)
             .with_safe_default_protocol_versions()
             .unwrap();
-        let builder = match asks {
-            true => builder.with_client_cert_verifier(verifier.build().unwrap()),
-            false => builder.with_no_client_auth(),
+        let builder = if asks {
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            builder.with_no_client_auth()
         };
         let key = PrivateKeyDer::try_from(signed.key.serialize_der()).unwrap();
         let mut config = builder.with_single_cert(signed.chain, key).unwrap();
@@ -173,12 +174,11 @@ async fn talk(
 ) {
     let (stream, service) = (TokioIo::new(stream), service_fn(echo));
     // A client that goes away is no failure of the server's.
-    let _ = match http2 {
-        true => {
-            let mut builder = http2::Builder::new(LocalTasks);
-            builder.max_concurrent_streams(streams).serve_connection(stream, service).await
-        }
-        false => http1::Builder::new().serve_connection(stream, service).await,
+    let _ = if http2 {
+        let mut builder = http2::Builder::new(LocalTasks);
+        builder.max_concurrent_streams(streams).serve_connection(stream, service).await
+    } else {
+        http1::Builder::new().serve_connection(stream, service).await
     };
 }
 

@@ -1,4 +1,4 @@
-//! WebSockets to backends. One small task a socket reads, writes and answers pings; what comes is
+//! `WebSocket`s to backends. One small task a socket reads, writes and answers pings; what comes is
 //! handed to a callback, what goes waits in a bounded queue. Buffers are small: thousands of robots
 //! each hold one.
 
@@ -192,6 +192,14 @@ struct Shared {
     task: RefCell<Option<Waker>>,
 }
 
+impl Shared {
+    /// Ends it for all who wait for that. The first reason stays.
+    fn end(&self, why: Closed) {
+        self.closed.borrow_mut().get_or_insert(why);
+        self.ended.notify_waiters();
+    }
+}
+
 /// What is done with each message that comes. Runs within the socket's task: must not block, may
 /// send and may drop the socket.
 pub type OnMessage = Rc<dyn Fn(Message)>;
@@ -365,19 +373,22 @@ struct Session {
 
 impl Session {
     async fn run(mut self) {
-        let mut ended = poll_fn(|cx| self.poll_until_leaving(cx)).await;
-        if ended.is_none() {
-            // What it ends with is ours, however the server takes it.
-            let _ = timeout(self.leave_within, poll_fn(|cx| self.poll_leave(cx))).await;
-            ended = self.shared.leaving.borrow().clone();
-        }
         let shared = Rc::clone(&self.shared);
+        let ended = poll_fn(|cx| self.poll_until_leaving(cx)).await;
+        if ended.is_none() {
+            let why = shared.leaving.borrow().clone().unwrap_or_else(ours);
+            if why.by != ClosedBy::Us {
+                // Whoever waits for the end need not wait for the goodbye.
+                shared.end(why);
+            }
+            // What it ends with is known, however the server takes it.
+            let _ = timeout(self.leave_within, poll_fn(|cx| self.poll_leave(cx))).await;
+        }
         // First the connection and the callback with all that it holds.
         drop(self);
-        *shared.closed.borrow_mut() = Some(ended.unwrap_or_else(ours));
+        shared.end(ended.unwrap_or_else(ours));
         shared.queue.take();
         shared.task.take();
-        shared.ended.notify_waiters();
     }
 
     /// Reads and writes until the socket has ended, or until we want to leave (`None`).
