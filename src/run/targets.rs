@@ -23,5 +23,5 @@ pub fn of(plan: &RunPlan, env: Env, city: &City, run: &str) -> anyhow::Result<Rc
     let compiled = plan.compile(mapping, run)?;
     let attempt_timeout = plan.scenario.robots.attempt_timeout.0;
     let mapped = Mapped::new(env, compiled, &nodes, attempt_timeout).map_err(anyhow::Error::msg)?;
-    Ok(Rc::new(mapped))
+    Ok(mapped)
 }

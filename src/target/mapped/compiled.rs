@@ -165,6 +165,12 @@ impl Compiled {
         self.steps[op.index()].as_ref()
     }
 
+    /// Every step, those that come before others too.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        let top = self.steps.iter().flatten().chain(&self.refresh);
+        top.flat_map(|step| step.first.iter().chain(std::iter::once(step)))
+    }
+
     /// True when the run starts the backend itself.
     pub fn is_embedded(&self) -> bool {
         self.links.iter().any(Link::is_embedded)

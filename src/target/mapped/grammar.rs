@@ -365,6 +365,16 @@ pub enum Kind {
     Passenger,
 }
 
+impl Kind {
+    /// Whether a robot is of it.
+    pub fn is(self, robot: crate::base::id::RobotId) -> bool {
+        match self {
+            Self::Driver => robot.kind == crate::base::id::RobotKind::Driver,
+            Self::Passenger => robot.kind == crate::base::id::RobotKind::Passenger,
+        }
+    }
+}
+
 /// Declarations: those of LAWS.md that are given; the rest has the defaults of a target that is not
 /// ours.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

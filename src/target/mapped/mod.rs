@@ -13,12 +13,14 @@ mod read;
 mod scope;
 mod secret;
 mod session;
+mod sockets;
 mod step;
 mod template;
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -27,6 +29,7 @@ use futures_util::future::LocalBoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use serde_json::Value;
 
+use compiled::Push;
 pub use compiled::{Compiled, For};
 pub use line::reach;
 
@@ -36,9 +39,9 @@ use crate::{
         name::NodeName,
         time::Time,
     },
-    engine::target::{Target, Traffic, Tried},
+    engine::target::{Ears, Target, Told, Traffic, Tried},
     history::{
-        answer::{Answer, Refusal},
+        answer::{Answer, JobView, OfferView, Refusal},
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
@@ -50,6 +53,7 @@ use line::Line;
 use read::Around;
 use scope::Scope;
 use session::Fields;
+use sockets::Sockets;
 use step::{Body, Step, Way};
 
 /// A robot that was driven away from its own instance tries it again after so long.
@@ -58,6 +62,10 @@ const HOME_AFTER: Duration = Duration::from_secs(10);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// The name of a robot's session token.
 const TOKEN: &str = "token";
+/// The name of a robot's account.
+const ACCOUNT: &str = "account";
+/// The name of the offer that was relayed last of a job.
+const RELAYED: &str = "relayed__";
 
 /// What a robot is to the backend.
 #[derive(Debug, Default)]
@@ -76,8 +84,12 @@ struct Session {
 /// A backend that a mapping file describes, as a target.
 pub struct Mapped {
     env: Env,
+    /// For what comes unasked.
+    me: Weak<Self>,
     file: Compiled,
     lines: Vec<Line>,
+    sockets: Sockets,
+    ears: RefCell<Option<Ears>>,
     sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
     accounts: RefCell<HashMap<Id, RobotId>>,
     book: Book,
@@ -134,23 +146,26 @@ impl Mapped {
         file: Compiled,
         nodes: &[NodeName],
         attempt_timeout: Duration,
-    ) -> Result<Self, String> {
+    ) -> Result<Rc<Self>, String> {
         let lines = file
             .links
             .iter()
             .map(|link| Line::new(&env, &file, link, nodes))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        Ok(Rc::new_cyclic(|me| Self {
             env,
+            me: me.clone(),
             file,
             lines,
+            sockets: Sockets::default(),
+            ears: RefCell::default(),
             sessions: RefCell::default(),
             accounts: RefCell::default(),
             book: Book::default(),
             traffic: Traffic::default(),
             paused_until: Cell::new(Time::ZERO),
             attempt_timeout,
-        })
+        }))
     }
 
     /// The robot whose account that is.
@@ -220,6 +235,7 @@ impl Mapped {
         }
         match &step.way {
             Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
+            Way::Send { .. } | Way::Emit { .. } => self.over_socket(robot, step, &scope).await,
             _ => Err("this way of sending is not carried out yet".to_owned()),
         }
     }
@@ -305,13 +321,7 @@ impl Mapped {
 
     fn accepted(&self, step: &Step, scope: &Scope<'_>, raw: &Raw) -> Judged {
         let scope = answered(scope, raw);
-        let around = Around {
-            scope,
-            states: &self.file.states,
-            book: &self.book,
-            offer_ttl: self.file.declares.offer_ttl.0,
-            money_digits: 2,
-        };
+        let around = self.around(scope);
         let kept = self.keep(step, &scope, &raw.body);
         let read = kept.and_then(|()| step.reader.read(&around, &raw.body));
         match read {
@@ -322,6 +332,7 @@ impl Mapped {
             Ok(answer) => {
                 if let (Some(ask), Some(job)) = (scope.ask, &answer.job) {
                     self.note(step, &scope, ask, &job.id, &raw.body);
+                    self.relay(step, &scope, job, &raw.body);
                 }
                 Judged { answer, ..Judged::new(Outcome::Ok, None) }
             }
@@ -337,10 +348,108 @@ impl Mapped {
     fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
         for (name, pick) in &step.keep {
             if let Some(value) = pick.text(scope, body)? {
-                self.session(scope.robot, |session| session.fields.set(name, &value));
+                self.kept(scope.robot, name, &value);
             }
         }
         Ok(())
+    }
+
+    fn kept(&self, robot: RobotId, name: &str, value: &str) {
+        self.session(robot, |session| session.fields.set(name, value));
+        if name == ACCOUNT {
+            self.accounts.borrow_mut().insert(Id::from(value), robot);
+        }
+    }
+
+    /// The passenger saw whom the backend has in mind: tells that driver, once for each job.
+    fn relay(&self, step: &Step, scope: &Scope<'_>, job: &JobView, body: &Value) {
+        let Some(pick) = &step.relay else { return };
+        let Ok(Some(account)) = pick.id(scope, body) else { return };
+        let Some(driver) = self.robot_of(&account) else { return };
+        let offer = Id(compact_str::format_compact!("{}~{account}", job.id));
+        let notes = self.book.fields(&job.id);
+        let known = notes.as_ref().and_then(|notes| notes.get(RELAYED)) == Some(offer.as_str());
+        let Some(pickup) = job.pickup.filter(|_| !known && !job.state.is_held()) else { return };
+        if job.state.is_terminal() {
+            return;
+        }
+        self.book.keep(&job.id, RELAYED, offer.as_str());
+        let offer = OfferView {
+            id: offer,
+            job: job.id.clone(),
+            pickup,
+            dropoff: job.dropoff,
+            expires_in_ms: self.file.declares.offer_ttl.0.as_millis() as u64,
+            fare_minor: None,
+        };
+        let answer = Answer { offer: Some(Rc::new(offer)), ..Answer::default() };
+        self.tell(Told { robot: driver, answer, synthetic: true });
+    }
+
+    fn tell(&self, told: Told) {
+        let ears = self.ears.borrow().clone();
+        if let Some(ears) = ears {
+            ears.tell(told);
+        }
+    }
+
+    /// Something came that nobody asked for; on a socket it is for its `owner`.
+    fn pushed(&self, link: usize, owner: Option<RobotId>, raw: &Raw) {
+        let me = owner.and_then(|robot| self.fields(robot).ok()).unwrap_or_default();
+        for push in self.file.pushes.iter().filter(|push| push.link == link) {
+            let robot = owner.unwrap_or(RobotId { kind: RobotKind::Auditor, number: 0 });
+            let scope = answered(&self.scope(robot, &me), raw);
+            let event = push.event.as_ref().is_none_or(|event| *event == raw.key);
+            if !event || push.holds.as_ref().is_some_and(|test| !test.holds(&scope)) {
+                continue;
+            }
+            let robot = match &push.account {
+                None => owner,
+                Some(pick) => {
+                    let account = pick.id(&scope, &raw.body).ok().flatten();
+                    account.and_then(|account| self.robot_of(&account))
+                }
+            };
+            let Some(robot) = robot.filter(|robot| push.to.is_none_or(|kind| kind.is(*robot)))
+            else {
+                continue;
+            };
+            self.read_push(push, robot, &scope, raw);
+        }
+    }
+
+    fn read_push(&self, push: &Push, robot: RobotId, scope: &Scope<'_>, raw: &Raw) {
+        let around = self.around(*scope);
+        // What cannot be read is no hint.
+        let Ok(answer) = push.reader.read(&around, &raw.body) else { return };
+        if let Some(job) = &answer.job {
+            for (name, pick) in &push.keep_job {
+                if let Ok(Some(value)) = pick.text(scope, &raw.body) {
+                    self.book.keep(&job.id, name, &value);
+                }
+            }
+            // Told to all drivers, and the job of another.
+            let own = self.session(robot, |session| {
+                session.fields.get(ACCOUNT).map(crate::base::id::Id::from)
+            });
+            let of_another = job.driver.is_some() && own.is_some() && job.driver != own;
+            if robot.kind == RobotKind::Driver && of_another {
+                return;
+            }
+        }
+        if !answer.is_empty() {
+            self.tell(Told { robot, answer, synthetic: false });
+        }
+    }
+
+    fn around<'a>(&'a self, scope: Scope<'a>) -> Around<'a> {
+        Around {
+            scope,
+            states: &self.file.states,
+            book: &self.book,
+            offer_ttl: self.file.declares.offer_ttl.0,
+            money_digits: 2,
+        }
     }
 
     /// Keeps what is known of a job.
@@ -374,7 +483,7 @@ impl Mapped {
             }
             session.was_in |= session.fields.get(TOKEN).is_some();
             if let Some(account) = &judged.answer.account {
-                session.fields.set("account", account.as_str());
+                session.fields.set(ACCOUNT, account.as_str());
             }
         });
         if let Some(account) = &judged.answer.account {
@@ -494,6 +603,10 @@ impl Target for Mapped {
         &self.file.declares
     }
 
+    fn listen(&self, ears: Ears) {
+        self.ears.replace(Some(ears));
+    }
+
     fn traffic(&self) -> Option<&Traffic> {
         Some(&self.traffic)
     }
@@ -524,12 +637,27 @@ impl Target for Mapped {
                 // It logs in as a part of each step.
                 (judged.expired, judged.retry) = (false, true);
             }
+            if judged.outcome == Outcome::Ok {
+                self.after(robot, ask.op).await;
+            }
             tried(judged, node, status)
         })
     }
 }
 
 impl Mapped {
+    /// What follows from an op that went well: ears open with the way in, and closed with the way
+    /// out.
+    async fn after(&self, robot: RobotId, op: OpKind) {
+        match op {
+            OpKind::DriverLogin | OpKind::PassengerLogin | OpKind::DriverGoOnline => {
+                self.listen_in(robot).await;
+            }
+            OpKind::DriverGoOffline => self.sockets.close(robot),
+            _ => {}
+        }
+    }
+
     /// The step of an operation; a refresh instead of a login for who was in before.
     fn step(&self, robot: RobotId, op: OpKind) -> Option<&Step> {
         let login = matches!(op, OpKind::DriverLogin | OpKind::PassengerLogin);
