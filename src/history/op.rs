@@ -83,7 +83,7 @@ impl std::fmt::Display for OpKind {
 }
 
 /// What a robot asks; which fields are set follows from the op.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The operation.
@@ -152,7 +152,7 @@ pub enum Outcome {
 }
 
 /// One try of an op.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// When the first byte may have left.
     #[serde(rename = "sent_ns")]
@@ -174,7 +174,7 @@ pub struct Attempt {
 }
 
 /// One intent of a robot, finished.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Op {
     /// Its number in the run, a string in JSON.
     #[serde(with = "as_text")]

@@ -150,6 +150,7 @@ mod tests {
             seed,
             exit,
             records,
+            sum: seed,
             drivers: 1,
             faults: Vec::new(),
             laws: vec![law_seen("charged-once", seed), law_seen("unique-ids", 0)],

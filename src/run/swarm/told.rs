@@ -73,7 +73,7 @@ pub struct Failure {
     folder: Option<String>,
     /// Why it could not be kept.
     not_kept: Option<String>,
-    #[serde(skip)]
+    /// It came out otherwise when it was played again to be kept.
     changed: bool,
 }
 
@@ -122,6 +122,10 @@ impl Told {
         tally: Tally,
         failures: Vec<Failure>,
     ) -> Self {
+        let mut exit = tally.exit(interrupted);
+        if failures.iter().any(|failure| failure.changed) {
+            exit = exit.worse(Exit::Crash);
+        }
         Self {
             schema: SCHEMA,
             tool: format!("robot-city {}", env!("CARGO_PKG_VERSION")),
@@ -133,7 +137,7 @@ impl Told {
             interrupted: interrupted.is_some(),
             seconds,
             seeds_per_minute: per_minute(tally.played, seconds),
-            exit: tally.exit(interrupted),
+            exit,
             never_seen: tally.never_seen().map(str::to_owned).collect(),
             tally,
             failures,
@@ -143,11 +147,6 @@ impl Told {
     /// The text of `swarm.json`.
     pub fn to_json(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// A seed that came out otherwise when it was played again.
-    pub fn changed(&self) -> Option<&str> {
-        self.failures.iter().find(|failure| failure.changed).map(|failure| failure.seed.as_str())
     }
 
     fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -225,6 +224,14 @@ impl fmt::Display for Told {
         self.failures(f)?;
         if self.interrupted {
             writeln!(f, "\n  interrupted: the seeds in work were played to their end")?;
+        }
+        for failure in self.failures.iter().filter(|failure| failure.changed) {
+            writeln!(
+                f,
+                "\n  seed {} came out otherwise when it was played again: something in it is not \
+                 of its seed alone. Please report this with its folder",
+                failure.seed
+            )?;
         }
         writeln!(f, "\n  swarm: {}", word(self.exit).to_uppercase())
     }

@@ -34,6 +34,8 @@ pub struct Trial {
     pub exit: Exit,
     /// Records of its history; none where it came to no verdict.
     pub records: u64,
+    /// The sum over them.
+    pub sum: u64,
     /// Drivers of its city.
     pub drivers: u32,
     /// The kinds of its faults, in order.
@@ -79,6 +81,7 @@ impl Trial {
             seed,
             exit: Exit::Pass,
             records: 0,
+            sum: 0,
             drivers: plan.scenario.load.drivers,
             faults,
             laws: Vec::new(),
@@ -86,9 +89,9 @@ impl Trial {
             evidence: String::new(),
         };
         match played {
-            Ok(Played { judged, exit, records, .. }) => {
+            Ok(Played { judged, exit, records, sum, .. }) => {
                 let summary = &judged.summary;
-                (trial.exit, trial.records) = (*exit, *records);
+                (trial.exit, trial.records, trial.sum) = (*exit, *records, *sum);
                 trial.reasons.clone_from(&summary.reasons);
                 trial.laws = summary.laws.iter().map(LawSeen::of).collect();
                 trial.evidence = evidence(summary);
@@ -107,9 +110,10 @@ impl Trial {
         !matches!(self.exit, Exit::Pass | Exit::Inconclusive | Exit::GateMissed)
     }
 
-    /// Whether two plays of one seed came to the same.
+    /// Whether two plays of one seed came to the same, record by record.
     pub fn same_as(&self, other: &Self) -> bool {
-        (self.exit, self.records, &self.laws) == (other.exit, other.records, &other.laws)
+        (self.exit, self.records, self.sum) == (other.exit, other.records, other.sum)
+            && self.laws == other.laws
     }
 }
 
