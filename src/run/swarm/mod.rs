@@ -94,7 +94,7 @@ fn play(
     crew.play(|news| match news {
         News::Played(trial) => {
             if trial.is_failure() && order.ui != Ui::None {
-                println!("{}", told::found(&trial));
+                println!("{}", told::found(&trial, order));
             }
             tally.add(trial);
         }

@@ -13,7 +13,7 @@ use super::{
     trial::Trial,
     vary::Base,
 };
-use crate::report::verdict::Exit;
+use crate::{report::verdict::Exit, run::outputs::replay_command};
 
 /// The version of `swarm.json`.
 const SCHEMA: u32 = 1;
@@ -87,24 +87,21 @@ impl Failure {
     pub fn new(trial: &Trial, kept: Option<Result<Kept, String>>, order: &Order) -> Self {
         let changed = matches!(&kept, Some(Ok(kept)) if !kept.same);
         let (folder, not_kept) = match kept {
-            Some(Ok(kept)) => (Some(kept.folder.display().to_string()), None),
+            Some(Ok(kept)) => (Some(kept.folder), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
-        let seed = trial.seed;
-        let replay = folder.as_ref().map_or_else(
-            || format!("{} --seeds {seed}..{seed}", order.command),
-            |folder| format!("robot-city replay {folder}"),
-        );
+        let again = || play_command(order, trial.seed);
+        let replay = folder.as_deref().map_or_else(again, replay_command);
         Self {
-            seed: seed.to_string(),
+            seed: trial.seed.to_string(),
             exit: trial.exit,
             evidence: trial.evidence.clone(),
             records: trial.records,
             drivers: trial.drivers,
             faults: trial.faults.clone(),
             replay,
-            folder,
+            folder: folder.map(|folder| folder.display().to_string()),
             not_kept,
             changed,
         }
@@ -245,9 +242,15 @@ fn rest(f: &mut fmt::Formatter<'_>, all: u64, shown: usize) -> fmt::Result {
     }
 }
 
-/// The line for a failure at the moment when it is found.
-pub fn found(trial: &Trial) -> String {
-    format!("seed {}: {}: {}", trial.seed, word(trial.exit), trial.evidence)
+/// The lines for a failure at the moment when it is found.
+pub fn found(trial: &Trial, order: &Order) -> String {
+    let (seed, again) = (trial.seed, play_command(order, trial.seed));
+    format!("seed {seed}: {}: {}\n  {again}", word(trial.exit), trial.evidence)
+}
+
+/// The command that plays one seed of a swarm again.
+fn play_command(order: &Order, seed: u64) -> String {
+    format!("{} --seeds {seed}..{seed}", order.command)
 }
 
 /// The line while the swarm goes on.
