@@ -114,6 +114,7 @@ impl Args {
             } else {
                 Time::Real
             }),
+            swarm: self.seeds.is_some(),
         }
     }
 }

@@ -74,6 +74,9 @@ pub struct Wishes {
     pub plants: Vec<String>,
     /// The world.
     pub time: Time,
+    /// It is what the runs of a swarm have in common: each of them draws its victims anew, so that
+    /// two faults may have drawn the same here.
+    pub swarm: bool,
 }
 
 /// The two worlds.
@@ -130,7 +133,11 @@ impl RunPlan {
         plan.check(&source, &city)?;
         let faults = plan.fault_plan()?;
         faults.check_world(plan.time.world())?;
-        plan.faults = plan.aim(&faults, &city.azs)?;
+        plan.faults = if wishes.swarm {
+            plan.aim_some(&faults, &city.azs, |_| true)?
+        } else {
+            plan.aim(&faults, &city.azs)?
+        };
         Ok(plan)
     }
 
@@ -188,6 +195,18 @@ impl RunPlan {
         let nodes = self.nodes(azs);
         let duration = self.scenario.time.duration.0;
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
+    }
+
+    /// The same for the kinds that are on; one that is in another's way is drawn again, or left out.
+    pub fn aim_some(
+        &self,
+        faults: &FaultPlan,
+        azs: &[String],
+        is_on: impl Fn(&str) -> bool,
+    ) -> Result<Resolved, FileError> {
+        let nodes = self.nodes(azs);
+        let duration = self.scenario.time.duration.0;
+        faults.resolve_some(&nodes, &links(&nodes), duration, &self.rng(), is_on)
     }
 
     /// The nodes of the embedded backend.

@@ -68,8 +68,8 @@ impl Trial {
                 let played = attempt(&plan, city, None);
                 (plan, played)
             }
-            Ok(Err(error)) => (base.plan.clone(), Err(error.into())),
-            Err(why) => (base.plan.clone(), Err(crash(&panic_words(why.as_ref())))),
+            Ok(Err(error)) => (nothing(base), Err(error.into())),
+            Err(why) => (nothing(base), Err(crash(&panic_words(why.as_ref())))),
         };
         Self::of(seed, &plan, &played)
     }
@@ -134,6 +134,14 @@ pub fn attempt(plan: &RunPlan, city: &Rc<City>, kept: Option<&Path>) -> anyhow::
     let whole = || virtual_::play(plan, city, kept, Ui::None, nobody);
     catch_unwind(AssertUnwindSafe(whole))
         .unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
+}
+
+/// The plan of a seed that has none.
+fn nothing(base: &Base) -> RunPlan {
+    let mut plan = base.plan.clone();
+    plan.scenario.load.drivers = 0;
+    plan.faults.faults.clear();
+    plan
 }
 
 fn crash(why: &str) -> anyhow::Error {
