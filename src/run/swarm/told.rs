@@ -9,7 +9,7 @@ use super::{
     Order,
     keep::Kept,
     seeds::Seeds,
-    tally::{Tally, word},
+    tally::{LawTally, Tally, word},
     trial::Trial,
     vary::Base,
 };
@@ -149,16 +149,7 @@ impl Told {
     fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n  █ LAWS (opportunities over all seeds)\n")?;
         for (name, law) in self.tally.laws_in_order() {
-            let mark = if law.broken > 0 { '✗' } else { '✓' };
-            match (law.broken, law.opportunities) {
-                (0, 0) => writeln!(f, "    ? {name:.<34}: no seed gave it an opportunity")?,
-                (0, seen) => writeln!(f, "    {mark} {name:.<34}: {seen} in {} seeds", law.seeds)?,
-                (broken, seen) => writeln!(
-                    f,
-                    "    {mark} {name:.<34}: {seen} in {} seeds, broken in {broken}",
-                    law.seeds
-                )?,
-            }
+            writeln!(f, "{}", law_line(name, law))?;
         }
         Ok(())
     }
@@ -234,6 +225,18 @@ impl fmt::Display for Told {
     }
 }
 
+/// The line of one law. One that no seed saw to hold is as unknown as in a run.
+fn law_line(name: &str, law: &LawTally) -> String {
+    let LawTally { opportunities, seeds, passed, broken } = law;
+    let seen = format!("{opportunities} in {seeds} seeds");
+    match (broken, passed, opportunities) {
+        (0, 0, 0) => format!("    ? {name:.<34}: no seed gave it an opportunity"),
+        (0, 0, _) => format!("    ? {name:.<34}: {seen}, enough of them in none"),
+        (0, ..) => format!("    ✓ {name:.<34}: {seen}"),
+        _ => format!("    ✗ {name:.<34}: {seen}, broken in {broken}"),
+    }
+}
+
 /// How many more there are than are shown.
 fn rest(f: &mut fmt::Formatter<'_>, all: u64, shown: usize) -> fmt::Result {
     match all.checked_sub(shown as u64) {
@@ -287,4 +290,22 @@ fn in_words(faults: &[String]) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() { "no faults".to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_law_that_no_seed_saw_to_hold_is_unknown() {
+        let line = |opportunities, seeds, passed, broken| {
+            let law = LawTally { opportunities, seeds, passed, broken };
+            law_line("charged-once", &law).trim_start().to_owned()
+        };
+        assert!(line(0, 0, 0, 0).starts_with("? charged-once..."));
+        assert!(line(3, 2, 0, 0).ends_with(": 3 in 2 seeds, enough of them in none"));
+        assert!(line(3, 2, 0, 0).starts_with('?'));
+        assert!(line(3, 2, 1, 0).starts_with('✓'));
+        assert!(line(3, 2, 1, 1).starts_with('✗'));
+    }
 }

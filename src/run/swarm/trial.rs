@@ -57,6 +57,8 @@ pub struct LawSeen {
     pub opportunities: u64,
     /// Breaches.
     pub violations: u64,
+    /// What it said.
+    pub verdict: Verdict,
 }
 
 impl Trial {
@@ -123,6 +125,7 @@ impl LawSeen {
             law: law.law.clone(),
             opportunities: law.opportunities,
             violations: law.violations_total,
+            verdict: law.verdict,
         }
     }
 }
