@@ -246,14 +246,12 @@ impl RunPlan {
         Ok(folder.write("plan.toml", self.to_toml()?.as_bytes())?)
     }
 
-    /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
-    pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
-        self.keep(folder)?;
+    /// Says what is about to run in that folder; the seed first.
+    pub fn announce(&self, folder: &Folder) {
         println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
         if !self.plants.is_empty() {
             println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
         }
-        Ok(())
     }
 
     /// The seed as a part of a file's name.

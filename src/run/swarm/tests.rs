@@ -117,6 +117,29 @@ fn a_seed_that_comes_out_otherwise_hides_no_broken_law() {
 }
 
 #[test]
+fn the_cruel_city_is_a_swarms_home() {
+    // A quarter of it, for debug builds; as long as its faults need.
+    let small = ["load.drivers=10", "load.updates_per_second=10", "load.passengers=15"];
+    let sets = small.iter().chain(&["load.jobs_per_hour=7500"]).map(ToString::to_string);
+    let wishes = Wishes {
+        seed: Some("1".into()),
+        time: Time::Virtual,
+        sets: sets.collect(),
+        swarm: true,
+        ..Wishes::default()
+    };
+    let plan = RunPlan::resolve(Path::new("scenarios/crush.toml"), &wishes).unwrap();
+    let trials = play(&Base::new(plan).unwrap(), "1..4", 2, true);
+    assert!(trials.iter().all(|trial| !trial.is_failure()), "{trials:?}");
+    let mut tally = Tally::default();
+    trials.into_iter().for_each(|trial| tally.add(trial));
+    // What it is made for: accepts race, repeats come, drivers and passengers change their minds.
+    for law in ["one-driver-per-job", "charged-once"] {
+        assert!(tally.laws[law].opportunities > 10, "{law}: {:?}", tally.laws[law]);
+    }
+}
+
+#[test]
 fn the_whole_leaves_a_file_and_a_folder() {
     let out = tempfile::tempdir().unwrap();
     let (exit, told) = swarm(out.path(), &["charge-twice"]);
