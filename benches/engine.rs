@@ -16,8 +16,8 @@ use robot_city::{
     },
     history::{
         answer::Answer,
-        declares::Declares,
-        op::{Ask, Attempt, Op, OpKind, Outcome},
+        declares::{Declares, Offers},
+        op::{Ask, Attempt, Op, OpKind, OpSet, Outcome},
         record::Record,
     },
     robot::{Act, Event, Robot, Surroundings, driver::Driver},
@@ -41,6 +41,8 @@ fn around() -> Surroundings {
         clock: CityClock { origin: Time::ZERO, start_s: 77_400.0, scale: 1.0 },
         habits: Rc::new(Robots::default()),
         ping_every: PING_EVERY,
+        ops: OpSet::all().without(OpKind::SetupApproveDriver),
+        offers: Offers::Ping,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod name;
 pub mod place;
 pub mod pool;
 pub mod rng;
+pub mod shell;
 pub mod span;
 pub mod suggest;
 pub mod time;

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
 
+/// Draws of the victims of one fault until it is in nobody's way, where the run may do without it.
+const TRIES_MAX: u32 = 32;
+
 /// Faults in one plan at most.
 pub const FAULTS_MAX: usize = 1_000;
 
@@ -120,6 +123,35 @@ impl Plan {
                 return Err(self.cannot_both_hold(planned, earlier, &victim));
             }
             faults.push(fault);
+        }
+        Ok(Resolved { faults })
+    }
+
+    /// The same for a run that varies what it breaks: only the kinds that are on are drawn at all,
+    /// one that cannot hold beside an earlier one is drawn again, and left out where that helps
+    /// nothing. An error is one of the plan, whatever the seed.
+    pub fn resolve_some(
+        &self,
+        nodes: &[NodeName],
+        links: &[LinkName],
+        duration: Duration,
+        rng: &Rng,
+        is_on: impl Fn(&str) -> bool,
+    ) -> Result<Resolved, FileError> {
+        let (nodes, links) = (nodes.iter().cloned().collect(), links.iter().cloned().collect());
+        let rng = rng.fork("chaos");
+        let mut faults: Vec<ResolvedFault> = Vec::new();
+        let on = self.faults.iter().enumerate().filter(|(_, fault)| is_on(fault.entry.name));
+        for (number, planned) in on {
+            // The first draw is that of `resolve`.
+            let mut stream = rng.fork(&format!("fault/{number}"));
+            for _ in 0..TRIES_MAX {
+                let fault = self.resolve_one(planned, &nodes, &links, duration, &mut stream)?;
+                if faults.iter().all(|other| other.clash(&fault).is_none()) {
+                    faults.push(fault);
+                    break;
+                }
+            }
         }
         Ok(Resolved { faults })
     }

@@ -1,8 +1,12 @@
 //! `robot-city list`: what there is, from the registries.
 
 use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
 
-use crate::{backend, chaos, law, robot, run, target};
+use crate::{
+    backend::{self, plants::Plant},
+    chaos, law, robot, run, target,
+};
 
 /// Options of `list`.
 #[derive(Debug, ClapArgs)]
@@ -31,27 +35,63 @@ enum What {
     Outputs,
 }
 
-/// Prints name and meaning, one a line.
+/// Prints name and meaning, one a line; of a bug also who catches it.
 pub fn main(args: &Args) -> anyhow::Result<u8> {
-    let rows: Vec<(&str, &str)> = match args.what {
-        What::Faults => chaos::fault::FAULTS.iter().map(|f| (f.name, f.means)).collect(),
-        What::Laws => law::registry::LAWS.iter().map(|l| (l.name, l.means)).collect(),
-        What::Robots => robot::ROBOTS.iter().map(|r| (r.name, r.what)).collect(),
-        What::Targets => target::TARGETS.iter().map(|t| (t.name, t.means)).collect(),
-        What::Bugs => backend::plants::ALL.iter().map(|b| (b.name, b.what)).collect(),
-        What::Outputs => run::outputs::OUTPUTS.iter().map(|o| (o.name, o.means)).collect(),
+    let rows: Vec<Row> = match args.what {
+        What::Faults => chaos::fault::FAULTS.iter().map(|f| row(f.name, f.means)).collect(),
+        What::Laws => law::registry::LAWS.iter().map(|l| row(l.name, l.means)).collect(),
+        What::Robots => robot::ROBOTS.iter().map(|r| row(r.name, r.what)).collect(),
+        What::Targets => target::TARGETS.iter().map(|t| row(t.name, t.means)).collect(),
+        What::Bugs => backend::plants::ALL.iter().map(bug).collect(),
+        What::Outputs => run::outputs::OUTPUTS.iter().map(|o| row(o.name, o.means)).collect(),
     };
     if args.json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, means)| serde_json::json!({ "name": name, "means": means }))
-            .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(0);
     }
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, means) in rows {
-        println!("{name:width$}  {means}");
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for Row { name, means, caught } in rows {
+        let caught = caught.map(|caught| format!(" ({caught})")).unwrap_or_default();
+        println!("{name:width$}  {means}{caught}");
     }
     Ok(0)
+}
+
+/// One line.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    means: &'static str,
+    /// Of a bug: who catches it, or that nobody does yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caught: Option<String>,
+}
+
+fn row(name: &'static str, means: &'static str) -> Row {
+    Row { name, means, caught: None }
+}
+
+fn bug(plant: &Plant) -> Row {
+    let by = plant.caught_by;
+    let is_law = law::registry::LAWS.iter().any(|law| law.name == by);
+    // Laws are called by one word; a command that catches it is told in several.
+    let caught = match (is_law, by.contains(' ')) {
+        (true, _) => format!("caught by {by}"),
+        (false, true) => format!("no law can: found by {by}"),
+        (false, false) => format!("not caught yet: there is no law {by}"),
+    };
+    Row { caught: Some(caught), ..row(plant.name, plant.what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_without_a_law_is_told() {
+        let plant = |caught_by| bug(&Plant { name: "a", what: "b", place: "c", caught_by });
+        assert_eq!(plant("charged-once").caught.unwrap(), "caught by charged-once");
+        assert_eq!(plant("no-such").caught.unwrap(), "not caught yet: there is no law no-such");
+        assert!(plant("replay of a run").caught.unwrap().ends_with("found by replay of a run"));
+    }
 }

@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     city: Option<String>,
     /// A number, or any text; drawn and printed where it is left out.
-    #[arg(long, value_name = "N|TEXT")]
+    #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     seed: Option<String>,
     /// How long the demand would run, instead of the scenario's: 90s, 24h.
     #[arg(long, value_name = "D")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::{
-    base::span::Span,
+    base::{shell, span::Span},
     run::{
         self, Ui,
         plan::{Time, Wishes},
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     bus: Option<Bus>,
     /// A number, or any text; drawn and printed where it is left out.
-    #[arg(long, value_name = "N|TEXT")]
+    #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     seed: Option<String>,
     /// Play every seed from A to B, both included (1..1000 is a thousand), each with sizes and
     /// faults of its own, in virtual time and on all cores; stops at the first failure.
@@ -114,6 +114,7 @@ impl Args {
             } else {
                 Time::Real
             }),
+            swarm: self.seeds.is_some(),
         }
     }
 }
@@ -156,19 +157,10 @@ fn command_without_seeds(mut args: impl Iterator<Item = String>) -> String {
                     args.next();
                 }
             }
-            _ => words.push(quoted(&arg)),
+            _ => words.push(shell::word(&arg)),
         }
     }
     words.join(" ")
-}
-
-/// As a shell takes it for one word.
-fn quoted(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,%+@".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) {
-        return arg.to_owned();
-    }
-    format!("'{}'", arg.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -197,6 +189,13 @@ mod tests {
         assert!(error.to_string().contains("--time real"), "{error}");
         for wrong in ["--seeds 1..9 --seed 4", "--keep-going", "--threads 2", "--seeds 9..1"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_seed_may_begin_with_a_hyphen() {
+        for text in ["--seed -5", "--seed=-5"] {
+            assert_eq!(parsed(text).unwrap().seed.as_deref(), Some("-5"));
         }
     }
 

@@ -28,9 +28,9 @@ use crate::{
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Leaves out faults, then makes the demand shorter and drivers, passengers and jobs fewer, as long as
-the same law is broken (by any violation); ends when no single fault can go and no single size can
-be cut by a tenth. Writes scenario.toml, chaos.toml and the city to RUN/shrunk: they stand alone.
-Exit codes: 0 the files break the law; 130 interrupted, the best so far is written; 2 the run does
+the same law is broken (by any violation); ends when no single fault, robot, job or tenth of a second
+can go. Writes scenario.toml, chaos.toml and the city to RUN/shrunk: they stand alone.
+Exit codes: 0 the files break the law; 130, 143 interrupted, the best so far is written, if any; 2 the run does
 not break the law again; 64 it never did; 70 the written files do not break it.")]
 pub struct Args {
     /// The run's folder (`reports/latest`). It must have broken a law.
@@ -118,6 +118,9 @@ fn finish(
     search: &mut Search<'_>,
     (stopped, signals): (Option<Stop>, &Stops),
 ) -> anyhow::Result<u8> {
+    if !search.confirmed() {
+        return not_confirmed(law, stopped, signals);
+    }
     let runs = search.runs();
     let best = search.best().clone();
     let small = best.of(plan);
@@ -127,7 +130,7 @@ fn finish(
     println!("\n{}", small.faults.to_plan(&format!("breaks {law}")));
     let exit = match stopped {
         None => {
-            println!("no single fault can go and no single size can be cut by a tenth");
+            println!("no single fault, robot, job or tenth of a second can go");
             verify((&scenario, &small), law, search, signals)?
         }
         Some(Stop::Limit) => {
@@ -146,6 +149,19 @@ fn finish(
     let scenario = from_here(&scenario);
     println!("written to {}", scenario.parent().unwrap_or(&scenario).display());
     println!("{}", written::command(&scenario.to_string_lossy(), &small));
+    Ok(exit.code())
+}
+
+/// The search ended before the recorded plan broke the law again: there is nothing to write.
+fn not_confirmed(law: &str, stopped: Option<Stop>, signals: &Stops) -> anyhow::Result<u8> {
+    let what = format!("the plan was not seen to break {law} again, and nothing was written");
+    let (why, exit) = match stopped {
+        Some(Stop::Failed(error)) => return Err(error.context(what)),
+        Some(Stop::Interrupted) => ("interrupted", interrupted(signals)),
+        Some(Stop::Limit) => ("stopped at the limit of runs", Exit::Inconclusive),
+        None => ("the search is over", Exit::Inconclusive),
+    };
+    println!("not confirmed: {why}; {what}");
     Ok(exit.code())
 }
 
@@ -206,4 +222,42 @@ fn changes(plan: &RunPlan, best: &Candidate) -> String {
 fn from_here(path: &Path) -> PathBuf {
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
     here.ok().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{plan::Wishes, shrink::player::Heard};
+
+    /// Somebody wants to stop before it has played anything, or it cannot play.
+    struct Never(bool);
+
+    impl Player for Never {
+        fn play(&mut self, _: &RunPlan) -> anyhow::Result<Heard> {
+            if self.0 { Ok(Heard::Interrupted) } else { bail!("no room on the disk") }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_that_was_not_seen_to_break_the_law() {
+        let wishes = Wishes { seed: Some("7".into()), time: Time::Virtual, ..Wishes::default() };
+        let plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let folder = Folder::create(out.path(), "smoke", "run").unwrap();
+        let stops = Arc::new(Stops::default());
+        stops.hear("TERM");
+        for (interrupted, limit) in [(true, 10), (false, 10), (true, 0)] {
+            let mut player = Never(interrupted);
+            let law = "charged-once";
+            let mut search = Search::new(&plan, law, &mut player, (1, limit), Arc::clone(&stops));
+            let stopped = search.begins().unwrap_err();
+            let told = finish(&folder, &plan, law, &mut search, (Some(stopped), &stops));
+            match (interrupted, limit) {
+                (true, 0) => assert_eq!(told.unwrap(), Exit::Inconclusive.code()),
+                (true, _) => assert_eq!(told.unwrap(), Exit::Terminated.code()),
+                (false, _) => assert!(format!("{:#}", told.unwrap_err()).contains("no room")),
+            }
+            assert!(!folder.file("shrunk").exists());
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl JobState {
 }
 
 /// One numbered assignment of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Assignment {
     /// From 1.
     pub number: u32,
@@ -79,7 +79,7 @@ pub struct Assignment {
 }
 
 /// A job as somebody read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JobView {
     /// The job.
     pub id: Id,
@@ -109,7 +109,7 @@ pub struct JobView {
 }
 
 /// A job shown to one driver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OfferView {
     /// The offer.
     pub id: Id,
@@ -128,7 +128,7 @@ pub struct OfferView {
 }
 
 /// Money taken for a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChargeView {
     /// The charge.
     pub id: Id,
@@ -142,7 +142,7 @@ pub struct ChargeView {
 }
 
 /// A free driver near a passenger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NearDriver {
     /// The driver's account.
     pub driver: Id,
@@ -153,7 +153,7 @@ pub struct NearDriver {
 }
 
 /// What a journey would cost and take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quote {
     /// Minor units.
     pub fare_minor: i64,
@@ -185,7 +185,7 @@ pub enum Refusal {
 }
 
 /// Everything that a target may have read from one answer; empty fields were not there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// The robot's account at the backend (register, login).

@@ -111,7 +111,7 @@ impl std::fmt::Display for OpKind {
 }
 
 /// What a robot asks; which fields are set follows from the op.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The operation.
@@ -180,7 +180,7 @@ pub enum Outcome {
 }
 
 /// One try of an op.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// When the first byte may have left.
     #[serde(rename = "sent_ns")]
@@ -202,7 +202,7 @@ pub struct Attempt {
 }
 
 /// One intent of a robot, finished.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Op {
     /// Its number in the run, a string in JSON.
     #[serde(with = "as_text")]

@@ -1,10 +1,18 @@
 //! The records of a history: one JSON object a line.
 
-use std::rc::Rc;
+use std::{
+    hash::{Hash as _, Hasher},
+    rc::Rc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer::Answer, declares::Declares, op::Op, times::Times};
+use super::{
+    answer::Answer,
+    declares::Declares,
+    op::{Op, OpKind},
+    times::Times,
+};
 use crate::base::{id::RobotId, name::NodeName, time::Time};
 
 /// The version of the format; raised when a reader would misread.
@@ -47,6 +55,25 @@ pub enum Record {
     },
     /// The last line: how the run ended.
     End(Ending),
+}
+
+impl Record {
+    /// Adds it to the sum of a history: two histories with the same sum are the same, as far as
+    /// anybody needs to know. Of an update that told nothing only who, when and how are summed up;
+    /// there are too many of them for more.
+    pub fn sum_into(&self, sum: &mut impl Hasher) {
+        match self {
+            Self::Op(op) | Self::Recalled(op) => {
+                if op.kind() == OpKind::DriverPing && op.answer.is_empty() {
+                    (op.id, op.robot.number, op.sent, op.done, op.outcome).hash(sum);
+                } else {
+                    op.hash(sum);
+                }
+            }
+            // They are few. What cannot be written shows where it is written.
+            _ => serde_json::to_string(self).unwrap_or_default().hash(sum),
+        }
+    }
 }
 
 /// Location updates that ended ok at the first attempt and told nothing, planned within the same

@@ -1,8 +1,11 @@
 //! The files that a run writes beside its history. One more output is one more row.
 
+use std::path::Path;
+
 use super::{folder::Folder, plan::RunPlan, show::Played};
-use crate::report::{
-    console, figures::Figures, hgrm, html, junit, summary::Summary, verdict::Exit,
+use crate::{
+    base::shell,
+    report::{console, figures::Figures, hgrm, html, junit, summary::Summary, verdict::Exit},
 };
 
 /// An entry of the registry.
@@ -51,6 +54,11 @@ pub fn write(folder: &Folder, summary: &Summary, figures: &Figures) -> anyhow::R
     Ok(())
 }
 
+/// The command that runs the run of that folder again.
+pub fn replay_command(folder: &Path) -> String {
+    format!("robot-city replay {}", shell::word(&folder.to_string_lossy()))
+}
+
 /// Shows how a run came out, writes its files, and tells the exit code: a run whose report cannot
 /// be kept does not pass.
 pub fn publish(plan: &RunPlan, folder: &Folder, played: &Played) -> Exit {
@@ -69,8 +77,7 @@ pub fn publish(plan: &RunPlan, folder: &Folder, played: &Played) -> Exit {
         }
     }
     if exit != Exit::Pass {
-        let run = folder.path().display();
-        println!("  seed {}: run it again with `robot-city replay {run}`", plan.seed);
+        println!("  seed {}: run it again with `{}`", plan.seed, replay_command(folder.path()));
     }
     exit
 }

@@ -102,6 +102,9 @@ pub struct Wishes {
     pub plants: Vec<String>,
     /// The world.
     pub time: Time,
+    /// It is what the runs of a swarm have in common: each of them draws its victims anew, so that
+    /// two faults may have drawn the same here.
+    pub swarm: bool,
 }
 
 /// The two worlds.
@@ -160,7 +163,11 @@ impl RunPlan {
         plan.mapping = plan.read_mapping(&source)?;
         let faults = plan.fault_plan()?;
         faults.check_world(plan.time.world())?;
-        plan.faults = plan.aim(&faults, &city.azs)?;
+        plan.faults = if wishes.swarm {
+            plan.aim_some(&faults, &city.azs, |_| true)?
+        } else {
+            plan.aim(&faults, &city.azs)?
+        };
         Ok(plan)
     }
 
@@ -267,6 +274,18 @@ impl RunPlan {
         faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
     }
 
+    /// The same for the kinds that are on; one that is in another's way is drawn again, or left out.
+    pub fn aim_some(
+        &self,
+        faults: &FaultPlan,
+        azs: &[String],
+        is_on: impl Fn(&str) -> bool,
+    ) -> Result<Resolved, FileError> {
+        let nodes = self.nodes(azs);
+        let duration = self.scenario.time.duration.0;
+        faults.resolve_some(&nodes, &links(&nodes), duration, &self.rng(), is_on)
+    }
+
     /// The nodes of the embedded backend; none where the run starts no backend.
     pub fn nodes(&self, azs: &[String]) -> Vec<NodeName> {
         if !self.starts_backend() {
@@ -307,14 +326,12 @@ impl RunPlan {
         Ok(folder.write("plan.toml", self.to_toml()?.as_bytes())?)
     }
 
-    /// Keeps the plan in the run's folder, and says what is about to run; the seed first.
-    pub fn announce(&self, folder: &Folder) -> anyhow::Result<()> {
-        self.keep(folder)?;
+    /// Says what is about to run in that folder; the seed first.
+    pub fn announce(&self, folder: &Folder) {
         println!("seed {}  scenario {}  {}", self.seed, self.name, folder.path().display());
         if !self.plants.is_empty() {
             println!("!! PLANTED BUGS ARE ON: {} !!", self.plants.join(", "));
         }
-        Ok(())
     }
 
     /// The seed as a part of a file's name.

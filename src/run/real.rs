@@ -20,7 +20,8 @@ use crate::{report::verdict::Exit, world::real::run_local};
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let (billing, origin) = now(plan);
     let folder = Folder::create(out, &plan.name, &billing.run)?;
-    plan.announce(&folder)?;
+    plan.keep(&folder)?;
+    plan.announce(&folder);
     let played = play(plan, &folder, ui, billing, origin)?;
     let exit = outputs::publish(plan, &folder, &played);
     Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })

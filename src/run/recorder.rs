@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, Ref, RefCell},
     fs::File,
+    hash::{DefaultHasher, Hasher as _},
     io::Write as _,
     path::Path,
 };
@@ -34,6 +35,7 @@ struct Watchers {
     /// `log.jsonl`: the records of the run that are no ops, to follow it with `tail -f`.
     log: Option<File>,
     error: Option<HistoryError>,
+    sum: DefaultHasher,
     figures: Figures,
     judge: Judge,
     races: Races,
@@ -50,6 +52,7 @@ impl Recorder {
             writer: folder.map(Writer::create).transpose()?,
             log: folder.map(|folder| File::create(folder.join(LOG))).transpose()?,
             error: None,
+            sum: DefaultHasher::new(),
             figures: Figures::default(),
             judge: Judge::new(declares, &plan.scenario.laws.skip),
             races: Races::default(),
@@ -77,6 +80,7 @@ impl Recorder {
         watchers.figures.see(record);
         watchers.judge.see(record);
         watchers.races.see(record);
+        record.sum_into(&mut watchers.sum);
         watchers.write(|writer| writer.append(record));
         self.records.set(self.records.get() + 1);
         if !matches!(record, Record::Op(_) | Record::Pings(_) | Record::Recalled(_)) {
@@ -100,6 +104,11 @@ impl Recorder {
     /// Records so far.
     pub fn records(&self) -> u64 {
         self.records.get()
+    }
+
+    /// What two plays of one virtual run have in common: a sum over all records so far.
+    pub fn sum(&self) -> u64 {
+        self.inner.borrow().sum.finish()
     }
 
     /// The figures so far.

@@ -61,6 +61,8 @@ pub struct Played {
     pub exit: Exit,
     /// Records of its history.
     pub records: u64,
+    /// The sum over them: that of another play of the same virtual run is the same.
+    pub sum: u64,
     /// Bytes between robots and target, in the order of `OpKind::ALL`; empty where nobody counts.
     pub traffic: Vec<Flow>,
 }
@@ -323,8 +325,8 @@ impl Show {
         self.cast = None;
         let judged = self.recorder.finish(&self.plan, complete)?;
         let exit = Exit::of(&judged.summary, heard.map(|(signal, _)| signal));
-        let records = self.recorder.records();
-        Ok(Played { judged, exit, records, traffic: traffic.unwrap_or_default() })
+        let (records, sum) = (self.recorder.records(), self.recorder.sum());
+        Ok(Played { judged, exit, records, sum, traffic: traffic.unwrap_or_default() })
     }
 
     async fn put_back(&self) -> (Vec<String>, Vec<NodeName>) {

@@ -26,15 +26,22 @@ const EPOCH: &str = "2026-01-01T00:00:00Z";
 /// Runs a plan to its verdict.
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let signals = signals::of_process()?;
-    let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
-    plan.announce(&folder)?;
-    let city = Rc::new(plan.city(&folder.file("city"))?);
+    let (folder, city) = open(plan, out)?;
+    plan.announce(&folder);
     let begun = now();
     let played = play(plan, &city, Some(folder.path()), ui, signals)?;
     let took_s = now().duration_since(begun).as_secs_f64();
     let exit = outputs::publish(plan, &folder, &played);
     println!("  {}", pace(&played, took_s));
     Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })
+}
+
+/// A folder of its own for a run of that plan, with the plan and the city in it.
+pub fn open(plan: &RunPlan, out: &Path) -> anyhow::Result<(Folder, Rc<City>)> {
+    let folder = Folder::create_numbered(out, &plan.name, &name(plan))?;
+    plan.keep(&folder)?;
+    let city = Rc::new(plan.city(&folder.file("city"))?);
+    Ok((folder, city))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how fast the world was, for a person")]

@@ -85,7 +85,7 @@ impl VirtualFleet {
         };
         self.killed.borrow_mut().remove(node);
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
-        let env = self.sim.revive(node);
+        let env = self.sim.node(node);
         env.spawn(serve(env.clone(), config));
     }
 

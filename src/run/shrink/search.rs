@@ -1,5 +1,5 @@
 //! What to try next. Each candidate is smaller than the best so far; one that still breaks the law
-//! takes its place. The search is over when no single fault can go and no single size can be cut.
+//! takes its place. The search is over when no single fault, robot, job or tenth of a second can go.
 
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Search<'a> {
     limit: u32,
     signals: Arc<Stops>,
     best: Candidate,
+    /// The best was seen to break the law.
+    confirmed: bool,
     known: Vec<(Candidate, bool)>,
     runs: u32,
 }
@@ -51,12 +53,28 @@ impl<'a> Search<'a> {
         signals: Arc<Stops>,
     ) -> Self {
         let best = Candidate::whole(plan);
-        Self { plan, law, player, times, limit, signals, best, known: Vec::new(), runs: 0 }
+        Self {
+            plan,
+            law,
+            player,
+            times,
+            limit,
+            signals,
+            best,
+            confirmed: false,
+            known: Vec::new(),
+            runs: 0,
+        }
     }
 
     /// The smallest so far that breaks the law.
     pub fn best(&self) -> &Candidate {
         &self.best
+    }
+
+    /// Whether the best was seen to break the law: before that it is only what was recorded.
+    pub fn confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// Runs so far.
@@ -142,6 +160,19 @@ impl<'a> Search<'a> {
                 && self.breaks(&smaller)?
             {}
         }
+        self.narrow(size)
+    }
+
+    /// Between a size that breaks the law and a smaller one that does not: until they are one apart,
+    /// so that not even one can go.
+    fn narrow(&mut self, size: Size) -> Result<(), Stop> {
+        let mut holds = size.cut(&self.best, STEPS[STEPS.len() - 1]).map_or(0, |of| size.get(&of));
+        while size.get(&self.best) > holds + 1 {
+            let middle = u64::midpoint(holds, size.get(&self.best));
+            if !self.breaks(&size.set(&self.best, middle))? {
+                holds = middle;
+            }
+        }
         Ok(())
     }
 
@@ -168,6 +199,7 @@ impl<'a> Search<'a> {
         self.known.push((candidate.clone(), breaks));
         if breaks {
             self.best = candidate.clone();
+            self.confirmed = true;
         }
         Ok(breaks)
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    base::file::FileError,
+    base::{file::FileError, shell},
     run::{
         folder::Folder,
         plan::{RunPlan, Wishes},
@@ -51,33 +51,28 @@ pub fn read(scenario: &Path, plan: &RunPlan) -> Result<RunPlan, FileError> {
 
 /// The command that runs a scenario's file as `plan` was run.
 pub fn command(scenario: &str, plan: &RunPlan) -> String {
-    let mut words = vec!["robot-city".to_owned(), "run".to_owned(), shell(scenario)];
-    words.extend(["--seed".to_owned(), shell(&plan.seed)]);
+    let mut words = vec!["robot-city".to_owned(), "run".to_owned(), shell::word(scenario)];
+    // In one word: a seed may begin with a hyphen.
+    words.push(shell::word(&format!("--seed={}", plan.seed)));
     words.extend(["--time".to_owned(), plan.time.word().to_owned()]);
     for plant in &plan.plants {
-        words.extend(["--plant".to_owned(), shell(plant)]);
+        words.extend(["--plant".to_owned(), shell::word(plant)]);
     }
     words.join(" ")
-}
-
-/// A word as a shell takes it.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::plan::Time;
 
     #[test]
-    fn a_shell_takes_every_seed() {
-        assert_eq!(shell("a3a9b65"), "a3a9b65");
-        assert_eq!(shell("an evening; rm"), "'an evening; rm'");
-        assert_eq!(shell("it's"), "'it'\\''s'");
-        assert_eq!(shell(""), "''");
+    fn the_command_takes_every_seed() {
+        let wishes = Wishes { seed: Some("-5".into()), time: Time::Virtual, ..Wishes::default() };
+        let mut plan = RunPlan::resolve(Path::new("scenarios/smoke.toml"), &wishes).unwrap();
+        let told = command("a b/scenario.toml", &plan);
+        assert_eq!(told, "robot-city run 'a b/scenario.toml' --seed=-5 --time virtual");
+        plan.seed = "rain; rm".into();
+        assert!(command("s.toml", &plan).contains(" '--seed=rain; rm' "));
     }
 }

@@ -1,15 +1,12 @@
 //! Plays a failure once more with its folder kept, so that it can be read, judged again, replayed.
 
-use std::{
-    path::{Path, PathBuf},
-    rc::Rc,
-};
+use std::path::{Path, PathBuf};
 
 use super::{
     trial::{Trial, attempt},
     vary::Base,
 };
-use crate::run::{folder::Folder, outputs, virtual_};
+use crate::run::{outputs, virtual_};
 
 /// A failure that was kept.
 #[derive(Debug, Clone)]
@@ -23,9 +20,7 @@ pub struct Kept {
 /// Plays that seed again, in a folder below `out`, and leaves there what a run leaves.
 pub fn keep(base: &Base, trial: &Trial, out: &Path) -> anyhow::Result<Kept> {
     let plan = base.plan_of(trial.seed)?;
-    let folder = Folder::create_numbered(out, &plan.name, &virtual_::name(&plan))?;
-    plan.keep(&folder)?;
-    let city = Rc::new(plan.city(&folder.file("city"))?);
+    let (folder, city) = virtual_::open(&plan, out)?;
     let played = attempt(&plan, &city, Some(folder.path()));
     if let Ok(played) = &played {
         outputs::write(&folder, &played.judged.summary, &played.judged.figures)?;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::trial::Trial;
-use crate::{law::registry::LAWS, report::verdict::Exit};
+use crate::{
+    law::{Verdict, registry::LAWS},
+    report::verdict::Exit,
+};
 
 /// Failures that are remembered, those with the shortest history; the others are counted.
 const FAILURES_MAX: usize = 1_000;
@@ -37,6 +40,8 @@ pub struct LawTally {
     pub opportunities: u64,
     /// Seeds that gave it any.
     pub seeds: u64,
+    /// Seeds in which it was seen to hold: not all that gave it an opportunity gave it enough.
+    pub passed: u64,
     /// Seeds that broke it.
     pub broken: u64,
 }
@@ -51,6 +56,7 @@ impl Tally {
             let law = self.laws.entry(seen.law.clone()).or_default();
             law.opportunities += seen.opportunities;
             law.seeds += u64::from(seen.opportunities > 0);
+            law.passed += u64::from(seen.verdict == Verdict::Pass);
             law.broken += u64::from(seen.violations > 0);
         }
         if !trial.is_failure() {
@@ -95,12 +101,9 @@ impl Tally {
         LAWS.iter().filter_map(|law| Some((law.name, self.laws.get(law.name)?)))
     }
 
-    /// The exit code of the whole: a broken law before all else, then other failures, then a signal;
-    /// some seeds may prove nothing, as long as one passed.
+    /// The exit code of the whole: that of the failure that comes first in the contract, then that of
+    /// a signal; some seeds may prove nothing, as long as one passed.
     pub fn exit(&self, interrupted: Option<Exit>) -> Exit {
-        if self.count(Exit::Broken) > 0 {
-            return Exit::Broken;
-        }
         if let Some(worst) = self.worst {
             return worst;
         }
@@ -145,11 +148,17 @@ mod tests {
             law: law.to_owned(),
             opportunities,
             violations: u64::from(exit == Exit::Broken),
+            verdict: match (exit, opportunities) {
+                (Exit::Broken, _) => Verdict::Broken,
+                (_, 2..) => Verdict::Pass,
+                _ => Verdict::Unknown,
+            },
         };
         Trial {
             seed,
             exit,
             records,
+            sum: seed,
             drivers: 1,
             faults: Vec::new(),
             laws: vec![law_seen("charged-once", seed), law_seen("unique-ids", 0)],
@@ -171,7 +180,7 @@ mod tests {
         let tally = tally(&[Exit::Pass, Exit::Broken, Exit::Inconclusive]);
         assert_eq!((tally.played, tally.failed()), (3, 1));
         let law = &tally.laws["charged-once"];
-        assert_eq!((law.opportunities, law.seeds, law.broken), (6, 3, 1));
+        assert_eq!((law.opportunities, law.seeds, law.passed, law.broken), (6, 3, 1, 1));
         assert_eq!(tally.never_seen().collect::<Vec<_>>(), ["unique-ids"]);
         assert_eq!(tally.reasons["not enough seen: jobs completed"], 2);
     }
@@ -204,7 +213,7 @@ mod tests {
             (&[Exit::Pass, Exit::GateMissed], Exit::GateMissed),
             (&[Exit::GateMissed, Exit::Crash], Exit::Crash),
             (&[Exit::Crash, Exit::LeftBehind], Exit::LeftBehind),
-            (&[Exit::LeftBehind, Exit::Broken], Exit::Broken),
+            (&[Exit::Broken, Exit::LeftBehind], Exit::LeftBehind),
             (&[Exit::Unfit, Exit::Crash], Exit::Unfit),
         ];
         for (exits, wanted) in cases {

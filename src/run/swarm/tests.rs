@@ -93,23 +93,60 @@ fn a_failure_is_kept_so_that_it_can_be_judged_and_replayed() {
     assert_eq!(&again, failure);
 }
 
-#[test]
-fn the_whole_leaves_a_file_and_a_folder() {
-    let base = base(&["load.jobs_per_hour=7200"], &["charge-twice"]);
-    let out = tempfile::tempdir().unwrap();
+/// What a swarm over seeds 1 to 40 with those bugs leaves in `out`, and its exit code.
+fn swarm(out: &Path, plants: &[&str]) -> (Exit, serde_json::Value) {
     let order = Order {
         seeds: "1..40".parse().unwrap(),
         keep_going: false,
         threads: Some(2),
-        out: out.path().to_owned(),
+        out: out.to_owned(),
         ui: Ui::None,
         command: "robot-city run".into(),
     };
-    assert_eq!(run(base.plan, &order).unwrap(), Exit::Broken);
-    let file = out.path().join("smoke/swarm-1-40/swarm.json");
-    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let exit = run(base(&["load.jobs_per_hour=7200"], plants).plan, &order).unwrap();
+    let file = out.join("smoke/swarm-1-40/swarm.json");
+    (exit, serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+}
+
+#[test]
+fn a_seed_that_comes_out_otherwise_hides_no_broken_law() {
+    let out = tempfile::tempdir().unwrap();
+    let (exit, told) = swarm(out.path(), &["charge-twice", "reads-clock"]);
+    assert_eq!((exit, told["exit"].as_u64()), (Exit::Broken, Some(1)));
+    assert_eq!(told["failures"][0]["changed"], true, "{told}");
+}
+
+#[test]
+fn the_cruel_city_is_a_swarms_home() {
+    // A quarter of it, for debug builds; as long as its faults need.
+    let small = ["load.drivers=10", "load.updates_per_second=10", "load.passengers=15"];
+    let sets = small.iter().chain(&["load.jobs_per_hour=7500"]).map(ToString::to_string);
+    let wishes = Wishes {
+        seed: Some("1".into()),
+        time: Time::Virtual,
+        sets: sets.collect(),
+        swarm: true,
+        ..Wishes::default()
+    };
+    let plan = RunPlan::resolve(Path::new("scenarios/crush.toml"), &wishes).unwrap();
+    let trials = play(&Base::new(plan).unwrap(), "1..4", 2, true);
+    assert!(trials.iter().all(|trial| !trial.is_failure()), "{trials:?}");
+    let mut tally = Tally::default();
+    trials.into_iter().for_each(|trial| tally.add(trial));
+    // What it is made for: accepts race, repeats come, drivers and passengers change their minds.
+    for law in ["one-driver-per-job", "charged-once"] {
+        assert!(tally.laws[law].opportunities > 10, "{law}: {:?}", tally.laws[law]);
+    }
+}
+
+#[test]
+fn the_whole_leaves_a_file_and_a_folder() {
+    let out = tempfile::tempdir().unwrap();
+    let (exit, told) = swarm(out.path(), &["charge-twice"]);
+    assert_eq!(exit, Exit::Broken);
     assert_eq!((told["exit"].as_u64(), told["schema"].as_u64()), (Some(1), Some(1)));
     let shortest = &told["failures"][0];
+    assert_eq!(shortest["changed"], false, "{told}");
     let folder = Path::new(shortest["folder"].as_str().unwrap());
     assert!(folder.join("summary.json").is_file() && folder.join("plan.toml").is_file());
     assert_eq!(shortest["replay"], format!("robot-city replay {}", folder.display()));

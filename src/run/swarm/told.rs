@@ -9,11 +9,11 @@ use super::{
     Order,
     keep::Kept,
     seeds::Seeds,
-    tally::{Tally, word},
+    tally::{LawTally, Tally, word},
     trial::Trial,
     vary::Base,
 };
-use crate::report::verdict::Exit;
+use crate::{report::verdict::Exit, run::outputs::replay_command};
 
 /// The version of `swarm.json`.
 const SCHEMA: u32 = 1;
@@ -73,7 +73,7 @@ pub struct Failure {
     folder: Option<String>,
     /// Why it could not be kept.
     not_kept: Option<String>,
-    #[serde(skip)]
+    /// It came out otherwise when it was played again to be kept.
     changed: bool,
 }
 
@@ -87,24 +87,21 @@ impl Failure {
     pub fn new(trial: &Trial, kept: Option<Result<Kept, String>>, order: &Order) -> Self {
         let changed = matches!(&kept, Some(Ok(kept)) if !kept.same);
         let (folder, not_kept) = match kept {
-            Some(Ok(kept)) => (Some(kept.folder.display().to_string()), None),
+            Some(Ok(kept)) => (Some(kept.folder), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
-        let seed = trial.seed;
-        let replay = folder.as_ref().map_or_else(
-            || format!("{} --seeds {seed}..{seed}", order.command),
-            |folder| format!("robot-city replay {folder}"),
-        );
+        let again = || play_command(order, trial.seed);
+        let replay = folder.as_deref().map_or_else(again, replay_command);
         Self {
-            seed: seed.to_string(),
+            seed: trial.seed.to_string(),
             exit: trial.exit,
             evidence: trial.evidence.clone(),
             records: trial.records,
             drivers: trial.drivers,
             faults: trial.faults.clone(),
             replay,
-            folder,
+            folder: folder.map(|folder| folder.display().to_string()),
             not_kept,
             changed,
         }
@@ -122,6 +119,10 @@ impl Told {
         tally: Tally,
         failures: Vec<Failure>,
     ) -> Self {
+        let mut exit = tally.exit(interrupted);
+        if failures.iter().any(|failure| failure.changed) {
+            exit = exit.worse(Exit::Crash);
+        }
         Self {
             schema: SCHEMA,
             tool: format!("robot-city {}", env!("CARGO_PKG_VERSION")),
@@ -133,7 +134,7 @@ impl Told {
             interrupted: interrupted.is_some(),
             seconds,
             seeds_per_minute: per_minute(tally.played, seconds),
-            exit: tally.exit(interrupted),
+            exit,
             never_seen: tally.never_seen().map(str::to_owned).collect(),
             tally,
             failures,
@@ -145,24 +146,10 @@ impl Told {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// A seed that came out otherwise when it was played again.
-    pub fn changed(&self) -> Option<&str> {
-        self.failures.iter().find(|failure| failure.changed).map(|failure| failure.seed.as_str())
-    }
-
     fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n  █ LAWS (opportunities over all seeds)\n")?;
         for (name, law) in self.tally.laws_in_order() {
-            let mark = if law.broken > 0 { '✗' } else { '✓' };
-            match (law.broken, law.opportunities) {
-                (0, 0) => writeln!(f, "    ? {name:.<34}: no seed gave it an opportunity")?,
-                (0, seen) => writeln!(f, "    {mark} {name:.<34}: {seen} in {} seeds", law.seeds)?,
-                (broken, seen) => writeln!(
-                    f,
-                    "    {mark} {name:.<34}: {seen} in {} seeds, broken in {broken}",
-                    law.seeds
-                )?,
-            }
+            writeln!(f, "{}", law_line(name, law))?;
         }
         Ok(())
     }
@@ -226,7 +213,27 @@ impl fmt::Display for Told {
         if self.interrupted {
             writeln!(f, "\n  interrupted: the seeds in work were played to their end")?;
         }
+        for failure in self.failures.iter().filter(|failure| failure.changed) {
+            writeln!(
+                f,
+                "\n  seed {} came out otherwise when it was played again: something in it is not \
+                 of its seed alone. Please report this with its folder",
+                failure.seed
+            )?;
+        }
         writeln!(f, "\n  swarm: {}", word(self.exit).to_uppercase())
+    }
+}
+
+/// The line of one law. One that no seed saw to hold is as unknown as in a run.
+fn law_line(name: &str, law: &LawTally) -> String {
+    let LawTally { opportunities, seeds, passed, broken } = law;
+    let seen = format!("{opportunities} in {seeds} seeds");
+    match (broken, passed, opportunities) {
+        (0, 0, 0) => format!("    ? {name:.<34}: no seed gave it an opportunity"),
+        (0, 0, _) => format!("    ? {name:.<34}: {seen}, enough of them in none"),
+        (0, ..) => format!("    ✓ {name:.<34}: {seen}"),
+        _ => format!("    ✗ {name:.<34}: {seen}, broken in {broken}"),
     }
 }
 
@@ -238,9 +245,15 @@ fn rest(f: &mut fmt::Formatter<'_>, all: u64, shown: usize) -> fmt::Result {
     }
 }
 
-/// The line for a failure at the moment when it is found.
-pub fn found(trial: &Trial) -> String {
-    format!("seed {}: {}: {}", trial.seed, word(trial.exit), trial.evidence)
+/// The lines for a failure at the moment when it is found.
+pub fn found(trial: &Trial, order: &Order) -> String {
+    let (seed, again) = (trial.seed, play_command(order, trial.seed));
+    format!("seed {seed}: {}: {}\n  {again}", word(trial.exit), trial.evidence)
+}
+
+/// The command that plays one seed of a swarm again.
+fn play_command(order: &Order, seed: u64) -> String {
+    format!("{} --seeds {seed}..{seed}", order.command)
 }
 
 /// The line while the swarm goes on.
@@ -277,4 +290,22 @@ fn in_words(faults: &[String]) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() { "no faults".to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_law_that_no_seed_saw_to_hold_is_unknown() {
+        let line = |opportunities, seeds, passed, broken| {
+            let law = LawTally { opportunities, seeds, passed, broken };
+            law_line("charged-once", &law).trim_start().to_owned()
+        };
+        assert!(line(0, 0, 0, 0).starts_with("? charged-once..."));
+        assert!(line(3, 2, 0, 0).ends_with(": 3 in 2 seeds, enough of them in none"));
+        assert!(line(3, 2, 0, 0).starts_with('?'));
+        assert!(line(3, 2, 1, 0).starts_with('✓'));
+        assert!(line(3, 2, 1, 1).starts_with('✗'));
+    }
 }

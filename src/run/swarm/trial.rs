@@ -34,6 +34,8 @@ pub struct Trial {
     pub exit: Exit,
     /// Records of its history; none where it came to no verdict.
     pub records: u64,
+    /// The sum over them.
+    pub sum: u64,
     /// Drivers of its city.
     pub drivers: u32,
     /// The kinds of its faults, in order.
@@ -55,6 +57,8 @@ pub struct LawSeen {
     pub opportunities: u64,
     /// Breaches.
     pub violations: u64,
+    /// What it said.
+    pub verdict: Verdict,
 }
 
 impl Trial {
@@ -66,8 +70,8 @@ impl Trial {
                 let played = attempt(&plan, city, None);
                 (plan, played)
             }
-            Ok(Err(error)) => (base.plan.clone(), Err(error.into())),
-            Err(why) => (base.plan.clone(), Err(crash(&panic_words(why.as_ref())))),
+            Ok(Err(error)) => (nothing(base), Err(error.into())),
+            Err(why) => (nothing(base), Err(crash(&panic_words(why.as_ref())))),
         };
         Self::of(seed, &plan, &played)
     }
@@ -79,6 +83,7 @@ impl Trial {
             seed,
             exit: Exit::Pass,
             records: 0,
+            sum: 0,
             drivers: plan.scenario.load.drivers,
             faults,
             laws: Vec::new(),
@@ -86,9 +91,9 @@ impl Trial {
             evidence: String::new(),
         };
         match played {
-            Ok(Played { judged, exit, records, .. }) => {
+            Ok(Played { judged, exit, records, sum, .. }) => {
                 let summary = &judged.summary;
-                (trial.exit, trial.records) = (*exit, *records);
+                (trial.exit, trial.records, trial.sum) = (*exit, *records, *sum);
                 trial.reasons.clone_from(&summary.reasons);
                 trial.laws = summary.laws.iter().map(LawSeen::of).collect();
                 trial.evidence = evidence(summary);
@@ -107,9 +112,10 @@ impl Trial {
         !matches!(self.exit, Exit::Pass | Exit::Inconclusive | Exit::GateMissed)
     }
 
-    /// Whether two plays of one seed came to the same.
+    /// Whether two plays of one seed came to the same, record by record.
     pub fn same_as(&self, other: &Self) -> bool {
-        (self.exit, self.records, &self.laws) == (other.exit, other.records, &other.laws)
+        (self.exit, self.records, self.sum) == (other.exit, other.records, other.sum)
+            && self.laws == other.laws
     }
 }
 
@@ -119,6 +125,7 @@ impl LawSeen {
             law: law.law.clone(),
             opportunities: law.opportunities,
             violations: law.violations_total,
+            verdict: law.verdict,
         }
     }
 }
@@ -130,6 +137,14 @@ pub fn attempt(plan: &RunPlan, city: &Rc<City>, kept: Option<&Path>) -> anyhow::
     let whole = || virtual_::play(plan, city, kept, Ui::None, nobody);
     catch_unwind(AssertUnwindSafe(whole))
         .unwrap_or_else(|why| Err(crash(&panic_words(why.as_ref()))))
+}
+
+/// The plan of a seed that has none.
+fn nothing(base: &Base) -> RunPlan {
+    let mut plan = base.plan.clone();
+    plan.scenario.load.drivers = 0;
+    plan.faults.faults.clear();
+    plan
 }
 
 fn crash(why: &str) -> anyhow::Error {

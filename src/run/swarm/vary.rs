@@ -42,22 +42,20 @@ impl Base {
         Ok(Self { plan, faults, azs })
     }
 
-    /// The run of that seed. An error where the scenario's own faults cannot be played with it: two
-    /// that draw their victims may draw the same.
+    /// The run of that seed.
     pub fn plan_of(&self, seed: u64) -> Result<RunPlan, FileError> {
         let mut plan = self.plan.clone();
         plan.seed = seed.to_string();
         let rng = plan.rng().fork("swarm");
         resize(&mut plan.scenario.load, &mut plan.scenario.adequacy, &mut rng.fork("sizes"));
-        let own = plan.aim(&self.faults, &self.azs)?;
-        plan.faults = self.break_more(&plan, own, &rng.fork("faults"));
+        plan.faults = self.break_more(&plan, &rng.fork("faults"))?;
         Ok(plan)
     }
 
     /// Of each kind either none at all, or the scenario's own and some more.
-    fn break_more(&self, plan: &RunPlan, own: Resolved, rng: &Rng) -> Resolved {
+    fn break_more(&self, plan: &RunPlan, rng: &Rng) -> Result<Resolved, FileError> {
         if plan.is_calm() {
-            return Resolved::default();
+            return Ok(Resolved::default());
         }
         let nodes = plan.nodes(&self.azs);
         let links: Vec<LinkName> = plan::links(&nodes);
@@ -68,14 +66,13 @@ impl Base {
         let mut on: Vec<_> = here.map(|entry| (entry, rng.fork(entry.name))).collect();
         on.retain_mut(|(_, rng)| rng.chance(KIND_IS_ON_P));
         let is_on = |kind: &str| on.iter().any(|(entry, _)| entry.name == kind);
-        let mut faults = own.faults;
-        faults.retain(|fault| is_on(fault.kind()));
+        let mut faults = plan.aim_some(&self.faults, &self.azs, is_on)?.faults;
         for (entry, mut rng) in on {
             for _ in 0..=rng.below(DRAWN_MAX) {
                 faults.extend(ground.draw(entry, &faults, &mut rng));
             }
         }
-        Resolved { faults }
+        Ok(Resolved { faults })
     }
 }
 
@@ -147,6 +144,39 @@ mod tests {
             assert_eq!(again.scenario, plan.scenario);
         }
         assert_ne!(base.plan_of(1).unwrap().faults, base.plan_of(2).unwrap().faults);
+    }
+
+    #[test]
+    fn faults_in_each_others_way_are_drawn_again_or_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clash.toml");
+        // Each of two kills hits one of three nodes, at the same time, and a third one is bound to
+        // be in the way of whoever came first.
+        let one = "[[fault]]\nkind = \"kill\"\nselect = { role = \"core\" }\nmode = \"one\"\n\
+                   at = \"4s\"\nfor = \"3s\"\n";
+        let all = one.replace("\"one\"", "\"all\"");
+        std::fs::write(&file, format!("{one}{one}{all}")).unwrap();
+        let wishes = Wishes {
+            seed: Some("1".into()),
+            chaos: Some(file.to_string_lossy().into_owned()),
+            time: Time::Virtual,
+            ..Wishes::default()
+        };
+        let smoke = Path::new("scenarios/smoke.toml");
+        assert!(RunPlan::resolve(smoke, &wishes).is_err(), "a run alone is refused");
+        let plan = RunPlan::resolve(smoke, &Wishes { swarm: true, ..wishes }).unwrap();
+        let base = Base::new(plan).unwrap();
+        let at = Duration::from_secs(4);
+        let mut on = 0;
+        for seed in 1..=200 {
+            let faults = base.plan_of(seed).unwrap().faults.faults;
+            let own: Vec<_> =
+                faults.iter().filter(|f| f.kind() == "kill" && f.at.0 == at).collect();
+            assert!(own.is_empty() || own.len() == 2, "seed {seed}: {own:?}");
+            assert!(own.is_empty() || own[0].nodes != own[1].nodes, "seed {seed}: {own:?}");
+            on += u32::from(!own.is_empty());
+        }
+        assert!((25..=75).contains(&on), "{on} of 200");
     }
 
     #[test]

@@ -75,14 +75,10 @@ impl Sim {
         &self.0.0
     }
 
-    /// The environment of the node of that name, which is booted unless it lives.
+    /// The environment of the node of that name, which is booted unless it lives. One that comes back
+    /// after a kill has the same name and disk, and no memory.
     pub fn node(&self, name: &NodeName) -> Env {
         self.core().boot(name)
-    }
-
-    /// The environment of a node that comes back after a kill: same name, same disk, no memory.
-    pub fn revive(&self, name: &NodeName) -> Env {
-        self.node(name)
     }
 
     /// Kills a node at once: its tasks, memory, links and unsynced writes are gone. False when it

@@ -298,7 +298,7 @@ mod tests {
         sim.run_until(sim.now() + Duration::from_micros(kill_us)).unwrap();
         assert!(sim.kill(&name(A)));
         assert!(store.get("k/00000").is_err(), "a dead node reads nothing");
-        let again = sim.revive(&name(A));
+        let again = sim.node(&name(A));
         let store = sim.run(again.store("jobs")).unwrap().unwrap();
         let rows = store.scan("k/", "k0", 1_000).unwrap();
         for (number, row) in rows.iter().enumerate() {
@@ -366,7 +366,7 @@ mod tests {
             let store = sim.run(a.store("jobs")).unwrap().unwrap();
             sim.run(store.commit(put("k", "v"), Ack::Synced)).unwrap().unwrap();
             sim.kill(&name(A));
-            let again = sim.revive(&name(A));
+            let again = sim.node(&name(A));
             // Not even the file may be whole.
             let there = sim.run(again.store("jobs")).unwrap().map(|store| value(&store, "k"));
             lost += u32::from(!matches!(there, Ok(Some(_))));

@@ -220,7 +220,7 @@ fn dials_are_refused_after_a_round_trip() {
     assert_eq!(refused(&b, A), 20, "dead");
     let unknown = sim.run(b.dial(&name("x/core-9"))).unwrap();
     assert!(matches!(unknown, Err(DialError::UnknownName(_))));
-    let again = sim.revive(&name(A));
+    let again = sim.node(&name(A));
     let _listener = sim.run(again.listen()).unwrap().unwrap();
     assert!(sim.run(b.dial(&name(A))).unwrap().is_ok());
 }
@@ -418,7 +418,7 @@ fn a_node_that_comes_back_has_a_new_life_and_its_old_clock() {
     assert!(sim.set_skew_ms(&name(A), -1_500));
     sim.run_until(Time::from_secs_f64(2.0)).unwrap();
     sim.kill(&name(A));
-    let again = sim.revive(&name(A));
+    let again = sim.node(&name(A));
     assert_ne!(again.rng("ids").u64(), first);
     assert_eq!(again.wall().0, Settings::default().epoch_ms + 500);
     assert_eq!(sim.node(&name(A)).rng("ids").u64(), again.rng("ids").u64(), "the same life");
