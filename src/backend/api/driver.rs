@@ -4,7 +4,7 @@ use super::{
     Call, Counted, FLOW, PING, READ, Route,
     json::{
         AccountAnswer, CredentialsBody, JobAnswerJson, JobBody, JobJson, OfferAnswerJson,
-        OfferBody, OfferJson, PingBody, SessionAnswer, Spot,
+        OfferBody, OfferJson, PingBody, PlainPing, SessionAnswer, Spot,
     },
     reply::{Refused, Reply, done, json},
     route,
@@ -105,12 +105,18 @@ async fn shift(call: &Call, path: &'static str) -> Reply {
 
 /// Two hops: this node, and the index of this AZ.
 async fn ping(call: Call) -> Reply {
-    let body: PingBody = call.read()?;
-    let at = Spot { lat: body.lat, lon: body.lon }.place()?;
-    let ask = PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq: body.seq };
+    let (at, seq) = match PlainPing::read(&call.body) {
+        Some(plain) => (plain.at, plain.seq),
+        None => {
+            let body: PingBody = call.read()?;
+            (Spot { lat: body.lat, lon: body.lon }.place()?, body.seq)
+        }
+    };
+    let ask = PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq };
     let answer: PingAnswer = call.node.rpc.call("/core/raziel/ping", &ask, PING).await?;
     let pending = match answer.status() {
-        Status::Unknown => admit(&call).await,
+        // Rare, and large: most pings need no room for it.
+        Status::Unknown => Box::pin(admit(&call)).await,
         Status::Free | Status::Busy | Status::Away => answer.pending,
     };
     match pending {

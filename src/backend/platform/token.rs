@@ -114,8 +114,8 @@ pub struct Verifier {
 /// Two generations: when the young one is full it becomes the old one and the old one is forgotten.
 #[derive(Default)]
 struct Remembered {
-    young: QuickMap<Box<str>, Claims>,
-    old: QuickMap<Box<str>, Claims>,
+    young: QuickMap<Box<[u8]>, Claims>,
+    old: QuickMap<Box<[u8]>, Claims>,
     checks: u64,
 }
 
@@ -127,7 +127,8 @@ impl Verifier {
     }
 
     /// What `token` says, if it is ours and its time is not over at `now`.
-    pub fn verify(&self, token: &str, now: Wall) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: impl AsRef<[u8]>, now: Wall) -> Result<Claims, TokenError> {
+        let token = token.as_ref();
         let known = self.remembered.borrow().young.get(token).copied();
         let claims = match known {
             Some(claims) => claims,
@@ -142,7 +143,7 @@ impl Verifier {
         self.remembered.borrow().checks
     }
 
-    fn look_closer(&self, token: &str) -> Result<Claims, TokenError> {
+    fn look_closer(&self, token: &[u8]) -> Result<Claims, TokenError> {
         let mut remembered = self.remembered.borrow_mut();
         let claims = if let Some(claims) = remembered.old.remove(token) {
             claims
@@ -157,7 +158,7 @@ impl Verifier {
         Ok(claims)
     }
 
-    fn check(&self, token: &str) -> Result<Claims, TokenError> {
+    fn check(&self, token: &[u8]) -> Result<Claims, TokenError> {
         let bytes = of_base64url(token).ok_or(TokenError::Malformed)?;
         let (payload, signature) = bytes.split_at(CLAIMS_LEN);
         let signature = Signature::from_slice(signature).map_err(|_| TokenError::Malformed)?;
@@ -181,10 +182,10 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// Exactly one token's worth of bytes, and exactly one text for them.
-fn of_base64url(text: &str) -> Option<[u8; TOKEN_LEN]> {
+fn of_base64url(text: &[u8]) -> Option<[u8; TOKEN_LEN]> {
     let mut bytes = [0; TOKEN_LEN];
     let (mut held, mut bits, mut at) = (0_u32, 0_u32, 0);
-    for letter in text.bytes() {
+    for &letter in text {
         let value = match letter {
             b'A'..=b'Z' => letter - b'A',
             b'a'..=b'z' => letter - b'a' + 26,
@@ -254,7 +255,7 @@ mod tests {
         let fill = |from: usize| {
             let mut remembered = verifier.remembered.borrow_mut();
             for n in from..from + REMEMBERED - 1 {
-                remembered.young.insert(n.to_string().into(), claims(n as u64));
+                remembered.young.insert(n.to_string().into_bytes().into(), claims(n as u64));
             }
         };
         fill(0);
@@ -264,7 +265,7 @@ mod tests {
         verifier.verify(&token, NOW).unwrap();
         assert_eq!(verifier.checks(), 2, "an old one needs no new check");
         let remembered = verifier.remembered.borrow();
-        assert!(remembered.young.contains_key(token.as_str()), "and is young again");
+        assert!(remembered.young.contains_key(token.as_bytes()), "and is young again");
         assert!(remembered.young.len() + remembered.old.len() <= 2 * REMEMBERED);
     }
 }

@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::http_body::{Body, whole};
+use super::http_body::{Body, say_json, whole};
 use crate::world::HttpError;
 
 /// Connections to one destination that are open at once, in use or not.
@@ -91,6 +91,7 @@ impl Pool {
         if let (Some(host), false) = (&self.host, request.headers().contains_key(header::HOST)) {
             request.headers_mut().insert(header::HOST, host.clone());
         }
+        say_json(request.headers_mut());
         let mut request = request.map(Full::new);
         while let Some(mut kept) = self.take_idle() {
             match kept.exchange(request).await {
