@@ -120,8 +120,8 @@ impl Engine {
         }
     }
 
-    /// The next reader sees what is committed by then. Before a commit as well as behind it: what
-    /// readers hold on to cannot be used again by the disk.
+    /// The next reader sees what is committed by then. What readers hold on to cannot be used again by
+    /// the disk, so this comes after every commit.
     fn show_anew(&self) {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -146,7 +146,8 @@ impl Engine {
     }
 
     fn apply_group(&self, txns: &[Txn], sync: Sync) -> Result<Vec<Committed>, StoreError> {
-        self.show_anew();
+        // What readers see until now stays open while this commits: the pages that it replaces are
+        // then freed by the commit after it, instead of by a second pass behind each.
         let done = self.write_group(txns, sync);
         // Whoever is told of the commit from here on reads it.
         self.show_anew();
