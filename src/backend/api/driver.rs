@@ -107,12 +107,11 @@ async fn shift(call: &Call, path: &'static str) -> Reply {
 
 /// Two hops: this node, and the index of this AZ.
 async fn ping(call: Call) -> Reply {
-    let (at, seq) = match PlainPing::read(&call.body) {
-        Some(plain) => (plain.at, plain.seq),
-        None => {
-            let body: PingBody = call.read()?;
-            (Spot { lat: body.lat, lon: body.lon }.place()?, body.seq)
-        }
+    let (at, seq) = if let Some(plain) = PlainPing::read(&call.body) {
+        (plain.at, plain.seq)
+    } else {
+        let body: PingBody = call.read()?;
+        (Spot { lat: body.lat, lon: body.lon }.place()?, body.seq)
     };
     let ask = PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq };
     let answer: PingAnswer = call.node.rpc.call("/core/raziel/ping", &ask, PING).await?;
