@@ -216,8 +216,6 @@ fn health_answer(health: &wire::Health) -> Response<Bytes> {
     if !health.ready {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
-    let json = http::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, json);
     answer
 }
 

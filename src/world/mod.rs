@@ -58,7 +58,8 @@ pub trait World {
     fn listen(&self) -> LocalBoxFuture<'static, Result<Listener, DialError>>;
     /// Serves HTTP at this node's own name. Once a node.
     fn serve_http(&self, handler: HttpHandler) -> LocalBoxFuture<'static, Result<(), DialError>>;
-    /// One HTTP exchange with the node of that name. Has no deadline of its own.
+    /// One HTTP exchange with the node of that name. Has no deadline of its own. Bodies are JSON both
+    /// ways unless their headers say otherwise: where text goes over a wire, the world says so.
     fn http(
         &self,
         to: &NodeName,

@@ -62,6 +62,52 @@ pub struct PingBody {
     pub seq: u64,
 }
 
+/// The body of a ping as nearly every app writes it, `{"lat":53.349800,"lon":-6.260310,"seq":7}` with
+/// six decimals: read without a detour. Any other body is for [`PingBody`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlainPing {
+    /// The place; it is one on the Earth.
+    pub at: wire::Place,
+    /// The driver's own count of its pings.
+    pub seq: u64,
+}
+
+impl PlainPing {
+    /// The ping, if it is written just so.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let (lat_e6, rest) = plain_degrees(body.strip_prefix(b"{\"lat\":")?, 90)?;
+        let (lon_e6, rest) = plain_degrees(rest.strip_prefix(b",\"lon\":")?, 180)?;
+        let (seq, rest) = plain_whole(rest.strip_prefix(b",\"seq\":")?)?;
+        (rest == b"}").then_some(Self { at: wire::Place { lat_e6, lon_e6 }, seq })
+    }
+}
+
+/// Degrees with exactly six decimals, in micro-degrees, and what stands behind them.
+fn plain_degrees(text: &[u8], max: u64) -> Option<(i32, &[u8])> {
+    let (text, sign) = text.strip_prefix(b"-").map_or((text, 1), |rest| (rest, -1));
+    let (whole, rest) = plain_whole(text)?;
+    let (decimals, rest) = rest.strip_prefix(b".")?.split_first_chunk::<6>()?;
+    // A seventh decimal would have to be rounded, and an exponent to be minded.
+    let ends = matches!(rest, [b',' | b'}', ..]);
+    if whole > max || !ends || !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let e6 = whole * 1_000_000 + number(decimals);
+    (e6 <= max * 1_000_000).then_some((sign * e6 as i32, rest))
+}
+
+/// A whole number of at most 18 digits as JSON writes it, and what stands behind it.
+fn plain_whole(text: &[u8]) -> Option<(u64, &[u8])> {
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(count);
+    let zero_ahead = count > 1 && digits[0] == b'0';
+    (1..=18).contains(&count).then_some((number(digits), rest)).filter(|_| !zero_ahead)
+}
+
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
+}
+
 /// What names an offer.
 #[derive(Debug, Deserialize)]
 pub struct OfferBody {
@@ -347,6 +393,33 @@ mod tests {
             let back: Spot = serde_json::from_str(&text).unwrap();
             assert_eq!(back.place().unwrap(), place, "{text}");
         }
+    }
+
+    #[test]
+    fn a_plain_ping_says_the_same_as_its_json_and_an_odd_one_is_not_plain() {
+        let ping = |lat: &str, lon: &str, seq: &str| {
+            let text = format!("{{\"lat\":{lat},\"lon\":{lon},\"seq\":{seq}}}");
+            (PlainPing::read(text.as_bytes()), text)
+        };
+        for lat_e6 in (-90_000_000_i32..=90_000_000).step_by(999_979) {
+            let degrees = |e6: i32| {
+                let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
+                format!("{}{whole}.{part:06}", if e6 < 0 { "-" } else { "" })
+            };
+            let (plain, text) = ping(&degrees(lat_e6), &degrees(lat_e6 * 2), "18");
+            let body: PingBody = serde_json::from_str(&text).unwrap();
+            let at = Spot { lat: body.lat, lon: body.lon }.place().unwrap();
+            assert_eq!(plain, Some(PlainPing { at, seq: body.seq }), "{text}");
+        }
+        let good = "3.000000";
+        for odd in ["3", "3.0", "3.0000001", "3.000000e1", "03.000000", "90.000001", "-", ".000000"]
+        {
+            assert_eq!(ping(odd, good, "1").0, None, "{odd}");
+        }
+        for odd in ["01", "-1", "1.0", "", "1234567890123456789"] {
+            assert_eq!(ping(good, good, odd).0, None, "{odd}");
+        }
+        assert_eq!(PlainPing::read(b"{\"lat\":3.000000,\"lon\":3.000000}"), None);
     }
 
     #[test]

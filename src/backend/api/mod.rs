@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::world::HttpHandler;
-use reply::{Refused, Reply};
+use reply::Refused;
 
 /// Requests that may be in flight at one node; beyond it they are refused with 429.
 const IN_FLIGHT_MAX: usize = 4_096;
@@ -58,6 +58,8 @@ pub struct Call {
     pub body: Bytes,
     /// What all requests of this node share.
     pub shared: Rc<Shared>,
+    /// It is in flight for as long as it lives.
+    _in_flight: Counted,
 }
 
 /// What all requests of a node share.
@@ -82,7 +84,7 @@ pub struct Route {
     /// Whose token is needed.
     pub role: Option<Role>,
     /// What answers.
-    pub run: fn(Call) -> LocalBoxFuture<'static, Reply>,
+    pub run: fn(Call) -> LocalBoxFuture<'static, Response<Bytes>>,
 }
 
 /// A route in a table.
@@ -91,7 +93,9 @@ macro_rules! route {
         $crate::backend::api::Route {
             path: $path,
             role: $role,
-            run: |call| Box::pin($handler(call)),
+            run: |call| {
+                Box::pin(async move { $crate::backend::api::reply::to_http($handler(call).await) })
+            },
         }
     };
 }
@@ -115,15 +119,7 @@ fn serve(
     request: Request<Bytes>,
 ) -> LocalBoxFuture<'static, Response<Bytes>> {
     match let_in(node, shared, request) {
-        Ok((route, call)) => {
-            let guard = Counted::new(shared, |shared| &shared.in_flight);
-            let work = (route.run)(call);
-            Box::pin(async move {
-                let reply = work.await;
-                drop(guard);
-                reply::to_http(reply)
-            })
-        }
+        Ok((route, call)) => (route.run)(call),
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }
 }
@@ -172,15 +168,16 @@ fn let_in(
         None => 0,
     };
     let body = request.into_body();
-    Ok((route, Call { node: Rc::clone(node), account, body, shared: Rc::clone(shared) }))
+    let in_flight = Counted::new(shared, |shared| &shared.in_flight);
+    let (node, shared) = (Rc::clone(node), Rc::clone(shared));
+    Ok((route, Call { node, account, body, shared, _in_flight: in_flight }))
 }
 
 /// The account of the bearer, who must play that role.
 fn account_of(node: &Node, request: &Request<Bytes>, role: Role) -> Result<u64, Refused> {
     let header = request.headers().get(header::AUTHORIZATION);
     let token = header
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
         .ok_or_else(|| Refused::unauthenticated("a bearer token is needed"))?;
     let claims = node
         .verifier

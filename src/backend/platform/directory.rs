@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::quick::QuickMap;
 use crate::base::{name::NodeName, rng::Rng, time::Time};
 
 /// How long an instance is passed over after a dial to it failed or its link broke.
@@ -44,7 +45,8 @@ struct Inner {
 #[derive(Default)]
 struct Book {
     instances: BTreeMap<NodeName, Instance>,
-    routes: BTreeMap<String, Route>,
+    // Looked up on every call, never walked.
+    routes: QuickMap<String, Route>,
     suspects: BTreeMap<NodeName, Time>,
 }
 

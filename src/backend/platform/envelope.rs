@@ -2,10 +2,10 @@
 //! and read by hand so that a frame is one allocation and a body is never copied. Knows nothing of
 //! links, retries or services.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use prost::{
     Message,
-    encoding::{decode_varint, encode_varint, encoded_len_varint},
+    encoding::{decode_varint, encoded_len_varint},
 };
 
 /// What a frame is.
@@ -98,13 +98,12 @@ const STATUS: u8 = 7;
 const WHY: u8 = 8;
 const BODY: u8 = 15;
 
-/// The whole frame, in one buffer of the right size.
+/// The whole frame, in one buffer of exactly the right size: it becomes the frame as it is.
 pub fn seal(head: &Head<'_>, body: &impl Message) -> Bytes {
     let body_len = body.encoded_len();
-    let numbers = 2 + 11 + 11 + 11 + 11 + 6; // a key and the longest varint of each
-    let texts = head.path.len() + head.why.len() + 12;
-    let len = numbers + texts + 1 + encoded_len_varint(body_len as u64) + body_len;
-    let mut to = BytesMut::with_capacity(len);
+    let body_space =
+        if body_len > 0 { 1 + encoded_len_varint(body_len as u64) + body_len } else { 0 };
+    let mut to = Vec::with_capacity(head.len() + body_space);
     put_number(&mut to, KIND, head.kind as u64);
     put_number(&mut to, ID, head.id);
     put_text(&mut to, PATH, head.path);
@@ -114,25 +113,53 @@ pub fn seal(head: &Head<'_>, body: &impl Message) -> Bytes {
     put_number(&mut to, STATUS, u64::from(head.status.0));
     put_text(&mut to, WHY, head.why);
     if body_len > 0 {
-        to.put_u8(BODY << 3 | BYTES);
-        // Cannot fail: the buffer grows.
-        let _grows = body.encode_length_delimited(&mut to);
+        to.push(BODY << 3 | BYTES);
+        put_varint(&mut to, body_len as u64);
+        // Cannot fail: the buffer has the room, and would grow.
+        let _grows = body.encode(&mut to);
     }
-    to.freeze()
+    to.into()
 }
 
-fn put_number(to: &mut BytesMut, field: u8, value: u64) {
+impl Head<'_> {
+    /// Bytes of it in a frame.
+    fn len(&self) -> usize {
+        let number = |value: u64| if value == 0 { 0 } else { 1 + encoded_len_varint(value) };
+        let text = |text: &str| {
+            let len = text.len();
+            if len == 0 { 0 } else { 1 + encoded_len_varint(len as u64) + len }
+        };
+        number(self.kind as u64)
+            + number(self.id)
+            + text(self.path)
+            + number(self.left_ms)
+            + number(self.trace)
+            + number(self.message)
+            + number(u64::from(self.status.0))
+            + text(self.why)
+    }
+}
+
+fn put_varint(to: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        to.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    to.push(value as u8);
+}
+
+fn put_number(to: &mut Vec<u8>, field: u8, value: u64) {
     if value != 0 {
-        to.put_u8(field << 3 | VARINT);
-        encode_varint(value, to);
+        to.push(field << 3 | VARINT);
+        put_varint(to, value);
     }
 }
 
-fn put_text(to: &mut BytesMut, field: u8, text: &str) {
+fn put_text(to: &mut Vec<u8>, field: u8, text: &str) {
     if !text.is_empty() {
-        to.put_u8(field << 3 | BYTES);
-        encode_varint(text.len() as u64, to);
-        to.put_slice(text.as_bytes());
+        to.push(field << 3 | BYTES);
+        put_varint(to, text.len() as u64);
+        to.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -211,6 +238,11 @@ impl Envelope {
         self.text(self.path)
     }
 
+    /// The bytes of [`Self::path`], to look it up.
+    pub fn path_bytes(&self) -> &[u8] {
+        &self.frame[self.path.0..self.path.1]
+    }
+
     /// Why it did not end well.
     pub fn why(&self) -> &str {
         self.text(self.why)
@@ -259,6 +291,7 @@ mod tests {
         assert_eq!((said.path.as_str(), said.why.as_str()), ("/core/job/accept", "zu viel"));
         assert_eq!((said.trace, said.message, said.status), (77_669_839_702_851_584, 3, 18));
         assert_eq!(said.body, row().encode_to_vec());
+        assert_eq!(frame.len(), head().len() + 2 + row().encoded_len(), "not a byte too many");
 
         let opened = Envelope::open(Bytes::from(said.encode_to_vec())).unwrap();
         assert_eq!((opened.path(), opened.why()), ("/core/job/accept", "zu viel"));

@@ -3,7 +3,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
@@ -17,6 +16,7 @@ use super::{
     directory::{Directory, service_of},
     envelope::{Envelope, Head, Kind, Status, seal},
     peer::Peer,
+    quick::QuickMap,
 };
 use crate::{
     base::{name::NodeName, rng::Rng},
@@ -121,7 +121,8 @@ pub struct Rpc(Rc<Inner>);
 struct Inner {
     env: Env,
     directory: Directory,
-    peers: RefCell<BTreeMap<NodeName, Rc<Peer>>>,
+    // Looked up on every call, never walked.
+    peers: RefCell<QuickMap<NodeName, Rc<Peer>>>,
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
 }
@@ -269,7 +270,8 @@ impl Rpc {
         let until = env.now() + span;
         let link = match peer.link() {
             Some(link) => link,
-            None => match env.timeout(span, peer.open()).await {
+            // Rare, and large: most calls need no room for it.
+            None => match Box::pin(env.timeout(span, peer.open())).await {
                 Ok(Ok(link)) => link,
                 Ok(Err(why)) => return Err(Failed::Certain(why)),
                 Err(_) => return Err(Failed::Certain(format!("{node}: no link in time"))),

@@ -36,7 +36,7 @@ enum Endpoint {
 #[derive(Default)]
 pub struct Router {
     // Looked up only, never walked: the order of a hash map must not reach behaviour.
-    endpoints: QuickMap<&'static str, Endpoint>,
+    endpoints: QuickMap<&'static [u8], Endpoint>,
     services: BTreeSet<&'static str>,
 }
 
@@ -81,7 +81,7 @@ impl Router {
 
     fn put(&mut self, path: &'static str, endpoint: Endpoint) {
         self.services.insert(service_of(path));
-        self.endpoints.insert(path, endpoint);
+        self.endpoints.insert(path.as_bytes(), endpoint);
     }
 
     /// The services that have an endpoint here, like `core/job`, in order.
@@ -207,7 +207,7 @@ impl Server {
         if !inner.ready.get() && !ask.path().starts_with("/platform/") {
             return refuse(Status::NOT_READY, "the node is still starting");
         }
-        let Some(endpoint) = inner.router.endpoints.get(ask.path()) else {
+        let Some(endpoint) = inner.router.endpoints.get(ask.path_bytes()) else {
             let why = format!("nothing serves {} here", ask.path());
             return refuse(Status::NO_SUCH_PATH, &why);
         };

@@ -1,6 +1,6 @@
 //! Signed session tokens: who somebody is, as what, and until when. Only the login service signs;
-//! everybody verifies, and remembers what was verified (boundedly), so that a signature is checked
-//! once a session and not once a request.
+//! everybody verifies, and remembers what was verified or came from the issuer (boundedly), so that a
+//! signature is checked once a session at most, and not once a request.
 
 use std::cell::RefCell;
 
@@ -114,9 +114,18 @@ pub struct Verifier {
 /// Two generations: when the young one is full it becomes the old one and the old one is forgotten.
 #[derive(Default)]
 struct Remembered {
-    young: QuickMap<Box<str>, Claims>,
-    old: QuickMap<Box<str>, Claims>,
+    young: QuickMap<Box<[u8]>, Claims>,
+    old: QuickMap<Box<[u8]>, Claims>,
     checks: u64,
+}
+
+impl Remembered {
+    fn keep(&mut self, token: &[u8], claims: Claims) {
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(token.into(), claims);
+    }
 }
 
 impl Verifier {
@@ -127,7 +136,8 @@ impl Verifier {
     }
 
     /// What `token` says, if it is ours and its time is not over at `now`.
-    pub fn verify(&self, token: &str, now: Wall) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: impl AsRef<[u8]>, now: Wall) -> Result<Claims, TokenError> {
+        let token = token.as_ref();
         let known = self.remembered.borrow().young.get(token).copied();
         let claims = match known {
             Some(claims) => claims,
@@ -137,12 +147,21 @@ impl Verifier {
         if claims.expires <= now { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
+    /// Remembers a token that the login service itself has just given out: whoever got it from there
+    /// need not check its signature.
+    pub fn trust(&self, token: &str) {
+        let bytes = of_base64url(token.as_bytes());
+        if let Some(claims) = bytes.and_then(|bytes| Claims::of_bytes(&bytes[..CLAIMS_LEN])) {
+            self.remembered.borrow_mut().keep(token.as_bytes(), claims);
+        }
+    }
+
     /// How many signatures were checked.
     pub fn checks(&self) -> u64 {
         self.remembered.borrow().checks
     }
 
-    fn look_closer(&self, token: &str) -> Result<Claims, TokenError> {
+    fn look_closer(&self, token: &[u8]) -> Result<Claims, TokenError> {
         let mut remembered = self.remembered.borrow_mut();
         let claims = if let Some(claims) = remembered.old.remove(token) {
             claims
@@ -150,14 +169,11 @@ impl Verifier {
             remembered.checks += 1;
             self.check(token)?
         };
-        if remembered.young.len() >= REMEMBERED {
-            remembered.old = std::mem::take(&mut remembered.young);
-        }
-        remembered.young.insert(token.into(), claims);
+        remembered.keep(token, claims);
         Ok(claims)
     }
 
-    fn check(&self, token: &str) -> Result<Claims, TokenError> {
+    fn check(&self, token: &[u8]) -> Result<Claims, TokenError> {
         let bytes = of_base64url(token).ok_or(TokenError::Malformed)?;
         let (payload, signature) = bytes.split_at(CLAIMS_LEN);
         let signature = Signature::from_slice(signature).map_err(|_| TokenError::Malformed)?;
@@ -181,10 +197,10 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// Exactly one token's worth of bytes, and exactly one text for them.
-fn of_base64url(text: &str) -> Option<[u8; TOKEN_LEN]> {
+fn of_base64url(text: &[u8]) -> Option<[u8; TOKEN_LEN]> {
     let mut bytes = [0; TOKEN_LEN];
     let (mut held, mut bits, mut at) = (0_u32, 0_u32, 0);
-    for letter in text.bytes() {
+    for &letter in text {
         let value = match letter {
             b'A'..=b'Z' => letter - b'A',
             b'a'..=b'z' => letter - b'a' + 26,
@@ -247,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_comes_from_the_issuer_is_not_checked_and_expires_like_any_other() {
+        let (signer, verifier) = (Signer::of_seed("42"), Verifier::of_seed("42"));
+        let token = signer.sign(claims(7));
+        verifier.trust(&token);
+        assert_eq!(verifier.verify(&token, NOW), Ok(claims(7)));
+        assert_eq!(verifier.verify(&token, Wall(NOW.0 + 60_000)), Err(TokenError::Expired));
+        assert_eq!(verifier.checks(), 0);
+        verifier.trust("no token");
+        assert_eq!(verifier.verify("no token", NOW), Err(TokenError::Malformed));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded_and_recent_use_counts() {
         let verifier = Verifier::of_seed("42");
         let token = Signer::of_seed("42").sign(claims(7));
@@ -254,7 +282,7 @@ mod tests {
         let fill = |from: usize| {
             let mut remembered = verifier.remembered.borrow_mut();
             for n in from..from + REMEMBERED - 1 {
-                remembered.young.insert(n.to_string().into(), claims(n as u64));
+                remembered.young.insert(n.to_string().into_bytes().into(), claims(n as u64));
             }
         };
         fill(0);
@@ -264,7 +292,7 @@ mod tests {
         verifier.verify(&token, NOW).unwrap();
         assert_eq!(verifier.checks(), 2, "an old one needs no new check");
         let remembered = verifier.remembered.borrow();
-        assert!(remembered.young.contains_key(token.as_str()), "and is young again");
+        assert!(remembered.young.contains_key(token.as_bytes()), "and is young again");
         assert!(remembered.young.len() + remembered.old.len() <= 2 * REMEMBERED);
     }
 }

@@ -10,7 +10,7 @@ use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::{
     base::{
@@ -80,6 +80,8 @@ impl Settings {
 #[derive(Debug, Clone, Default)]
 struct Session {
     token: Option<HeaderValue>,
+    /// How many tokens there were.
+    token_number: u32,
     account: Option<Id>,
     /// Instances away from home.
     away: usize,
@@ -94,12 +96,20 @@ pub struct Embedded {
     // By kind, then by number: looked up on every ping.
     sessions: RefCell<[Vec<Session>; 3]>,
     traffic: Traffic,
+    /// Paths as they are put into requests: parsed once.
+    uris: RefCell<Vec<(&'static str, Uri)>>,
 }
 
 impl Embedded {
     /// Speaks through `env`.
     pub fn new(env: Env, settings: Settings) -> Self {
-        Self { env, settings, sessions: RefCell::default(), traffic: Traffic::default() }
+        Self {
+            env,
+            settings,
+            sessions: RefCell::default(),
+            traffic: Traffic::default(),
+            uris: RefCell::default(),
+        }
     }
 
     /// The account of a robot at the backend, once it has one.
@@ -115,6 +125,16 @@ impl Embedded {
             of_kind.resize(number + 1, Session::default());
         }
         look(&mut of_kind[number])
+    }
+
+    fn uri(&self, path: &'static str) -> Uri {
+        let mut uris = self.uris.borrow_mut();
+        if let Some((_, uri)) = uris.iter().find(|(known, _)| *known == path) {
+            return uri.clone();
+        }
+        let uri = Uri::from_static(path);
+        uris.push((path, uri.clone()));
+        uri
     }
 
     /// The instance that this robot uses now: its own, or the one that it went to when that failed.
@@ -143,21 +163,24 @@ impl Embedded {
         });
     }
 
-    async fn exchange(&self, robot: RobotId, form: &Form) -> Tried {
+    async fn exchange(&self, robot: RobotId, form: Form) -> Tried {
         let Some((away, node)) = self.instance(robot) else {
             return fail("the target has no API instance");
         };
-        let token = self.session(robot, |session| session.token.clone());
-        let bytes = wire::request_bytes(form, token.as_ref());
-        let sent = self.env.http(&node, to_http(form, token.as_ref()));
+        let Form { op, path, body, with_token } = form;
+        let (token, token_number) = self.session(robot, |session| {
+            (session.token.clone().filter(|_| with_token), session.token_number)
+        });
+        let bytes = wire::request_bytes(path, &body, token.as_ref());
+        let sent = self.env.http(&node, to_http(self.uri(path), body, token));
         let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
         match &ended {
-            Ok(Ok(response)) => self.traffic.count(form.op, bytes, wire::answer_bytes(response)),
+            Ok(Ok(response)) => self.traffic.count(op, bytes, wire::answer_bytes(response)),
             Ok(Err(HttpError::NotConnected(_))) => {}
-            Ok(Err(HttpError::Broken(_))) | Err(_) => self.traffic.count(form.op, bytes, 0),
+            Ok(Err(HttpError::Broken(_))) | Err(_) => self.traffic.count(op, bytes, 0),
         }
         let (judged, status) = match ended {
-            Ok(Ok(response)) => (judge(form.op, &response), Some(response.status().as_u16())),
+            Ok(Ok(response)) => (judge(op, &response), Some(response.status().as_u16())),
             Ok(Err(HttpError::NotConnected(why))) => (Judged::not_sent(why), None),
             Ok(Err(HttpError::Broken(why))) => (Judged::unknown(why), None),
             Err(_) => (Judged::unknown("no answer in time".to_owned()), None),
@@ -165,7 +188,7 @@ impl Embedded {
         if judged.instance_failed {
             self.move_on(robot, away);
         }
-        self.remember(robot, token.as_ref(), &judged);
+        self.remember(robot, token_number, &judged);
         Tried {
             outcome: judged.outcome,
             answer: judged.answer,
@@ -177,13 +200,18 @@ impl Embedded {
         }
     }
 
-    fn remember(&self, robot: RobotId, used: Option<&HeaderValue>, judged: &Judged) {
+    /// Notes what an answer means for the session; `used` is the number of the token that was sent.
+    fn remember(&self, robot: RobotId, used: u32, judged: &Judged) {
+        if judged.token.is_none() && !judged.expired && judged.answer.account.is_none() {
+            return;
+        }
         self.session(robot, |session| {
             if let Some(token) = &judged.token {
                 session.token = HeaderValue::try_from(format!("Bearer {token}")).ok();
+                session.token_number += 1;
             }
             // A late refusal of an older token says nothing of the one that took its place.
-            if judged.expired && session.token.as_ref() == used {
+            if judged.expired && session.token_number == used {
                 session.token = None;
             }
             if judged.answer.account.is_some() {
@@ -193,9 +221,9 @@ impl Embedded {
     }
 
     /// The auditor has no op to log in with: it does so as needed.
-    async fn audit(&self, robot: RobotId, form: &Form) -> Tried {
+    async fn audit(&self, robot: RobotId, form: Form) -> Tried {
         if self.session(robot, |session| session.token.is_none()) {
-            let entered = self.exchange(robot, &request::audit_login(&self.settings.seed)).await;
+            let entered = self.exchange(robot, request::audit_login(&self.settings.seed)).await;
             if entered.outcome != Outcome::Ok {
                 // Whatever became of the login, nothing was read.
                 return Tried { outcome: Outcome::Fail, retry: true, ..entered };
@@ -227,22 +255,22 @@ impl Target for Embedded {
                 Err(why) => return fail(&why),
             };
             if robot.kind == RobotKind::Auditor {
-                self.audit(robot, &form).await
+                Box::pin(self.audit(robot, form)).await
             } else {
-                self.exchange(robot, &form).await
+                self.exchange(robot, form).await
             }
         })
     }
 }
 
-fn to_http(form: &Form, token: Option<&HeaderValue>) -> Request<Bytes> {
-    let mut request = Request::new(form.body.clone());
+/// The request; that its body is JSON is said at the edge of the world.
+fn to_http(uri: Uri, body: Bytes, token: Option<HeaderValue>) -> Request<Bytes> {
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::from_static(form.path);
-    let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(token) = token.filter(|_| form.with_token) {
-        headers.insert(header::AUTHORIZATION, token.clone());
+    *request.uri_mut() = uri;
+    if let Some(token) = token {
+        *request.headers_mut() = HeaderMap::with_capacity(1);
+        request.headers_mut().insert(header::AUTHORIZATION, token);
     }
     request
 }

@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 
-use super::request::Form;
-
 /// What every request has around its path, its body's length and its token.
 const REQUEST_FRAME: usize = "POST  HTTP/1.1\r\n\
     content-type: application/json\r\n\
@@ -14,8 +12,9 @@ const REQUEST_FRAME: usize = "POST  HTTP/1.1\r\n\
 /// What a token brings beside itself.
 const TOKEN_FRAME: usize = "authorization: \r\n".len();
 /// What every answer has around the words of its status, its headers and its body's length; the
-/// server adds the date.
+/// server adds the date and what the body is.
 const ANSWER_FRAME: usize = "HTTP/1.1 200 \r\n\
+    content-type: application/json\r\n\
     content-length: \r\n\
     date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
     .len();
@@ -23,9 +22,9 @@ const ANSWER_FRAME: usize = "HTTP/1.1 200 \r\n\
 const HEADER_FRAME: usize = ": \r\n".len();
 
 /// Bytes of a request.
-pub fn request_bytes(form: &Form, token: Option<&HeaderValue>) -> usize {
-    let token = token.filter(|_| form.with_token).map_or(0, |token| TOKEN_FRAME + token.len());
-    REQUEST_FRAME + form.path.len() + digits(form.body.len()) + form.body.len() + token
+pub fn request_bytes(path: &str, body: &Bytes, token: Option<&HeaderValue>) -> usize {
+    let token = token.map_or(0, |token| TOKEN_FRAME + token.len());
+    REQUEST_FRAME + path.len() + digits(body.len()) + body.len() + token
 }
 
 /// Bytes of an answer.
@@ -45,27 +44,22 @@ fn digits(number: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::op::OpKind;
 
     #[test]
     fn lengths_are_those_of_the_text() {
         let (body, path) = ("{\"lat\":1,\"lon\":2,\"seq\":3}", "/v1/driver/ping");
         let token = HeaderValue::from_static("Bearer abc");
-        let mut form =
-            Form { op: OpKind::DriverPing, path, body: Bytes::from(body), with_token: true };
         let text = format!(
             "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n\
              host: 127.0.0.1:40000\r\ncontent-length: {}\r\nauthorization: Bearer abc\r\n\r\n{body}",
             body.len()
         );
-        assert_eq!(request_bytes(&form, Some(&token)), text.len());
-        form.with_token = false;
+        let body = Bytes::from(body);
+        assert_eq!(request_bytes(path, &body, Some(&token)), text.len());
         let bare = text.len() - "authorization: Bearer abc\r\n".len();
-        assert_eq!(request_bytes(&form, Some(&token)), bare);
-        assert_eq!(request_bytes(&form, None), bare);
+        assert_eq!(request_bytes(path, &body, None), bare);
 
-        let mut answer = Response::new(Bytes::from_static(b"{}"));
-        answer.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        let answer = Response::new(Bytes::from_static(b"{}"));
         let text = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\
                     date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{}";
         assert_eq!(answer_bytes(&answer), text.len());

@@ -1,6 +1,8 @@
-//! Whole bodies out of hyper's pieces, within a limit.
+//! Whole bodies out of hyper's pieces, within a limit; and what bodies are unless their headers say
+//! otherwise.
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
@@ -43,4 +45,10 @@ pub async fn whole(mut body: Incoming, bytes_max: usize) -> Body {
         all.extend_from_slice(&piece);
     }
     Body::Whole(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// A body is JSON unless its headers say something else.
+pub fn say_json(headers: &mut HeaderMap) {
+    let json = HeaderValue::from_static("application/json");
+    headers.entry(header::CONTENT_TYPE).or_insert(json);
 }

@@ -22,7 +22,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::http_body::{Body, whole};
+use super::http_body::{Body, say_json, whole};
 use crate::world::HttpError;
 
 /// How long a connection may take to open.
@@ -121,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pool<S> {
         if let (Some(host), false) = (&self.host, request.headers().contains_key(header::HOST)) {
             request.headers_mut().insert(header::HOST, host.clone());
         }
+        say_json(request.headers_mut());
         let mut request = request.map(Full::new);
         while let Some(mut kept) = self.take_idle() {
             match kept.exchange(request).await {

@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http_body::{Body, whole};
+use super::http_body::{Body, say_json, whole};
 use crate::world::HttpHandler;
 
 /// Open connections; further ones are closed as they come.
@@ -77,7 +77,11 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let response = match whole(body, REQUEST_BYTES_MAX).await {
-        Body::Whole(body) => handler(Request::from_parts(head, body)).await,
+        Body::Whole(body) => {
+            let mut response = handler(Request::from_parts(head, body)).await;
+            say_json(response.headers_mut());
+            response
+        }
         Body::TooLarge => refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"),
         Body::Broken(_) => refusal(StatusCode::BAD_REQUEST, "the body broke off"),
     };
@@ -89,6 +93,8 @@ async fn answer(
 fn refusal(status: StatusCode, why: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(why.as_bytes()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

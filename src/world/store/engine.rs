@@ -1,10 +1,12 @@
 //! The engine below the stores of both worlds: redb, with versions on rows and whole groups of
 //! transactions in one sync. It must not know where its bytes lie: a `StorageBackend` is handed in.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
-    TableDefinition, TableError, WriteTransaction,
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
+    Table, TableDefinition, TableError, WriteTransaction,
 };
 
 use super::{Committed, Expect, Row, StoreError, Txn};
@@ -25,8 +27,13 @@ const FIRST: &str = "\0";
 #[derive(Debug)]
 pub struct Engine {
     name: String,
+    /// What readers see: opened by the first after a commit, for all until the next.
+    shown: Mutex<Option<Shown>>,
     db: Database,
 }
+
+/// The rows as of one commit.
+type Shown = ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// Whether a group waits for the disk.
 #[derive(Clone, Copy)]
@@ -42,7 +49,7 @@ impl Engine {
             .set_cache_size(CACHE_BYTES_MAX)
             .create_with_backend(backend)
             .map_err(|why| failed("(opening)", &why))?;
-        let engine = Self { name: String::from("(unnamed)"), db };
+        let engine = Self { name: String::from("(unnamed)"), shown: Mutex::default(), db };
         engine.make_table()?;
         Ok(engine)
     }
@@ -76,10 +83,10 @@ impl Engine {
 
     /// The row at `key`, of what is committed.
     pub fn get(&self, key: &str) -> Result<Option<Row>, StoreError> {
-        let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
-        let rows = txn.open_table(ROWS).map_err(|why| self.failed(&why))?;
-        let found = rows.get(key).map_err(|why| self.failed(&why))?;
-        found.map(|bytes| self.row(key, bytes.value())).transpose()
+        self.read(|rows| {
+            let found = rows.get(key).map_err(|why| self.failed(&why))?;
+            found.map(|bytes| self.row(key, bytes.value())).transpose()
+        })
     }
 
     /// Up to `limit` committed rows with `from` <= key < `to`, in the order of their keys' bytes.
@@ -88,23 +95,40 @@ impl Engine {
         if from >= to {
             return Ok(Vec::new());
         }
-        let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
-        let rows = txn.open_table(ROWS).map_err(|why| self.failed(&why))?;
-        let range = rows.range(from..to).map_err(|why| self.failed(&why))?;
-        range
-            .take(limit)
-            .map(|entry| {
-                let (key, bytes) = entry.map_err(|why| self.failed(&why))?;
-                self.row(key.value(), bytes.value())
-            })
-            .collect()
+        self.read(|rows| {
+            let range = rows.range(from..to).map_err(|why| self.failed(&why))?;
+            range
+                .take(limit)
+                .map(|entry| {
+                    let (key, bytes) = entry.map_err(|why| self.failed(&why))?;
+                    self.row(key.value(), bytes.value())
+                })
+                .collect()
+        })
+    }
+
+    /// Lets `look` see what is committed.
+    fn read<T>(&self, look: impl FnOnce(&Shown) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_none() {
+            let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
+            *shown = Some(txn.open_table(ROWS).map_err(|why| self.failed(&why))?);
+        }
+        match &*shown {
+            Some(rows) => look(rows),
+            None => Err(self.failed(&"nothing can be read")),
+        }
+    }
+
+    /// The next reader sees what is committed by then. What readers hold on to cannot be used again by
+    /// the disk, so this comes after every commit.
+    fn show_anew(&self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The number of the last commit that wrote something.
     pub fn last_commit(&self) -> Result<u64, StoreError> {
-        let txn = self.db.begin_read().map_err(|why| self.failed(&why))?;
-        let rows = txn.open_table(ROWS).map_err(|why| self.failed(&why))?;
-        last_commit(&rows).map_err(|why| self.failed(&why))
+        self.read(|rows| last_commit(rows).map_err(|why| self.failed(&why)))
     }
 
     /// Readers cannot open a table that was never written, so it is made once.
@@ -122,6 +146,15 @@ impl Engine {
     }
 
     fn apply_group(&self, txns: &[Txn], sync: Sync) -> Result<Vec<Committed>, StoreError> {
+        // What readers see until now stays open while this commits: the pages that it replaces are
+        // then freed by the commit after it, instead of by a second pass behind each.
+        let done = self.write_group(txns, sync);
+        // Whoever is told of the commit from here on reads it.
+        self.show_anew();
+        done
+    }
+
+    fn write_group(&self, txns: &[Txn], sync: Sync) -> Result<Vec<Committed>, StoreError> {
         let mut write = self.db.begin_write().map_err(|why| self.failed(&why))?;
         if matches!(sync, Sync::Later) {
             write.set_durability(Durability::None).map_err(|why| self.failed(&why))?;

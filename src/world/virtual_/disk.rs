@@ -22,9 +22,9 @@ const ALL_SURVIVE_P: f64 = 0.2;
 /// How often one unsynced write survives otherwise.
 const ONE_SURVIVES_P: f64 = 0.5;
 
-/// Something unsynced: what it replaced, and what it wrote.
+/// Something unsynced: what it replaced; once it is undone, what it wrote.
 enum Change {
-    Write { offset: u64, old: Vec<u8>, new: Vec<u8> },
+    Write { offset: u64, bytes: Vec<u8> },
     Length { old: u64, new: u64, cut: Vec<u8> },
 }
 
@@ -65,8 +65,8 @@ impl Medium {
     pub(super) fn crash(&self, rng: &mut Rng) {
         let mut image = self.lock();
         image.crashes += 1;
-        let changes = std::mem::take(&mut image.unsynced);
-        for change in changes.iter().rev() {
+        let mut changes = std::mem::take(&mut image.unsynced);
+        for change in changes.iter_mut().rev() {
             image.undo(change);
         }
         if image.skips_syncs {
@@ -93,7 +93,7 @@ fn survivors(changes: &[Change], rng: &mut Rng) -> Vec<u64> {
     let torn = below(rng, changes.len() as u64) as usize;
     let survivors = changes.iter().enumerate().map(|(number, change)| {
         let len = match change {
-            Change::Write { new, .. } => new.len() as u64,
+            Change::Write { bytes, .. } => bytes.len() as u64,
             Change::Length { .. } => return u64::from(all),
         };
         let survives = rng.chance(ONE_SURVIVES_P);
@@ -121,7 +121,7 @@ impl Image {
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         let range = self.range(offset, data.len())?;
         let place = &mut self.bytes[range];
-        let change = Change::Write { offset, old: place.to_vec(), new: data.to_vec() };
+        let change = Change::Write { offset, bytes: place.to_vec() };
         place.copy_from_slice(data);
         if self.unsynced.len() >= UNSYNCED_MAX {
             self.unsynced.drain(..UNSYNCED_MAX / 2);
@@ -137,9 +137,16 @@ impl Image {
         self.unsynced.push(Change::Length { old, new, cut });
     }
 
-    fn undo(&mut self, change: &Change) {
+    /// Takes the newest change back. What is there is what it wrote: it changes places with what was
+    /// there before.
+    fn undo(&mut self, change: &mut Change) {
         match change {
-            Change::Write { offset, old, .. } => self.put(*offset, old),
+            Change::Write { offset, bytes } => {
+                let start = *offset as usize;
+                if let Some(place) = self.bytes.get_mut(start..start + bytes.len()) {
+                    place.swap_with_slice(bytes);
+                }
+            }
             Change::Length { old, new, cut } => {
                 self.bytes.resize(*old as usize, 0);
                 self.put(*new, cut);
@@ -149,7 +156,7 @@ impl Image {
 
     fn redo(&mut self, change: &Change, kept: u64) {
         match change {
-            Change::Write { offset, new, .. } => self.put(*offset, &new[..kept as usize]),
+            Change::Write { offset, bytes } => self.put(*offset, &bytes[..kept as usize]),
             Change::Length { old, new, .. } if new < old && kept == 0 => {}
             Change::Length { new, .. } => {
                 let len =
@@ -294,8 +301,8 @@ mod tests {
     fn a_cut_that_is_undone_brings_the_bytes_back() {
         let mut image = Image { bytes: (0..100).collect(), ..Image::default() };
         image.set_len(40);
-        let change = image.unsynced.pop().unwrap();
-        image.undo(&change);
+        let mut change = image.unsynced.pop().unwrap();
+        image.undo(&mut change);
         assert_eq!(image.bytes, (0..100).collect::<Vec<u8>>());
     }
 }

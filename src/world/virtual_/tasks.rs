@@ -21,16 +21,26 @@ pub(super) const ROOT: Key = Key::NOBODY;
 
 /// Who was woken, in order. Behind a lock because a waker must be `Send`; nobody ever waits for it.
 #[derive(Default)]
-pub(super) struct Ready(Mutex<VecDeque<Key>>);
+pub(super) struct Ready {
+    queue: Mutex<VecDeque<Key>>,
+    /// Somebody waits: known without the lock, which is looked for after every event.
+    woken: AtomicBool,
+}
 
 impl Ready {
     pub(super) fn push(&self, task: Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push_back(task);
+        self.woken.store(true, Ordering::Relaxed);
     }
 
     /// Hands all that wait to `empty`, which takes their place.
     pub(super) fn swap(&self, empty: &mut VecDeque<Key>) {
-        std::mem::swap(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), empty);
+        if self.woken.load(Ordering::Relaxed) {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut *queue, empty);
+            self.woken.store(false, Ordering::Relaxed);
+        }
     }
 }
 

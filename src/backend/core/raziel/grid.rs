@@ -28,22 +28,23 @@ const RECHECK_DOUBLINGS: u8 = 1;
 
 type Cell = (i32, i32);
 
-/// One driver.
+/// One driver. What every position touches lies together, in one line of the cache.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 struct Entry {
-    driver: u64,
     at: Place,
-    cell: Option<Cell>,
     /// When the position was true.
     seen: Time,
     seq: u64,
-    status: Status,
     version: u64,
-    marked: Time,
+    cell: Option<Cell>,
+    dirty: bool,
     /// How often in a row the roster said the same.
     confirmed: u8,
+    status: Status,
     pending: Option<Box<Pending>>,
-    dirty: bool,
+    marked: Time,
+    driver: u64,
 }
 
 /// Drivers by place.

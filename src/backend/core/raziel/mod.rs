@@ -2,6 +2,7 @@
 //! roster (hints), and by what the indexes of the other nodes learned. No disk: after a restart it
 //! asks another index for all it knows and lives on pings.
 
+mod columns;
 pub mod grid;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -99,15 +100,18 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
     router.on_sync("/core/raziel/learn", move |batch: MovedBatch| {
-        learn(&index, &batch.moved, &env);
+        if !columns::are_even(&batch) {
+            return Err(refuse(Code::Invalid, "columns of different lengths"));
+        }
+        learn(&index, columns::rows(&batch), &env);
         Ok(Nothing {})
     });
 }
 
-fn learn(grid: &RefCell<Grid>, moved: &[Moved], env: &Env) {
+fn learn(grid: &RefCell<Grid>, moved: impl Iterator<Item = Moved>, env: &Env) {
     let (mut grid, now): (_, Time) = (grid.borrow_mut(), env.now());
     for moved in moved {
-        grid.learn(moved, now);
+        grid.learn(&moved, now);
     }
 }
 
@@ -117,8 +121,7 @@ async fn tell(node: Node, grid: Rc<RefCell<Grid>>) {
         node.env.sleep(TELL_EVERY).await;
         let moved = grid.borrow_mut().take_moved(node.env.now());
         for chunk in moved.chunks(BATCH_MAX) {
-            let batch = MovedBatch { moved: chunk.to_vec() };
-            node.rpc.publish("/core/raziel/learn", &batch, true);
+            node.rpc.publish("/core/raziel/learn", &columns::of(chunk), true);
         }
     }
 }
@@ -140,7 +143,7 @@ async fn fetch_from(node: &Node, grid: &RefCell<Grid>, other: &NodeName) -> Resu
         let ask = SnapshotAsk { from, limit: BATCH_MAX as u32 };
         let path = "/core/raziel/snapshot";
         let page: SnapshotAnswer = node.rpc.call_at(other, path, &ask, SNAPSHOT).await?;
-        learn(grid, &page.moved, &node.env);
+        learn(grid, page.moved.into_iter(), &node.env);
         if page.next <= from {
             return Ok(());
         }
