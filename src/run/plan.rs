@@ -1,6 +1,9 @@
 //! `plan.toml`: a run, resolved. Running it again needs nothing else.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,7 +25,10 @@ use crate::{
         resolved::Resolved,
     },
     city::City,
-    law::registry::LAWS,
+    law::{
+        known::{Known, KnownFile},
+        registry::LAWS,
+    },
     report::gate::Gate,
     scenario::Scenario,
     target::TARGETS,
@@ -53,6 +59,9 @@ pub struct RunPlan {
     pub faults: Resolved,
     /// The city's files: name to text.
     pub city: BTreeMap<String, String>,
+    /// Failures that are known, and so do not fail the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownFile>,
 }
 
 /// What the command line says of a run beyond the scenario's file.
@@ -72,6 +81,8 @@ pub struct Wishes {
     pub labels: BTreeMap<String, String>,
     /// Planted bugs.
     pub plants: Vec<String>,
+    /// The file of known failures.
+    pub known: Option<PathBuf>,
     /// The world.
     pub time: Time,
 }
@@ -126,6 +137,11 @@ impl RunPlan {
             scenario,
             faults: Resolved::default(),
             city: city_files(&city),
+            known: wishes
+                .known
+                .as_deref()
+                .map(|file| KnownFile::read(file, today()))
+                .transpose()?,
         };
         plan.check(&source, &city)?;
         let faults = plan.fault_plan()?;
@@ -220,6 +236,17 @@ impl RunPlan {
             return Err(source.error(&format!("faults.fault[{number}].kind"), why));
         }
         Ok(plan)
+    }
+
+    /// Its known failures, as they stood when it was resolved.
+    pub fn known(&self) -> Result<Known, FileError> {
+        Ok(self.known.as_ref().map(KnownFile::parse).transpose()?.unwrap_or_default())
+    }
+
+    /// What tells this plan from any other. Known failures change nothing of what happens, so they
+    /// do not count: a history is the same with them and without.
+    pub fn fingerprint(&self) -> Result<String, toml::ser::Error> {
+        Ok(sha256(&Self { known: None, ..self.clone() }.to_toml()?))
     }
 
     /// Keeps the plan in the run's folder.
@@ -320,6 +347,12 @@ fn city_files(city: &City) -> BTreeMap<String, String> {
 fn drawn_seed() -> String {
     let now = jiff::Timestamp::now().as_nanosecond().unsigned_abs();
     (now % 1_000_000_007).to_string()
+}
+
+/// The day on which a run begins, in UTC: what expires is judged by it, in either world.
+#[expect(clippy::disallowed_methods, reason = "read before the run begins, and recorded")]
+fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// SHA-256 of a text, in hexadecimal.

@@ -51,7 +51,7 @@ impl Recorder {
             log: folder.map(|folder| File::create(folder.join(LOG))).transpose()?,
             error: None,
             figures: Figures::default(),
-            judge: Judge::new(declares, &plan.scenario.laws.skip),
+            judge: Judge::new(declares, &plan.scenario.laws.skip, &plan.known()?),
             races: Races::default(),
         };
         let counted = plan.scenario.history.pings == Pings::Counted;

@@ -11,13 +11,8 @@ use futures_util::{
 };
 
 use super::{
-    RunError, Ui,
-    again::Judged,
-    costs::Costs,
-    plan::{RunPlan, sha256},
-    progress::Progress,
-    recorder::Recorder,
-    stage::Stage,
+    RunError, Ui, again::Judged, costs::Costs, plan::RunPlan, progress::Progress,
+    recorder::Recorder, stage::Stage,
 };
 use crate::{
     base::name::NodeName,
@@ -360,6 +355,6 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         plants: plan.plants.clone(),
         updates_per_s: plan.scenario.mean_updates_per_second(),
         time_scale: plan.scenario.time.time_scale,
-        plan_sha256: sha256(&plan.to_toml()?),
+        plan_sha256: plan.fingerprint()?,
     })
 }

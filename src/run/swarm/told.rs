@@ -153,7 +153,11 @@ impl Told {
     fn laws(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n  █ LAWS (opportunities over all seeds)\n")?;
         for (name, law) in self.tally.laws_in_order() {
-            let mark = if law.broken > 0 { '✗' } else { '✓' };
+            let mark = match (law.broken, law.known) {
+                (1.., _) => '✗',
+                (0, 1..) => '~',
+                (0, 0) => '✓',
+            };
             match (law.broken, law.opportunities) {
                 (0, 0) => writeln!(f, "    ? {name:.<34}: no seed gave it an opportunity")?,
                 (0, seen) => writeln!(f, "    {mark} {name:.<34}: {seen} in {} seeds", law.seeds)?,
@@ -162,6 +166,20 @@ impl Told {
                     "    {mark} {name:.<34}: {seen} in {} seeds, broken in {broken}",
                     law.seeds
                 )?,
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tally.known.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n  █ KNOWN FAILURES\n")?;
+        for (name, known) in &self.tally.known {
+            match known.seeds {
+                0 => writeln!(f, "    - {name}: in no seed: fixed? then remove it")?,
+                seeds => writeln!(f, "    ~ {name}: {} in {seeds} seeds", known.excused)?,
             }
         }
         Ok(())
@@ -221,6 +239,7 @@ impl fmt::Display for Told {
             "seeds played", self.tally.played, self.seconds, self.seeds_per_minute, self.threads
         )?;
         self.laws(f)?;
+        self.known(f)?;
         self.reasons(f)?;
         self.failures(f)?;
         if self.interrupted {
