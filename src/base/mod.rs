@@ -4,6 +4,7 @@ pub mod agenda;
 pub mod dist;
 pub mod file;
 pub mod id;
+pub mod lock;
 pub mod name;
 pub mod place;
 pub mod pool;

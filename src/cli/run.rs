@@ -61,6 +61,9 @@ pub struct Args {
     /// Attach a label to the run.
     #[arg(long, value_name = "key=value", value_parser = pair)]
     label: Vec<(String, String)>,
+    /// Failures that are known: reported, and not a failure of the run until they expire.
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     out: PathBuf,
@@ -109,6 +112,7 @@ impl Args {
             sets,
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             plants: self.plant.clone(),
+            known: self.known.clone(),
             time: self.time.unwrap_or(if self.seeds.is_some() {
                 Time::Virtual
             } else {

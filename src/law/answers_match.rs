@@ -34,10 +34,9 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJob,
     ],
     blind_spot: "answers that name neither job nor robot",
-    start: |_| Box::new(AnswersMatch::default()),
+    start: |_, tally| Box::new(AnswersMatch { accounts: Accounts::default(), tally }),
 };
 
-#[derive(Default)]
 struct AnswersMatch {
     accounts: Accounts,
     tally: Tally,

@@ -33,7 +33,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "a charge that was taken and refunded again before the read-back",
-    start: |declares| Box::new(ChargedOnce::new(declares)),
+    start: |declares, tally| Box::new(ChargedOnce::new(declares, tally)),
 };
 
 struct ChargedOnce {
@@ -45,10 +45,12 @@ struct ChargedOnce {
     dropped_off: BTreeMap<Id, Fact>,
     calm: Calm,
     read_back: ReadBack,
+    /// Empty: each judgement counts anew.
+    blank: Tally,
 }
 
 impl ChargedOnce {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, blank: Tally) -> Self {
         Self {
             asked: declares.ops.contains(&OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
@@ -57,6 +59,7 @@ impl ChargedOnce {
             dropped_off: BTreeMap::new(),
             calm: Calm::default(),
             read_back: ReadBack::default(),
+            blank,
         }
     }
 
@@ -131,7 +134,7 @@ impl Law for ChargedOnce {
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = Tally::default();
+        let mut tally = self.blank.clone();
         let by_job = self.read_back.charges_by_job();
         for (id, (view, read)) in &self.read_back.jobs.by_id {
             if view.state != JobState::Completed {

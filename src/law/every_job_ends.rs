@@ -42,7 +42,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "jobs asked for (or given back) so late that their search was not over at the \
                  read-back; jobs that a driver still holds: that is the robot's move",
-    start: |declares| Box::new(EveryJobEnds::new(declares)),
+    start: |declares, tally| Box::new(EveryJobEnds::new(declares, tally)),
 };
 
 /// What is known of one acknowledged job.
@@ -65,10 +65,12 @@ struct EveryJobEnds {
     left: BTreeMap<RobotId, (Time, bool)>,
     calm: Calm,
     read_back: ReadBack,
+    /// Empty: each judgement counts anew.
+    blank: Tally,
 }
 
 impl EveryJobEnds {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, blank: Tally) -> Self {
         Self {
             due: declares.search_ttl.0 + declares.offer_ttl.0,
             bound: declares.settle_bound.0 + declares.read_delay.0,
@@ -77,6 +79,7 @@ impl EveryJobEnds {
             left: BTreeMap::new(),
             calm: Calm::default(),
             read_back: ReadBack::default(),
+            blank,
         }
     }
 
@@ -155,7 +158,7 @@ impl Law for EveryJobEnds {
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = Tally::default();
+        let mut tally = self.blank.clone();
         tally.observed = self.jobs.len() as u64;
         for (id, job) in &self.jobs {
             let Some((view, read)) = self.read_back.job(id) else { continue };

@@ -44,7 +44,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "a second job that was never offered to anybody in this run",
-    start: |declares| Box::new(IdempotentRequests::new(declares)),
+    start: |declares, tally| Box::new(IdempotentRequests::new(declares, tally)),
 };
 
 /// What one key gave.
@@ -80,7 +80,7 @@ struct IdempotentRequests {
 }
 
 impl IdempotentRequests {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             life: declares.idempotency_ttl.0,
             keys: BTreeMap::new(),
@@ -89,7 +89,7 @@ impl IdempotentRequests {
             accounts: Accounts::default(),
             lived: BTreeSet::new(),
             read_back: ReadBack::default(),
-            tally: Tally::default(),
+            tally,
         }
     }
 

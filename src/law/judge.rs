@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Judgement, Law, LawEntry, Seen, Verdict, registry::LAWS};
+use super::{Judgement, Law, LawEntry, Seen, Verdict, known::Known, registry::LAWS, tally::Tally};
 use crate::history::{declares::Declares, op::OpKind, record::Record};
 
 /// All laws that are judged, at work.
@@ -26,15 +26,19 @@ enum AtWork {
 }
 
 impl Judge {
-    /// Starts every law of the registry but those named in `skip`.
-    pub fn new(declares: &Declares, skip: &[String]) -> Self {
+    /// Starts every law of the registry but those named in `skip`; `known` failures break none.
+    pub fn new(declares: &Declares, skip: &[String], known: &Known) -> Self {
         let chosen = LAWS.iter().filter(|entry| !skip.iter().any(|name| name == entry.name));
-        Self::of(chosen, declares)
+        Self::of(chosen, declares, known)
     }
 
     /// Starts the given laws.
-    pub fn of(entries: impl Iterator<Item = &'static LawEntry>, declares: &Declares) -> Self {
-        let sitting: Vec<_> = entries.map(|entry| Sitting::start(entry, declares)).collect();
+    pub fn of(
+        entries: impl Iterator<Item = &'static LawEntry>,
+        declares: &Declares,
+        known: &Known,
+    ) -> Self {
+        let sitting: Vec<_> = entries.map(|entry| Sitting::start(entry, declares, known)).collect();
         let watchers = OpKind::ALL
             .iter()
             .map(|kind| (0..sitting.len()).filter(|law| sitting[*law].watches(*kind)).collect())
@@ -75,11 +79,12 @@ impl Judge {
 }
 
 impl Sitting {
-    fn start(entry: &'static LawEntry, declares: &Declares) -> Self {
+    fn start(entry: &'static LawEntry, declares: &Declares, known: &Known) -> Self {
         let lacks: Vec<_> =
             entry.needs.iter().copied().filter(|op| !declares.ops.contains(op)).collect();
         let at_work = if lacks.is_empty() {
-            match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares))) {
+            let tally = Tally::new(known.sieve(entry.name));
+            match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares, tally))) {
                 Ok(law) => AtWork::Law(law),
                 Err(why) => AtWork::Panicked(words(why.as_ref())),
             }
@@ -127,6 +132,7 @@ fn silent(verdict: Verdict, note: String) -> Judgement {
         violations_total: 0,
         violations: Vec::new(),
         note,
+        known: Vec::new(),
     }
 }
 
@@ -157,12 +163,13 @@ mod tests {
         needs: &[OpKind::AuditJobs],
         watches: &[],
         blind_spot: "",
-        start: |_| Box::new(Faulty),
+        start: |_, _| Box::new(Faulty),
     };
 
     #[test]
     fn a_law_that_panics_is_unknown_and_says_why() {
-        let mut judge = Judge::of(std::iter::once(&FAULTY), &Declares::default());
+        let mut judge =
+            Judge::of(std::iter::once(&FAULTY), &Declares::default(), &Known::default());
         judge.see(&Record::Phase { phase: Phase::Load, at: Time(1) });
         judge.see(&Record::Phase { phase: Phase::Drain, at: Time(2) });
         let (_, judgement) = judge.verdicts(true).remove(0);
@@ -173,7 +180,7 @@ mod tests {
     #[test]
     fn a_law_whose_ops_are_missing_is_not_applicable_and_names_them() {
         let declares = Declares { ops: vec![OpKind::DriverPing], ..Declares::default() };
-        let judge = Judge::of(std::iter::once(&FAULTY), &declares);
+        let judge = Judge::of(std::iter::once(&FAULTY), &declares, &Known::default());
         let (_, judgement) = judge.verdicts(true).remove(0);
         assert_eq!(judgement.verdict, Verdict::NotApplicable);
         assert_eq!(judgement.note, "the target lacks audit.jobs");
@@ -181,13 +188,14 @@ mod tests {
 
     #[test]
     fn skipped_laws_do_not_sit() {
-        let all = Judge::new(&Declares::default(), &[]).verdicts(false);
+        let all = Judge::new(&Declares::default(), &[], &Known::default()).verdicts(false);
         assert_eq!(all.len(), LAWS.len());
         for (entry, judgement) in &all {
             assert_eq!(judgement.verdict, Verdict::Unknown, "{} saw nothing", entry.name);
             assert!(!judgement.note.is_empty(), "{} says why it is unknown", entry.name);
         }
         let skip = [LAWS[0].name.to_owned()];
-        assert_eq!(Judge::new(&Declares::default(), &skip).verdicts(false).len(), LAWS.len() - 1);
+        let judge = Judge::new(&Declares::default(), &skip, &Known::default());
+        assert_eq!(judge.verdicts(false).len(), LAWS.len() - 1);
     }
 }

@@ -31,7 +31,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "a wrong move that was gone again before the next read",
-    start: |declares| Box::new(LegalTransitions::new(declares)),
+    start: |declares, tally| Box::new(LegalTransitions::new(declares, tally)),
 };
 
 /// For each state, the read that saw it first (by when it was done).
@@ -45,12 +45,12 @@ struct LegalTransitions {
 }
 
 impl LegalTransitions {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
             jobs: BTreeMap::new(),
-            tally: Tally::default(),
+            tally,
         }
     }
 

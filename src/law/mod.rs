@@ -2,6 +2,7 @@
 //! imports the backend, and sees neither clock nor network: records in, judgement out.
 
 pub mod judge;
+pub mod known;
 pub mod races;
 pub mod registry;
 pub mod tally;
@@ -27,12 +28,15 @@ mod one_job_per_driver;
 mod unique_ids;
 
 #[cfg(test)]
+mod known_tests;
+#[cfg(test)]
 pub mod testkit;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use self::{known::KnownFailure, tally::Tally};
 use crate::base::time::Time;
 use crate::{
     base::id::Id,
@@ -81,12 +85,15 @@ pub struct Judgement {
     pub observed: u64,
     /// Chances that a wrong backend would have had to be caught.
     pub opportunities: u64,
-    /// Breaches in all.
+    /// Breaches in all, known ones aside.
     pub violations_total: u64,
     /// The first of them.
     pub violations: Vec<Violation>,
     /// Why unknown, why not applicable, for people.
     pub note: String,
+    /// The known failures of this law, matched or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownFailure>,
 }
 
 /// What a law may look at.
@@ -121,6 +128,6 @@ pub struct LawEntry {
     pub watches: &'static [OpKind],
     /// What it cannot see.
     pub blind_spot: &'static str,
-    /// Starts it.
-    pub start: fn(&Declares) -> Box<dyn Law>,
+    /// Starts it; it counts its breaches in a copy of that empty tally.
+    pub start: fn(&Declares, Tally) -> Box<dyn Law>,
 }

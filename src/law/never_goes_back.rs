@@ -33,7 +33,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "targets that do not number their assignments; steps back within one session that \
                  are younger than the declared delay of reads",
-    start: |declares| Box::new(NeverGoesBack::new(declares)),
+    start: |declares, tally| Box::new(NeverGoesBack::new(declares, tally)),
 };
 
 struct NeverGoesBack {
@@ -45,12 +45,12 @@ struct NeverGoesBack {
 }
 
 impl NeverGoesBack {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
             jobs: BTreeMap::new(),
-            tally: Tally::default(),
+            tally,
         }
     }
 

@@ -11,10 +11,9 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[],
     watches: OpKind::ALL,
     blind_spot: "failures that are told with another status, or with 200",
-    start: |_| Box::new(NoServerError::default()),
+    start: |_, tally| Box::new(NoServerError { tally }),
 };
 
-#[derive(Default)]
 struct NoServerError {
     tally: Tally,
 }

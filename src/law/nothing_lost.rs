@@ -46,7 +46,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "positions, ratings and profiles; a write that was lost and made again before the \
                  read-back",
-    start: |declares| Box::new(NothingLost::new(declares)),
+    start: |declares, tally| Box::new(NothingLost::new(declares, tally)),
 };
 
 /// What an acknowledged write promises.
@@ -90,7 +90,7 @@ struct NothingLost {
 }
 
 impl NothingLost {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             graph: Graph::new(&declares.transitions),
             has_audit: declares.ops.contains(&OpKind::AuditJobs),
@@ -100,7 +100,7 @@ impl NothingLost {
             acks: BTreeMap::new(),
             polls: 0,
             read_back: ReadBack::default(),
-            tally: Tally::default(),
+            tally,
         }
     }
 

@@ -26,7 +26,7 @@ pub const ENTRY: LawEntry = LawEntry {
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverGoOnline],
     blind_spot: "an offer that a position explains which was replaced less than an offer's and a \
                  position's life ago; availability is another law's matter",
-    start: |declares| Box::new(OffersInReach::new(declares)),
+    start: |declares, tally| Box::new(OffersInReach::new(declares, tally)),
 };
 
 /// The model of distance, and clocks that are read a little apart.
@@ -78,7 +78,7 @@ struct OffersInReach {
 }
 
 impl OffersInReach {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             reach_m: declares.reach_m,
             drift_m_per_s: declares.drift_m_per_s,
@@ -89,7 +89,7 @@ impl OffersInReach {
             drivers: Vec::new(),
             suspicions: Vec::new(),
             seen_until: Time::ZERO,
-            tally: Tally::default(),
+            tally,
         }
     }
 
@@ -235,6 +235,7 @@ mod tests {
     use super::*;
     use crate::law::{
         Verdict,
+        known::Sieve,
         testkit::{Tale, Tweak, d},
     };
 
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn only_so_many_positions_are_kept() {
-        let mut law = OffersInReach::new(&Declares::default());
+        let mut law = OffersInReach::new(&Declares::default(), Tally::new(Sieve::default()));
         let mut tale = Tale::default();
         for second in 0..2_000 {
             let at = f64::from(second);

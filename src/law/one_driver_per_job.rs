@@ -15,11 +15,13 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[OpKind::DriverAccept],
     watches: WATCHES,
     blind_spot: "a second accept whose answer was lost and that no later op or read confirmed",
-    start: |declares| Box::new(OneDriverPerJob { holds: Holds::new(declares) }),
+    start: |declares, blank| Box::new(OneDriverPerJob { holds: Holds::new(declares), blank }),
 };
 
 struct OneDriverPerJob {
     holds: Holds,
+    /// Empty: each judgement counts anew.
+    blank: Tally,
 }
 
 impl Law for OneDriverPerJob {
@@ -28,7 +30,7 @@ impl Law for OneDriverPerJob {
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = Tally::default();
+        let mut tally = self.blank.clone();
         let certain = self.holds.certain(complete);
         tally.opportunities = certain.len() as u64;
         for (_, holds) in self.holds.by_job() {

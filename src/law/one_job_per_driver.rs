@@ -19,18 +19,20 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[OpKind::DriverAccept],
     watches: WATCHES,
     blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
-    start: |declares| Box::new(OneJobPerDriver::new(declares)),
+    start: |declares, tally| Box::new(OneJobPerDriver::new(declares, tally)),
 };
 
 struct OneJobPerDriver {
     holds: Holds,
     jobs_per_driver: usize,
+    /// Empty: each judgement counts anew.
+    blank: Tally,
 }
 
 impl OneJobPerDriver {
-    fn new(declares: &Declares) -> Self {
+    fn new(declares: &Declares, blank: Tally) -> Self {
         let jobs_per_driver = declares.jobs_per_driver.max(1) as usize;
-        Self { holds: Holds::new(declares), jobs_per_driver }
+        Self { holds: Holds::new(declares), jobs_per_driver, blank }
     }
 
     /// The others that stood when `last` began, one for each other job.
@@ -51,7 +53,7 @@ impl Law for OneJobPerDriver {
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = Tally::default();
+        let mut tally = self.blank.clone();
         let certain = self.holds.certain(complete);
         tally.observed = self.holds.by_job().map(|(_, holds)| holds.len() as u64).sum();
         tally.opportunities = certain.len() as u64;

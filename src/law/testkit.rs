@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{
     Judgement,
     judge::Judge,
+    known::Known,
     registry::{LAWS, entry},
 };
 use crate::{
@@ -208,8 +209,13 @@ impl Tale {
 
     /// What the law of that name says.
     pub fn judge(&self, law: &str) -> Judgement {
+        self.judge_with(law, &Known::default())
+    }
+
+    /// The same with known failures.
+    pub fn judge_with(&self, law: &str, known: &Known) -> Judgement {
         let entry = entry(law).unwrap();
-        let mut judge = Judge::of(std::iter::once(entry), &self.declares);
+        let mut judge = Judge::of(std::iter::once(entry), &self.declares, known);
         for record in self.records() {
             judge.see(&record);
         }

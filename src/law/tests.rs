@@ -3,6 +3,7 @@
 use super::{
     Verdict,
     judge::Judge,
+    known::Known,
     registry::LAWS,
     testkit::{Tale, Tweak, d, good_end, good_journey, p},
 };
@@ -51,7 +52,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
     let records = evening().records();
     for (at, record) in records.iter().enumerate() {
         let Record::Op(op) = record else { continue };
-        let mut judge = Judge::new(&Declares::default(), &[]);
+        let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
         for (other, record) in records.iter().enumerate() {
             if other == at {
                 let mut unknown = (**op).clone();
@@ -76,7 +77,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
 #[test]
 fn a_good_evening_cut_anywhere_breaks_nothing() {
     let records = evening().records();
-    let mut judge = Judge::new(&Declares::default(), &[]);
+    let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
     for record in &records {
         judge.see(record);
         for (law, judgement) in judge.verdicts(false) {

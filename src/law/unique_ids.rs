@@ -33,7 +33,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "two jobs of one passenger with one id look like one job",
-    start: |_| Box::new(UniqueIds::default()),
+    start: |_, tally| Box::new(UniqueIds::new(tally)),
 };
 
 /// What an id was seen to stand for, and where.
@@ -44,7 +44,6 @@ struct Owned<T> {
 }
 
 // None of these maps is ever iterated.
-#[derive(Default)]
 struct UniqueIds {
     accounts: HashMap<(RobotKind, Id), Owned<RobotId>>,
     jobs: HashMap<Id, Owned<RobotId>>,
@@ -55,6 +54,17 @@ struct UniqueIds {
 }
 
 impl UniqueIds {
+    fn new(tally: Tally) -> Self {
+        Self {
+            accounts: HashMap::new(),
+            jobs: HashMap::new(),
+            job_passengers: HashMap::new(),
+            offers: HashMap::new(),
+            charges: HashMap::new(),
+            tally,
+        }
+    }
+
     fn op(&mut self, op: &Op) {
         match op.kind() {
             OpKind::DriverPing | OpKind::DriverNextOffer => self.offer(op),

@@ -6,7 +6,7 @@ use super::{
     gate::GateVerdict,
     summary::{OpSummary, RunVerdict, Summary},
 };
-use crate::law::Verdict;
+use crate::law::{Verdict, known::times};
 
 /// Violations of one law that are told in full.
 const TOLD_MAX: usize = 3;
@@ -47,15 +47,20 @@ fn dotted(name: &str) -> String {
 fn laws(text: &mut String, summary: &Summary) {
     line(text, format_args!("\n  █ LAWS\n"));
     for law in &summary.laws {
+        let excused = law.excused();
         let mark = match law.verdict {
+            Verdict::Pass if excused > 0 => "~",
             Verdict::Pass => "✓",
             Verdict::Broken => "✗",
             Verdict::Unknown => "?",
             Verdict::NotApplicable => "-",
         };
         let told = match law.verdict {
+            Verdict::Pass if excused > 0 => {
+                format!("{} opportunities, {excused} violations, all known", law.opportunities)
+            }
             Verdict::Pass => format!("{} opportunities, none violated", law.opportunities),
-            Verdict::Broken => format!("BROKEN {} times", law.violations_total),
+            Verdict::Broken => format!("BROKEN {}", times(law.violations_total)),
             Verdict::Unknown => format!("unknown: {}", law.note),
             Verdict::NotApplicable => format!("not applicable: {}", law.note),
         };
@@ -68,6 +73,12 @@ fn laws(text: &mut String, summary: &Summary) {
             let more = law.violations_total - TOLD_MAX as u64;
             line(text, format_args!("        ↳ and {more} more (report.html)"));
         }
+        for known in law.shown() {
+            line(text, format_args!("        ~ {}", known.tell()));
+        }
+    }
+    for unseen in &summary.known_unseen {
+        line(text, format_args!("    - {unseen}"));
     }
 }
 

@@ -6,13 +6,19 @@ use super::{
     gate::GateVerdict,
     summary::{LawSummary, Summary},
 };
-use crate::law::Verdict;
+use crate::law::{
+    Verdict,
+    known::{KnownFailure, times},
+};
 
 /// The XML of a summary.
 pub fn render(summary: &Summary) -> Result<String, quick_junit::SerializeError> {
     let mut report = Report::new(format!("robot-city {}", summary.scenario));
     let mut laws = TestSuite::new("laws");
     laws.add_test_cases(summary.laws.iter().map(|law| case(&law.law, law_status(law))));
+    if !summary.known_unseen.is_empty() {
+        laws.set_system_out(summary.known_unseen.join("\n"));
+    }
     let mut gates = TestSuite::new("gates");
     gates.add_test_cases(summary.gates.iter().map(|gate| {
         let status = match gate.verdict {
@@ -40,12 +46,20 @@ fn case(name: &str, status: TestCaseStatus) -> TestCase {
 }
 
 fn law_status(law: &LawSummary) -> TestCaseStatus {
+    let known: Vec<String> = law.shown().map(KnownFailure::tell).collect();
     match law.verdict {
+        // As test runners tell a failure that was expected.
+        Verdict::Pass if !known.is_empty() => {
+            let mut status = skipped(&format!("known: {}", known.join("; ")));
+            status.set_type("known");
+            status
+        }
         Verdict::Pass => TestCaseStatus::success(),
         Verdict::Broken => {
-            let told: Vec<&str> = law.violations.iter().map(|v| v.what.as_str()).collect();
-            let mut status = failure(&format!("broken {} times", law.violations_total));
-            status.set_description(told.join("\n"));
+            let told = law.violations.iter().map(|v| v.what.clone());
+            let known = known.into_iter().map(|known| format!("known: {known}"));
+            let mut status = failure(&format!("broken {}", times(law.violations_total)));
+            status.set_description(told.chain(known).collect::<Vec<_>>().join("\n"));
             status
         }
         Verdict::Unknown => skipped(&format!("unknown: {}", law.note)),

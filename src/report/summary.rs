@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     history::{answer::JobState, op::OpKind, record::Header},
-    law::{Judgement, Verdict, Violation},
+    law::{Judgement, Verdict, Violation, known::KnownFailure},
 };
 
 /// The version of the format.
@@ -54,15 +54,18 @@ pub struct Summary {
     pub complete: bool,
     /// The target.
     pub target: TargetSummary,
-    /// SHA-256 of `plan.toml`.
+    /// SHA-256 of `plan.toml` without its known failures.
     pub plan_sha256: String,
     /// Planted bugs that were switched on: a banner in every output.
     #[serde(default)]
     pub plants: Vec<String>,
     /// The verdict.
     pub verdict: RunVerdict,
-    /// Why, for people; empty for a pass.
+    /// Why, for people; for a pass the known failures that it had.
     pub reasons: Vec<String>,
+    /// Known failures that matched nothing, and what to do about them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_unseen: Vec<String>,
     /// What could not be put back.
     pub left_behind: Vec<String>,
     /// Seconds from the start to the end.
@@ -212,8 +215,12 @@ pub struct LawSummary {
     pub verdict: Verdict,
     pub observed: u64,
     pub opportunities: u64,
+    /// Those that break it: known ones stand in `known`.
     pub violations_total: u64,
     pub violations: Vec<Violation>,
+    /// Its known failures, matched or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownFailure>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -301,6 +308,16 @@ impl OpSummary {
 }
 
 impl LawSummary {
+    /// Violations that break nothing, because they are known.
+    pub fn excused(&self) -> u64 {
+        self.known.iter().map(KnownFailure::excuses).sum()
+    }
+
+    /// The known failures that it showed.
+    pub fn shown(&self) -> impl Iterator<Item = &KnownFailure> {
+        self.known.iter().filter(|known| known.total > 0)
+    }
+
     /// What one law says.
     pub fn of(name: &str, judged: &Judgement) -> Self {
         Self {
@@ -310,6 +327,7 @@ impl LawSummary {
             opportunities: judged.opportunities,
             violations_total: judged.violations_total,
             violations: judged.violations.clone(),
+            known: judged.known.clone(),
             note: judged.note.clone(),
         }
     }

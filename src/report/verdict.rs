@@ -16,7 +16,11 @@ use crate::{
         op::{OpKind, Outcome},
         record::{Header, Phase},
     },
-    law::{Verdict, races::RaceCounts},
+    law::{
+        Verdict,
+        known::{Entry, times},
+        races::RaceCounts,
+    },
     scenario::{Adequacy, Laws},
 };
 
@@ -33,6 +37,8 @@ pub struct Evidence<'a> {
     pub figures: &'a Figures,
     /// What each law says.
     pub laws: Vec<LawSummary>,
+    /// The known failures that the run was told of.
+    pub known: &'a [Entry],
     /// How often accepts raced, offers doubled, repeats were recognised.
     pub races: RaceCounts,
     /// What the scenario asks of laws.
@@ -83,6 +89,7 @@ impl Evidence<'_> {
             plants: header.plants,
             verdict,
             reasons,
+            known_unseen: self.known_unseen(),
             left_behind: end.left_behind,
             wall_s: end.at.as_secs_f64(),
             city_s: figures.load_s() * header.time_scale,
@@ -106,12 +113,8 @@ impl Evidence<'_> {
         gates: &[GateSummary],
         generator_failed: Option<String>,
     ) -> (RunVerdict, Vec<String>) {
-        let broken: Vec<String> = self
-            .laws
-            .iter()
-            .filter(|law| law.verdict == Verdict::Broken)
-            .map(|law| format!("law broken: {} ({} times)", law.law, law.violations_total))
-            .collect();
+        let broken: Vec<String> =
+            self.laws.iter().filter(|law| law.verdict == Verdict::Broken).map(broken_by).collect();
         if !broken.is_empty() {
             return (RunVerdict::Broken, broken);
         }
@@ -144,10 +147,38 @@ impl Evidence<'_> {
             doubts.push("the history ends before the run did".into());
         }
         if doubts.is_empty() {
-            (RunVerdict::Pass, doubts)
+            (RunVerdict::Pass, self.known_failures())
         } else {
             (RunVerdict::Inconclusive, doubts)
         }
+    }
+
+    /// The known failures that were seen.
+    fn known_failures(&self) -> Vec<String> {
+        let of_law = |law: &LawSummary| -> Vec<String> {
+            let name = &law.law;
+            law.shown().map(|known| format!("known failure: {name} {}", known.tell())).collect()
+        };
+        self.laws.iter().flat_map(of_law).collect()
+    }
+
+    /// The known failures that were not seen, and what to do about them.
+    fn known_unseen(&self) -> Vec<String> {
+        let tell = |entry: &Entry| {
+            let Entry { law: name, pattern, issue, .. } = entry;
+            let law = self.laws.iter().find(|law| law.law == *name);
+            let seen = |law: &LawSummary| law.known.iter().any(|known| known.shows(entry));
+            let why = match law.map(|law| (law.verdict, seen(law))) {
+                Some((_, true)) => return None,
+                Some((Verdict::Pass | Verdict::Broken, _)) => {
+                    "matched nothing: fixed? then remove it"
+                }
+                Some(_) => "says nothing here: its law could not be judged",
+                None => "says nothing here: its law is skipped",
+            };
+            Some(format!("known failure `{pattern}` of {name} ({issue}) {why}"))
+        };
+        self.known.iter().filter_map(tell).collect()
     }
 
     fn unknown_laws(&self) -> impl Iterator<Item = String> {
@@ -240,6 +271,19 @@ impl Evidence<'_> {
         let share = self.figures.ok_between(zero, first).map_or(0.0, |(share, _)| share);
         Some(share_at_least("updates ok before the first fault", 0.99, share))
     }
+}
+
+/// Why that law is broken, and what of it is known.
+fn broken_by(law: &LawSummary) -> String {
+    let mut why = vec![times(law.violations_total)];
+    let over = law.known.iter().filter(|known| known.expired && known.total > 0);
+    why.extend(over.map(|known| {
+        let (total, issue, expires) = (known.total, &known.issue, known.expires);
+        format!("{total} of them known as {issue}, which expired on {expires}")
+    }));
+    let excused = law.excused();
+    why.extend((excused > 0).then(|| format!("{excused} more are known")));
+    format!("law broken: {} ({})", law.law, why.join("; "))
 }
 
 fn at_least(what: &str, needed: u64, seen: u64) -> AdequacySummary {
@@ -365,6 +409,8 @@ mod tests {
             op::{Ask, Attempt, Op},
             record::{Ending, Record},
         },
+        law::known::{KnownFailure, KnownFile},
+        report::{console, html, junit},
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -403,6 +449,7 @@ mod tests {
             violations_total: u64::from(verdict == Verdict::Broken),
             violations: Vec::new(),
             note: String::new(),
+            known: Vec::new(),
         }
     }
 
@@ -411,6 +458,7 @@ mod tests {
         Evidence {
             figures,
             laws: vec![law(verdict)],
+            known: &[],
             races: RaceCounts::default(),
             asked: &Laws::default(),
             adequacy: asked,
@@ -470,6 +518,97 @@ mod tests {
         let summary = judged(&figures, Verdict::Pass, &nothing_asked(), &gates);
         assert_eq!(summary.gates[0].verdict, GateVerdict::Unknown);
         assert_eq!(summary.verdict, RunVerdict::Inconclusive);
+    }
+
+    /// A law with one known failure that was seen so often, and so many breaches beside it.
+    fn knowing(seen: u64, expired: bool, breaches: u64) -> LawSummary {
+        let known = KnownFailure {
+            pattern: "twice".into(),
+            issue: "https://issues/1".into(),
+            expires: "2026-06-18".parse().unwrap(),
+            expired,
+            matched: seen,
+            total: seen,
+            violations: Vec::new(),
+        };
+        let verdict = if breaches > 0 { Verdict::Broken } else { Verdict::Pass };
+        LawSummary { violations_total: breaches, known: vec![known], ..law(verdict) }
+    }
+
+    fn judged_knowing(laws: Vec<LawSummary>) -> Summary {
+        let text = "[[known]]\nlaw = 'charged-once'\nmatch = 'twice'\n\
+                    issue = 'https://issues/1'\nexpires = '2026-06-18'\n";
+        let (file, on) = ("known.toml".into(), "2026-06-19".parse().unwrap());
+        let known = KnownFile { file, on, text: text.into() }.parse().unwrap();
+        Evidence {
+            figures: &figures(Outcome::Ok),
+            laws,
+            known: known.entries(),
+            races: RaceCounts::default(),
+            asked: &Laws::default(),
+            adequacy: &nothing_asked(),
+            gates: &[],
+            read_back: Some(1.0),
+            faults_planned: 0,
+            complete: true,
+        }
+        .summary()
+    }
+
+    #[test]
+    fn known_failures_alone_are_a_pass_that_names_them() {
+        let summary = judged_knowing(vec![knowing(3, false, 0)]);
+        assert_eq!(Exit::of(&summary, None), Exit::Pass);
+        let told = "known failure: charged-once 3 times: https://issues/1 (known until 2026-06-18)";
+        assert_eq!(summary.reasons, [told]);
+        assert!(summary.known_unseen.is_empty());
+        let text = console::render(&summary);
+        assert!(text.contains("~ charged-once"), "{text}");
+        assert!(text.contains("1 opportunities, 3 violations, all known"), "{text}");
+        let html = html::render(&summary, &figures(Outcome::Ok)).unwrap();
+        assert!(html.contains("known until 2026-06-18</b>: https:&#x2f;&#x2f;issues"), "{html}");
+        let junit = junit::render(&summary).unwrap();
+        assert!(junit.contains("failures=\"0\"") && junit.contains("type=\"known\""), "{junit}");
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["laws"][0]["known"][0]["issue"], "https://issues/1");
+        assert_eq!(json["laws"][0]["known"][0]["expires"], "2026-06-18");
+        assert_eq!(json["laws"][0]["verdict"], "pass");
+    }
+
+    #[test]
+    fn what_has_expired_is_a_failure_that_says_so() {
+        let summary = judged_knowing(vec![knowing(2, true, 5)]);
+        assert_eq!(Exit::of(&summary, None), Exit::Broken);
+        assert_eq!(
+            summary.reasons,
+            [
+                "law broken: charged-once (5 times; 2 of them known as https://issues/1, which expired \
+              on 2026-06-18)"
+            ]
+        );
+        let more = judged_knowing(vec![knowing(2, false, 1)]);
+        assert_eq!(more.reasons, ["law broken: charged-once (once; 2 more are known)"]);
+        let junit = junit::render(&more).unwrap();
+        assert!(junit.contains("known: 2 times: https://issues/1"), "{junit}");
+    }
+
+    #[test]
+    fn a_known_failure_that_was_not_seen_is_told() {
+        let unseen = |laws| judged_knowing(laws).known_unseen.join("\n");
+        let gone = unseen(vec![knowing(0, false, 0)]);
+        assert_eq!(
+            gone,
+            "known failure `twice` of charged-once (https://issues/1) matched nothing: fixed? then \
+             remove it"
+        );
+        assert!(unseen(Vec::new()).ends_with("its law is skipped"));
+        let unknown = LawSummary { verdict: Verdict::Unknown, ..knowing(0, false, 0) };
+        assert!(unseen(vec![unknown]).ends_with("its law could not be judged"));
+        let summary = judged_knowing(vec![knowing(0, false, 0)]);
+        assert!(summary.reasons.is_empty(), "{:?}", summary.reasons);
+        assert!(console::render(&summary).contains(&gone));
+        assert!(junit::render(&summary).unwrap().contains("matched nothing"));
+        assert!(html::render(&summary, &figures(Outcome::Ok)).unwrap().contains("matched nothing"));
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Judged {
         let summary = Evidence {
             figures: &figures,
             laws,
+            known: plan.known()?.entries(),
             races: races.counts(),
             asked: &plan.scenario.laws,
             adequacy: &plan.scenario.adequacy,
@@ -69,6 +70,7 @@ pub fn judge(run: &Path) -> anyhow::Result<Judged> {
     let mut reader = Reader::open(folder.path())?;
     let mut figures = Figures::default();
     let mut races = Races::default();
+    let known = plan.known()?;
     let mut judge = None;
     for record in &mut reader {
         let record = record?;
@@ -77,13 +79,13 @@ pub fn judge(run: &Path) -> anyhow::Result<Judged> {
                 Record::Run(header) => header.declares.clone(),
                 _ => Declares::default(),
             };
-            Judge::new(&declares, &plan.scenario.laws.skip)
+            Judge::new(&declares, &plan.scenario.laws.skip, &known)
         });
         figures.see(&record);
         judge.see(&record);
         races.see(&record);
     }
-    let judge = judge.unwrap_or_else(|| Judge::new(&Declares::default(), &[]));
+    let judge = judge.unwrap_or_else(|| Judge::new(&Declares::default(), &[], &known));
     // A history that ends before its last record is of a run that was cut off; so is one whose last
     // record says so.
     let through = figures.end.as_ref().is_some_and(|end| !end.cut_short);

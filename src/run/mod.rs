@@ -6,6 +6,7 @@ pub mod facts;
 pub mod fleet;
 pub mod folder;
 pub mod health;
+pub mod lock;
 pub mod node;
 pub mod outputs;
 pub mod outside;

@@ -26,7 +26,10 @@ use crate::{
     },
     city::City,
     history::declares::Declares,
-    law::registry::LAWS,
+    law::{
+        known::{Known, KnownFile},
+        registry::LAWS,
+    },
     report::gate::Gate,
     scenario::Scenario,
     target::{
@@ -64,6 +67,9 @@ pub struct RunPlan {
     pub mapping: Option<MappingFile>,
     /// The city's files: name to text.
     pub city: BTreeMap<String, String>,
+    /// Failures that are known, and so do not fail the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownFile>,
 }
 
 /// A mapping file, kept with the plan. Files that it names are seen from where it was.
@@ -100,6 +106,8 @@ pub struct Wishes {
     pub labels: BTreeMap<String, String>,
     /// Planted bugs.
     pub plants: Vec<String>,
+    /// The file of known failures.
+    pub known: Option<PathBuf>,
     /// The world.
     pub time: Time,
     /// It is what the runs of a swarm have in common: each of them draws its victims anew, so that
@@ -158,6 +166,11 @@ impl RunPlan {
             faults: Resolved::default(),
             mapping: None,
             city: city_files(&city),
+            known: wishes
+                .known
+                .as_deref()
+                .map(|file| KnownFile::read(file, today()))
+                .transpose()?,
         };
         plan.check(&source, &city)?;
         plan.mapping = plan.read_mapping(&source)?;
@@ -321,6 +334,17 @@ impl RunPlan {
         Ok(plan)
     }
 
+    /// Its known failures, as they stood when it was resolved.
+    pub fn known(&self) -> Result<Known, FileError> {
+        Ok(self.known.as_ref().map(KnownFile::parse).transpose()?.unwrap_or_default())
+    }
+
+    /// What tells this plan from any other. Known failures change nothing of what happens, so they
+    /// do not count: a history is the same with them and without.
+    pub fn fingerprint(&self) -> Result<String, toml::ser::Error> {
+        Ok(sha256(&Self { known: None, ..self.clone() }.to_toml()?))
+    }
+
     /// Keeps the plan in the run's folder.
     pub fn keep(&self, folder: &Folder) -> anyhow::Result<()> {
         Ok(folder.write("plan.toml", self.to_toml()?.as_bytes())?)
@@ -422,6 +446,12 @@ fn city_files(city: &City) -> BTreeMap<String, String> {
 fn drawn_seed() -> String {
     let now = jiff::Timestamp::now().as_nanosecond().unsigned_abs();
     (now % 1_000_000_007).to_string()
+}
+
+/// The day on which a run begins, in UTC: what expires is judged by it, in either world.
+#[expect(clippy::disallowed_methods, reason = "read before the run begins, and recorded")]
+fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// SHA-256 of a text, in hexadecimal.

@@ -54,7 +54,7 @@ impl Recorder {
             error: None,
             sum: DefaultHasher::new(),
             figures: Figures::default(),
-            judge: Judge::new(declares, &plan.scenario.laws.skip),
+            judge: Judge::new(declares, &plan.scenario.laws.skip, &plan.known()?),
             races: Races::default(),
         };
         let counted = plan.scenario.history.pings == Pings::Counted;

@@ -11,14 +11,8 @@ use futures_util::{
 };
 
 use super::{
-    RunError, Ui,
-    again::Judged,
-    costs::Costs,
-    plan::{RunPlan, sha256},
-    progress::Progress,
-    recorder::Recorder,
-    stage::Stage,
-    targets,
+    RunError, Ui, again::Judged, costs::Costs, plan::RunPlan, progress::Progress,
+    recorder::Recorder, stage::Stage, targets,
 };
 use crate::{
     base::name::NodeName,
@@ -381,6 +375,6 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         declares,
         plants: plan.plants.clone(),
         time_scale: plan.scenario.time.time_scale,
-        plan_sha256: sha256(&plan.to_toml()?),
+        plan_sha256: plan.fingerprint()?,
     })
 }

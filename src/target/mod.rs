@@ -1,6 +1,7 @@
 //! Targets: how to speak to a backend. The only place that decides whether an answer is ok, fail or
 //! info. One file a target; a new one is a file and a line in [`TARGETS`].
 
+pub mod accounts;
 pub mod embedded;
 pub mod mapped;
 pub mod wire;

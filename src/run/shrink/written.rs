@@ -17,6 +17,9 @@ use crate::{
 /// The folder below that of the run.
 pub const FOLDER: &str = "shrunk";
 
+/// The known failures of the run, which are none of what it broke.
+const KNOWN: &str = "known.toml";
+
 /// Writes the files of `plan`, which breaks `law`; the scenario's path is handed back.
 pub fn write(folder: &Folder, plan: &RunPlan, law: &str) -> anyhow::Result<PathBuf> {
     let within = folder.file(FOLDER);
@@ -35,6 +38,9 @@ pub fn write(folder: &Folder, plan: &RunPlan, law: &str) -> anyhow::Result<PathB
     );
     folder.write(&format!("{FOLDER}/chaos.toml"), plan.faults.to_plan(&about).as_bytes())?;
     folder.write(&format!("{FOLDER}/scenario.toml"), text.as_bytes())?;
+    if let Some(known) = &plan.known {
+        folder.write(&format!("{FOLDER}/{KNOWN}"), known.text.as_bytes())?;
+    }
     Ok(within.join("scenario.toml"))
 }
 
@@ -46,7 +52,8 @@ pub fn read(scenario: &Path, plan: &RunPlan) -> Result<RunPlan, FileError> {
         time: plan.time,
         ..Wishes::default()
     };
-    RunPlan::resolve(scenario, &wishes)
+    // The day of the run stays: what had not expired then is still known.
+    Ok(RunPlan { known: plan.known.clone(), ..RunPlan::resolve(scenario, &wishes)? })
 }
 
 /// The command that runs a scenario's file as `plan` was run.
@@ -57,6 +64,10 @@ pub fn command(scenario: &str, plan: &RunPlan) -> String {
     words.extend(["--time".to_owned(), plan.time.word().to_owned()]);
     for plant in &plan.plants {
         words.extend(["--plant".to_owned(), shell::word(plant)]);
+    }
+    if plan.known.is_some() {
+        let beside = Path::new(scenario).with_file_name(KNOWN);
+        words.extend(["--known".to_owned(), shell::word(&beside.to_string_lossy())]);
     }
     words.join(" ")
 }

@@ -24,6 +24,9 @@ pub struct Tally {
     pub laws: BTreeMap<String, LawTally>,
     /// Why seeds were inconclusive or missed a gate, and how many of them.
     pub reasons: BTreeMap<String, u64>,
+    /// The known failures, by what they look like; those that no seed showed too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub known: BTreeMap<String, KnownTally>,
     /// Records of all histories.
     pub records: u64,
     #[serde(skip)]
@@ -44,6 +47,17 @@ pub struct LawTally {
     pub passed: u64,
     /// Seeds that broke it.
     pub broken: u64,
+    /// Seeds with known failures of it.
+    pub known: u64,
+}
+
+/// What a known failure was over all seeds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KnownTally {
+    /// Breaches that it excused, in all.
+    pub excused: u64,
+    /// Seeds with a breach whose words it fits.
+    pub seeds: u64,
 }
 
 impl Tally {
@@ -58,9 +72,17 @@ impl Tally {
             law.seeds += u64::from(seen.opportunities > 0);
             law.passed += u64::from(seen.verdict == Verdict::Pass);
             law.broken += u64::from(seen.violations > 0);
+            law.known += u64::from(seen.known.iter().any(|known| known.excused > 0));
+            for seen in &seen.known {
+                let known = self.known.entry(seen.name.clone()).or_default();
+                known.excused += seen.excused;
+                known.seeds += u64::from(seen.matched > 0);
+            }
         }
         if !trial.is_failure() {
-            for reason in &trial.reasons {
+            // Those of a pass are its known failures, which are counted by themselves.
+            let why = if trial.exit == Exit::Pass { &[] } else { &trial.reasons[..] };
+            for reason in why {
                 *self.reasons.entry(kind_of(reason)).or_default() += 1;
             }
             return;
@@ -153,6 +175,7 @@ mod tests {
                 (_, 2..) => Verdict::Pass,
                 _ => Verdict::Unknown,
             },
+            known: Vec::new(),
         };
         Trial {
             seed,
@@ -182,7 +205,8 @@ mod tests {
         let law = &tally.laws["charged-once"];
         assert_eq!((law.opportunities, law.seeds, law.passed, law.broken), (6, 3, 1, 1));
         assert_eq!(tally.never_seen().collect::<Vec<_>>(), ["unique-ids"]);
-        assert_eq!(tally.reasons["not enough seen: jobs completed"], 2);
+        // A pass has none but its known failures, and those are counted by themselves.
+        assert_eq!(tally.reasons["not enough seen: jobs completed"], 1);
     }
 
     #[test]

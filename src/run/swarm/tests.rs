@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use super::*;
-use crate::run::plan::{Time, Wishes};
+use crate::{
+    history::manifest::segment_name,
+    law::known::KnownFile,
+    run::plan::{Time, Wishes},
+};
 
 /// A handful of drivers for a few seconds; `sets` over it.
 fn base(sets: &[&str], plants: &[&str]) -> Base {
@@ -151,4 +155,66 @@ fn the_whole_leaves_a_file_and_a_folder() {
     assert!(folder.join("summary.json").is_file() && folder.join("plan.toml").is_file());
     assert_eq!(shortest["replay"], format!("robot-city replay {}", folder.display()));
     assert_eq!(out.path().join("latest").canonicalize().unwrap(), folder.canonicalize().unwrap());
+}
+
+fn city(base: &Base) -> std::rc::Rc<crate::city::City> {
+    std::rc::Rc::new(base.plan.city_in_memory().unwrap())
+}
+
+/// Known failures of charges, on the day on which that is.
+fn known(expires: &str) -> KnownFile {
+    let text = format!(
+        "[[known]]\nlaw = 'charged-once'\nmatch = 'it was charged 2 times'\nissue = 'https://issues/1'\n\
+         expires = '{expires}'\n\n[[known]]\nlaw = 'unique-ids'\nmatch = 'one id'\n\
+         issue = 'https://issues/2'\nexpires = '{expires}'\n"
+    );
+    KnownFile { file: "known.toml".into(), on: "2026-06-19".parse().unwrap(), text }
+}
+
+#[test]
+fn a_seed_with_known_failures_only_is_no_failure() {
+    let mut base = base(&["load.jobs_per_hour=7200"], &["charge-twice"]);
+    let first = play(&base, "1..40", 2, false);
+    let broken = first.iter().find(|trial| trial.exit == Exit::Broken).expect("it was not found");
+    base.plan.known = Some(known("2026-06-19"));
+    let again = play(&base, &format!("{0}..{0}", broken.seed), 1, false).remove(0);
+    assert!(!again.is_failure(), "{again:?}");
+    assert_eq!(again.records, broken.records);
+    let mut tally = Tally::default();
+    tally.add(again);
+    let counts: Vec<_> = tally.known.iter().map(|(name, k)| (name.as_str(), k.seeds)).collect();
+    let wanted = [
+        ("charged-once `it was charged 2 times` (https://issues/1)", 1),
+        ("unique-ids `one id` (https://issues/2)", 0),
+    ];
+    assert_eq!(counts, wanted);
+    let law = &tally.laws["charged-once"];
+    assert_eq!((law.known, law.broken), (1, 0));
+    base.plan.known = Some(known("2026-06-18"));
+    let over = play(&base, &format!("{0}..{0}", broken.seed), 1, false).remove(0);
+    assert_eq!((over.exit, &over.evidence), (Exit::Broken, &broken.evidence));
+}
+
+#[test]
+fn a_recorded_run_is_judged_again_with_its_known_failures() {
+    let mut base = base(&["load.jobs_per_hour=7200"], &["charge-twice"]);
+    let played = play(&base, "1..40", 2, false);
+    let broken = played.iter().find(|trial| trial.exit == Exit::Broken).expect("it was not found");
+    let out = tempfile::tempdir().unwrap();
+    let mut histories = Vec::new();
+    // The day of the run decides whenever it is judged, and changes nothing of the history.
+    for known in [None, Some(known("2026-06-19")), Some(known("2026-06-18"))] {
+        let expired = known.as_ref().is_none_or(|known| known.text.contains("06-18"));
+        base.plan.known = known;
+        let trial = Trial::play(&base, &city(&base), broken.seed);
+        assert_eq!(trial.exit == Exit::Broken, expired, "{trial:?}");
+        let kept = keep(&base, &trial, out.path()).unwrap();
+        assert!(kept.same);
+        let again = crate::run::again::judge(&kept.folder).unwrap();
+        assert_eq!((again.exit(), &again.summary.reasons), (trial.exit, &trial.reasons));
+        let live = std::fs::read_to_string(kept.folder.join("summary.json")).unwrap();
+        assert_eq!(live, serde_json::to_string_pretty(&again.summary).unwrap() + "\n");
+        histories.push(std::fs::read(kept.folder.join("history").join(segment_name(0))).unwrap());
+    }
+    assert!(histories.windows(2).all(|two| two[0] == two[1]), "known failures changed a history");
 }

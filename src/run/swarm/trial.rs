@@ -11,7 +11,7 @@ use std::{
 use super::vary::Base;
 use crate::{
     city::City,
-    law::Verdict,
+    law::{Verdict, known::KnownFailure},
     report::{
         summary::{LawSummary, Summary},
         verdict::Exit,
@@ -55,10 +55,23 @@ pub struct LawSeen {
     pub law: String,
     /// Chances that a wrong backend would have had to be caught.
     pub opportunities: u64,
-    /// Breaches.
+    /// Breaches that break it.
     pub violations: u64,
     /// What it said.
     pub verdict: Verdict,
+    /// Its known failures, and the breaches that each fitted and excused.
+    pub known: Vec<KnownSeen>,
+}
+
+/// What a known failure was in one seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSeen {
+    /// What it looks like, and where it is followed up.
+    pub name: String,
+    /// Breaches whose words it fits.
+    pub matched: u64,
+    /// Breaches that break nothing because of it.
+    pub excused: u64,
 }
 
 impl Trial {
@@ -126,7 +139,15 @@ impl LawSeen {
             opportunities: law.opportunities,
             violations: law.violations_total,
             verdict: law.verdict,
+            known: law.known.iter().map(|known| KnownSeen::of(&law.law, known)).collect(),
         }
+    }
+}
+
+impl KnownSeen {
+    fn of(law: &str, known: &KnownFailure) -> Self {
+        let name = format!("{law} `{}` ({})", known.pattern, known.issue);
+        Self { name, matched: known.matched, excused: known.excuses() }
     }
 }
 
