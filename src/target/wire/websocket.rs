@@ -426,11 +426,16 @@ impl Session {
 
     /// Sends what waits, says goodbye and waits for the server's.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut goodbye = None;
         loop {
-            if self.poll_write(cx).is_err() {
+            if goodbye.is_none() && self.poll_write(cx).is_err() {
                 return Poll::Ready(());
             }
-            if !self.left && self.shared.queue.borrow().is_empty() && !self.unflushed {
+            if !self.left
+                && goodbye.is_none()
+                && self.shared.queue.borrow().is_empty()
+                && !self.unflushed
+            {
                 let code = self.shared.leaving.borrow().as_ref().and_then(|closed| closed.code);
                 let code = CloseCode::from(code.unwrap_or(1000));
                 let frame = CloseFrame { code, reason: Utf8Bytes::default() };
@@ -442,8 +447,10 @@ impl Session {
                 continue;
             }
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => self.take(message, &mut None),
+                Poll::Ready(Some(Ok(message))) => self.take(message, &mut goodbye),
                 Poll::Ready(_) => return Poll::Ready(()),
+                // Both have said it: what is left to the server is to close the connection.
+                Poll::Pending if goodbye.is_some() => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
