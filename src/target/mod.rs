@@ -2,6 +2,7 @@
 //! info. One file a target; a new one is a file and a line in [`TARGETS`].
 
 pub mod embedded;
+pub mod wire;
 
 /// An entry of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
