@@ -5,10 +5,13 @@
 // What clippy.toml forbids elsewhere is this room's purpose.
 #![allow(clippy::disallowed_methods)]
 
+pub mod amqp;
 pub mod base;
+pub mod command;
 pub mod dial;
 pub mod http;
 mod http2;
+pub mod protobuf;
 pub mod socket_io;
 #[cfg(test)]
 mod testing;
