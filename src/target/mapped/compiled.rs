@@ -313,6 +313,11 @@ impl Builder<'_> {
                 "me" => self.fields_of_robots(file),
                 "job" => file.kept_of_jobs.iter().map(String::as_str).chain(["id"]).collect(),
                 "run" => vec!["id", "seed"],
+                "env" if std::env::var_os(field).is_some() => continue,
+                "env" => {
+                    let why = format!("the environment has no variable {field}: export it first");
+                    return Err((key.clone(), why));
+                }
                 "var" => self.mapping.var.keys().map(String::as_str).collect(),
                 "secret" => self.mapping.secret.keys().map(String::as_str).collect(),
                 "at" | "to" => vec![word(Axis::Lat), word(Axis::Lon)],
@@ -399,7 +404,7 @@ impl Builder<'_> {
 
 /// Roots of names.
 const ROOTS: &[&str] =
-    &["me", "job", "ask", "at", "to", "run", "var", "secret", "batch", "status", "body", "key"];
+    &["me", "job", "ask", "at", "to", "run", "var", "env", "secret", "batch", "status", "body", "key"];
 
 fn word(axis: Axis) -> &'static str {
     match axis {

@@ -526,9 +526,10 @@ impl Mapped {
             return Err("it is no request".to_owned());
         };
         let mut target = path.render_path(scope)?;
-        for (n, (name, text)) in step.query.iter().enumerate() {
-            target.push(if n == 0 && !target.contains('?') { '?' } else { '&' });
-            let value = text.render(scope)?;
+        for (name, text) in &step.query {
+            // What has no value is left out, as in a JSON body.
+            let Some(value) = text.render_maybe(scope)? else { continue };
+            target.push(if target.contains('?') { '&' } else { '?' });
             let mut pair = form_urlencoded::Serializer::new(String::new());
             target.push_str(&pair.append_pair(name, &value).finish());
         }

@@ -1,5 +1,5 @@
 //! What a template or a test may speak of, and how it is looked up. The names of the grammar's
-//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `run`, `var`, `secret`, and of an answer `status`,
+//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `run`, `var`, `env`, `secret`, and of an answer `status`,
 //! `body`, `key`.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
@@ -250,6 +250,7 @@ impl<'a> Scope<'a> {
             "secret" => Value::from_pairs(
                 self.run.secrets.iter().map(|(name, value)| (name.to_owned(), Value::from(value))),
             ),
+            "env" => Value::from_pairs(std::env::vars()),
             "at" => self.ask.and_then(|ask| ask.at).map_or(Value::UNDEFINED, place),
             "to" => self.ask.and_then(|ask| ask.to).map_or(Value::UNDEFINED, place),
             "ask" => Value::from_pairs(ASK_PARTS.iter().filter_map(|(word, part)| {

@@ -77,6 +77,8 @@ enum Piece {
     Name(Name),
     /// The same, as a whole number: `{{ job.id | int }}`.
     Whole(Name),
+    /// The same, as a text: `{{ at.lat | string }}`.
+    Worded(Name),
     Formula(Formula),
 }
 
@@ -85,19 +87,36 @@ impl Piece {
         if let Some(name) = Name::parse(inner) {
             return Ok(Self::Name(name));
         }
-        if let Some((name, "int")) = inner.split_once('|').map(|(n, f)| (n.trim(), f.trim()))
-            && let Some(name) = Name::parse(name)
+        if let Some((name, filter)) = inner.split_once('|')
+            && let Some(name) = Name::parse(name.trim())
         {
-            return Ok(Self::Whole(name));
+            match filter.trim() {
+                "int" => return Ok(Self::Whole(name)),
+                "string" => return Ok(Self::Worded(name)),
+                _ => {}
+            }
         }
         Formula::compile(inner).map(Self::Formula)
+    }
+
+    fn has_value(&self, scope: &Scope<'_>) -> Result<bool, String> {
+        match self {
+            Self::Text(_) => Ok(true),
+            Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
+                Ok(scope.find(name) != Found::Nothing)
+            }
+            Self::Formula(formula) => {
+                let value = formula.eval(scope)?;
+                Ok(!value.is_undefined() && !value.is_none())
+            }
+        }
     }
 
     /// Its text, at the end of `to`.
     fn render(&self, scope: &Scope<'_>, to: &mut String) -> Result<(), String> {
         match self {
             Self::Text(text) => to.push_str(text),
-            Self::Name(name) | Self::Whole(name) => {
+            Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
                 if !scope.find(name).show(to) {
                     return Err(nothing(name));
                 }
@@ -116,7 +135,7 @@ impl Piece {
     fn names(&self, inner: &str) -> Vec<String> {
         match self {
             Self::Text(_) => Vec::new(),
-            Self::Name(_) | Self::Whole(_) => {
+            Self::Name(_) | Self::Whole(_) | Self::Worded(_) => {
                 vec![inner.split('|').next().unwrap_or(inner).trim().to_owned()]
             }
             Self::Formula(formula) => formula.names(),
@@ -167,6 +186,16 @@ impl Text {
         let mut text = String::new();
         self.render_to(scope, &mut text)?;
         Ok(text)
+    }
+
+    /// The same; `None` for a lone `{{ … }}` that has no value.
+    pub fn render_maybe(&self, scope: &Scope<'_>) -> Result<Option<String>, String> {
+        if let [piece] = self.pieces.as_slice()
+            && !piece.has_value(scope)?
+        {
+            return Ok(None);
+        }
+        self.render(scope).map(Some)
     }
 
     /// The same, at the end of `to`.
@@ -348,6 +377,13 @@ impl Lone {
                 number => return Ok(number.show(to)),
             },
             Piece::Whole(name) => return whole(&scope.find(name), to),
+            Piece::Worded(name) => {
+                let mut text = String::new();
+                if !scope.find(name).show(&mut text) {
+                    return Ok(false);
+                }
+                quote(&text, to);
+            }
             Piece::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 if value.is_undefined() || value.kind() == ValueKind::Undefined {
