@@ -117,7 +117,7 @@ def main() -> None:
     if options.until_stdin_closes:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(1024):
+            while os.read(sys.stdin.fileno(), 1024):
                 pass
             stop.set()
 
