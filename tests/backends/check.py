@@ -285,7 +285,7 @@ class Radio:
         await self.socket.send(json.dumps({"t": kind, **more}))
 
     async def hear(self, *kinds: str, ride: int | None = None) -> Any:
-        """The next message of one of these kinds (about this ride); what came before it is dropped."""
+        """The next message of one of these kinds (about this ride); others are passed over."""
         while True:
             message = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE_S))
             self.inbox.append(message)
