@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""A RabbitMQ broker of our own for tests: own node, own ports, own folder, loopback only, gone afterwards.
+"""A RabbitMQ broker for tests: own node, own ports, own folder, loopback only.
 
     broker.py [--port N] [--until-stdin-closes]      prints: ready amqp://127.0.0.1:PORT/%2f
 
-Needs the package rabbitmq-server, not its service. It ends on SIGTERM, SIGINT and, where asked, when stdin closes;
-then its folder (in the temporary directory) is removed.
+Needs the package rabbitmq-server, not its service. It ends on SIGTERM, SIGINT and, where asked, when
+stdin closes; then its folder (in the temporary directory) is removed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 START_LIMIT_S = 90.0
@@ -86,9 +87,14 @@ def run(port: int, stop: threading.Event) -> str | None:
         folder = Path(name)
         env = environment(folder, amqp, epmd_port, dist)
         with open(folder / "out", "wb") as out:
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, "env": env}
-            epmd = subprocess.Popen(["epmd"], start_new_session=True, **quiet)  # type: ignore[call-overload]
-            server = subprocess.Popen([SERVER], start_new_session=True, **quiet)  # type: ignore[call-overload]
+            quiet: dict[str, Any] = {
+                "stdin": subprocess.DEVNULL,
+                "stdout": out,
+                "stderr": out,
+                "env": env,
+            }
+            epmd = subprocess.Popen(["epmd"], start_new_session=True, **quiet)
+            server = subprocess.Popen([SERVER], start_new_session=True, **quiet)
             try:
                 give_up = time.monotonic() + START_LIMIT_S
                 while not speaks(amqp):
@@ -117,7 +123,7 @@ def main() -> None:
     if options.until_stdin_closes:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(1024):
+            while os.read(sys.stdin.fileno(), 1024):
                 pass
             stop.set()
 

@@ -19,9 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,8 @@ def envelope_races(base: str) -> None:
         rows = {row["ride_id"]: row["status"] for row in riders[0].rides()}
         for n, ride in enumerate(rides):
             assert rows[ride] == ("CONFIRMED" if n % 2 else "CANCELLED"), rows[ride]
-        for d in drivers.values():
-            trip = d.ok("GET", "/v2/trips/current")
+        for driver in drivers.values():
+            trip = driver.ok("GET", "/v2/trips/current")
             assert trip is None or rows[trip["ride_id"]] == "CONFIRMED"
 
 
@@ -244,8 +244,8 @@ def envelope_faults() -> None:
     with started(server, "--fault", "lost-cancel", "--fault", "other-rider") as base:
         riders = [Rider(base, "passenger") for _ in range(2)]
         rides = [rider.ride() for rider in riders]
-        for rider, ride in zip(riders, rides):
-            assert rider.ok("POST", f"/v2/rides/{ride}/cancel")["status"] == "CANCELLED"
+        for person, ride in zip(riders, rides):
+            assert person.ok("POST", f"/v2/rides/{ride}/cancel")["status"] == "CANCELLED"
         assert [row["status"] for row in riders[0].rides()] == ["CANCELLED", "SEARCHING"]
         until(
             "another's", lambda: riders[0].ok("GET", f"/v2/rides/{rides[0]}")["ride_id"] == rides[1]
@@ -285,7 +285,7 @@ class Radio:
         await self.socket.send(json.dumps({"t": kind, **more}))
 
     async def hear(self, *kinds: str, ride: int | None = None) -> Any:
-        """The next message of one of these kinds (about this ride); what came before it is dropped."""
+        """The next message of one of these kinds (about this ride); others are passed over."""
         while True:
             message = json.loads(await asyncio.wait_for(self.socket.recv(), PATIENCE_S))
             self.inbox.append(message)
@@ -367,7 +367,7 @@ async def broadcast_faults(base: str, fault: str) -> None:
                 lost = await ann.call("lost")
                 assert (await ann.ask("look", "ride", ride=lost))["why"] == "unknown"
             else:
-                rides = []
+                rides: list[int] = []
                 for rider in (ann, amy, ann, amy, ann):
                     rides.append(await rider.call(f"r-{len(rides)}"))
                     await rider.ask("never_mind", "off", ride=rides[-1])
@@ -413,13 +413,17 @@ class Town:
             ]
         return f"Bearer {reply['token']}"
 
-    async def drive(self, token: str) -> socketio.AsyncClient:
+    @asynccontextmanager
+    async def driving(self, token: str) -> AsyncIterator[None]:
         """A driver who is connected and has a position."""
-        client = socketio.AsyncClient()
+        client = socketio.AsyncClient(reconnection=False)
         await client.connect(self.base, auth={"token": token.partition(" ")[2]})
         assert (await client.call("position", {"lat": 53.34, "lng": -6.26}))["ok"]
         assert not (await client.call("position", {"lat": "x"}))["ok"]
-        return client
+        try:
+            yield
+        finally:
+            await client.disconnect()
 
     def call(self, token: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         return http_call(self.base, method, path, body, Authorization=token)
@@ -465,57 +469,55 @@ async def events_walk(town: Town) -> None:
         town.login(n) for n in ("driver-0001", "passenger-0001", "passenger-0002")
     )
     assert town.ride(rider, "r-1") == (409, {"code": "no_cars"})
-    client = await town.drive(driver)
-    status, job = await asyncio.to_thread(town.ride, rider, "r-1")
-    assert (job["state"], job["driver_id"]) == ("matched", "drv-0001"), (status, job)
-    assert town.ride(rider, "r-1")[1]["id"] == job["id"]
-    assert town.ride(rider, "r-2")[1]["code"] == "job_running"
-    assert town.ride(other, "r-1")[1]["code"] == "no_cars", "the only driver is busy"
-    assert town.call(other, "GET", f"/jobs/{job['id']}")[0] == 404
-    assert town.call(driver, "POST", f"/jobs/{job['id']}/end")[1]["code"] == "not_begun"
-    assert town.call(driver, "GET", "/me/job")[1]["id"] == job["id"]
-    town.finish(driver, job["id"])
-    assert town.call(driver, "GET", "/me/job")[0] == 204
-    assert town.call(rider, "DELETE", f"/jobs/{job['id']}")[1]["code"] == "too_late"
-    assert town.rows("SELECT job_id, amount_cents FROM charges") == [(job["id"], 443)]
-    second = (await asyncio.to_thread(town.ride, other, "r-1"))[1]["id"]
-    for _ in range(2):
-        assert town.call(other, "DELETE", f"/jobs/{second}")[1]["state"] == "withdrawn"
-    assert town.call(driver, "POST", f"/jobs/{second}/begin")[1]["code"] == "withdrawn"
-    assert town.rows("SELECT state FROM jobs ORDER BY created_at, state") == [
-        ("closed",),
-        ("withdrawn",),
-    ]
-    keys = [key.split(".")[-1] for key in town.events(7)]
-    assert keys == [
-        "assigned",
-        "matched",
-        "riding",
-        "closed",
-        "assigned",
-        "matched",
-        "withdrawn",
-    ], keys
-    await client.disconnect()
+    async with town.driving(driver):
+        status, job = await asyncio.to_thread(town.ride, rider, "r-1")
+        assert (job["state"], job["driver_id"]) == ("matched", "drv-0001"), (status, job)
+        assert town.ride(rider, "r-1")[1]["id"] == job["id"]
+        assert town.ride(rider, "r-2")[1]["code"] == "job_running"
+        assert town.ride(other, "r-1")[1]["code"] == "no_cars", "the only driver is busy"
+        assert town.call(other, "GET", f"/jobs/{job['id']}")[0] == 404
+        assert town.call(driver, "POST", f"/jobs/{job['id']}/end")[1]["code"] == "not_begun"
+        assert town.call(driver, "GET", "/me/job")[1]["id"] == job["id"]
+        town.finish(driver, job["id"])
+        assert town.call(driver, "GET", "/me/job")[0] == 204
+        assert town.call(rider, "DELETE", f"/jobs/{job['id']}")[1]["code"] == "too_late"
+        assert town.rows("SELECT job_id, amount_cents FROM charges") == [(job["id"], 442)]
+        second = (await asyncio.to_thread(town.ride, other, "r-1"))[1]["id"]
+        for _ in range(2):
+            assert town.call(other, "DELETE", f"/jobs/{second}")[1]["state"] == "withdrawn"
+        assert town.call(driver, "POST", f"/jobs/{second}/begin")[1]["code"] == "withdrawn"
+        assert town.rows("SELECT state FROM jobs ORDER BY created_at, state") == [
+            ("closed",),
+            ("withdrawn",),
+        ]
+        keys = [key.split(".")[-1] for key in town.events(7)]
+        assert keys == [
+            "assigned",
+            "matched",
+            "riding",
+            "closed",
+            "assigned",
+            "matched",
+            "withdrawn",
+        ], keys
 
 
 async def events_faults(town: Town) -> None:
     """All faults at once: five jobs for one driver, three of them driven to their end."""
     driver, *riders = (town.login(n) for n in ("driver-0001", "passenger-0001", "passenger-0002"))
-    client = await town.drive(driver)
-    jobs = [(await asyncio.to_thread(town.ride, rider, "r"))[1] for rider in riders]
-    assert {job["driver_id"] for job in jobs} == {"drv-0001"}, "busy, and assigned again"
-    third = town.login("passenger-0003")
-    for n in range(2):
-        jobs.append(town.ride(third, f"r-{n}")[1])
-        town.finish(driver, jobs[-1]["id"])
-    assert town.ride(third, "r-2") == (429, {"code": "slow_down"})
-    again = town.ride(third, "r-2")[1]["id"]
-    assert len(town.rows("SELECT id FROM jobs WHERE request_id = 'r-2'")) == 2
-    town.finish(driver, again)
-    charged = len(town.rows(f"SELECT id FROM charges WHERE job_id = '{again}'"))
-    assert charged == town.expected, charged
-    await client.disconnect()
+    async with town.driving(driver):
+        jobs = [(await asyncio.to_thread(town.ride, rider, "r"))[1] for rider in riders]
+        assert {job["driver_id"] for job in jobs} == {"drv-0001"}, "busy, and assigned again"
+        third = town.login("passenger-0003")
+        for n in range(2):
+            jobs.append(town.ride(third, f"r-{n}")[1])
+            town.finish(driver, jobs[-1]["id"])
+        assert town.ride(third, "r-2") == (429, {"code": "slow_down"})
+        again = town.ride(third, "r-2")[1]["id"]
+        assert len(town.rows("SELECT id FROM jobs WHERE request_id = 'r-2'")) == 2
+        town.finish(driver, again)
+        charged = len(town.rows(f"SELECT id FROM charges WHERE job_id = '{again}'"))
+        assert charged == town.expected, charged
 
 
 def events_limit(town: Town) -> None:

@@ -88,6 +88,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -137,7 +138,7 @@ async def serve(options: argparse.Namespace) -> None:
     if options.until_stdin_closes:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(1024):
+            while os.read(sys.stdin.fileno(), 1024):
                 pass
             loop.call_soon_threadsafe(stop.set)
 

@@ -88,8 +88,8 @@ FAULTS (--fault NAME, repeatable)
   double-confirm  a ride with two free drivers in reach is proposed to both (the passenger reads
                   them in turn) and both can confirm; it goes on being shown as PROPOSED, with the
                   second candidate, for 4 s after the first
-  charge-twice    a payment that is repeated with its key charges again; every third first answer
-                  is lost, so that there are repeats
+  charge-twice    a payment that is repeated with its key charges again; every third answer about
+                  a new payment is lost (the connection closes), so that there are repeats
   lost-cancel     every second cancel is answered with CANCELLED and forgotten
   other-rider     every 15th GET of /v2/rides/{ride_id} or /v2/rides/current answers with somebody
                   else's ride
@@ -104,6 +104,7 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import re
 import secrets
 import signal
@@ -420,7 +421,7 @@ async def serve(options: argparse.Namespace) -> None:
     if options.until_stdin_closes:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(1024):
+            while os.read(sys.stdin.fileno(), 1024):
                 pass
             loop.call_soon_threadsafe(stop.set)
 

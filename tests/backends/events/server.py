@@ -86,6 +86,7 @@ import asyncio
 import base64
 import csv
 import json
+import os
 import re
 import secrets
 import signal
@@ -380,7 +381,7 @@ async def serve(options: argparse.Namespace) -> None:
     if options.until_stdin_closes:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(1024):
+            while os.read(sys.stdin.fileno(), 1024):
                 pass
             loop.call_soon_threadsafe(stop.set)
 
