@@ -2,7 +2,7 @@
 //! is not there; how often is a threshold's matter, not a law's.)
 
 use super::{Judgement, Law, LawEntry, Seen, fact::Fact, tally::Tally};
-use crate::history::op::{Op, OpKind};
+use crate::history::op::{Attempt, Op, OpKind, Outcome};
 
 /// The law's entry.
 pub const ENTRY: LawEntry = LawEntry {
@@ -22,7 +22,9 @@ impl NoServerError {
     fn op(&mut self, op: &Op) {
         self.tally.observed += 1;
         self.tally.opportunities += u64::from(op.attempts.iter().any(|one| one.status.is_some()));
-        let Some(bad) = op.attempts.iter().find(|one| one.status == Some(500)) else { return };
+        // A target may say of a 500 what it means (an expired session, say): that is no error then.
+        let is_bad = |one: &&Attempt| one.status == Some(500) && one.outcome == Outcome::Info;
+        let Some(bad) = op.attempts.iter().find(is_bad) else { return };
         let fact = Fact::of(op);
         let node = bad.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
         let error = bad.error.as_deref().map_or(String::new(), |error| format!(": {error}"));
@@ -61,6 +63,7 @@ mod tests {
         let ping = tale.ping(d(1), (1.0, 1.1), Place::default(), None);
         if status != Some(200) {
             ping.info();
+            ping.attempts[0].outcome = Outcome::Info;
         }
         ping.attempts[0].status = status;
         ping.attempts[0].node = Some("a/api-1".into());

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     grammar::{Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
+    judge::Names,
     pick::Pick,
     read::{Reader, States, Wrong},
     scope::{ASK_PARTS, Axis, RunFacts, Scope},
@@ -186,10 +187,11 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn build(self) -> Result<Compiled, Wrong> {
         let mapping = self.mapping;
+        let (run, names) = self.facts()?;
         let links: Vec<(String, Speaks)> = mapping
             .link
             .iter()
-            .map(|(name, link)| Ok((name.clone(), speaks(name, link)?)))
+            .map(|(name, link)| Ok((name.clone(), speaks(name, link, &run)?)))
             .collect::<Result<_, Wrong>>()?;
         if links.is_empty() {
             return Err(("link".into(), "there is no way to the backend: add [link.api]".into()));
@@ -199,11 +201,10 @@ impl Builder<'_> {
             auth: &mapping.auth,
             rules: &mapping.answer,
             shapes: &mapping.shape,
-            names: Vec::new(),
+            names,
             kept: vec!["token".into(), "account".into()],
             kept_of_jobs: Vec::new(),
         };
-        let run = self.facts(&mut file)?;
         let steps = steps(mapping, &mut file)?;
         let refresh = match &mapping.auth.refresh {
             Some(step) => Some(file.step(step, "auth.refresh")?),
@@ -245,7 +246,8 @@ impl Builder<'_> {
     }
 
     /// `[var]`, filled in: they may speak of `run` and `secret`.
-    fn facts(&self, file: &mut File<'_>) -> Result<RunFacts, Wrong> {
+    fn facts(&self) -> Result<(RunFacts, Names), Wrong> {
+        let mut names = Names::new();
         let mut facts = RunFacts {
             id: self.run.run.clone(),
             seed: self.run.seed.clone(),
@@ -254,11 +256,12 @@ impl Builder<'_> {
         };
         for (name, source) in &self.mapping.var {
             let key = format!("var.{name}");
-            let text = file.text(source, &key)?;
+            let text = Text::compile(source).map_err(|why| (key.clone(), why))?;
+            names.extend(text.names().iter().map(|name| (key.clone(), name.clone())));
             let value = render_alone(&text, &facts).map_err(|why| (key, why))?;
             facts.vars.insert(name.clone(), value);
         }
-        Ok(facts)
+        Ok((facts, names))
     }
 
     fn links(&self, file: &mut File<'_>, run: &RunFacts) -> Result<Vec<Link>, Wrong> {
@@ -313,11 +316,10 @@ impl Builder<'_> {
                 "me" => self.fields_of_robots(file),
                 "job" => file.kept_of_jobs.iter().map(String::as_str).chain(["id"]).collect(),
                 "run" => vec!["id", "seed"],
-                "env" if std::env::var_os(field).is_some() => continue,
-                "env" => {
-                    let why = format!("the environment has no variable {field}: export it first");
-                    return Err((key.clone(), why));
-                }
+                "env" => match missing_variable(name) {
+                    Some(why) => return Err((key.clone(), why)),
+                    None => continue,
+                },
                 "var" => self.mapping.var.keys().map(String::as_str).collect(),
                 "secret" => self.mapping.secret.keys().map(String::as_str).collect(),
                 "at" | "to" => vec![word(Axis::Lat), word(Axis::Lon)],
@@ -402,9 +404,17 @@ impl Builder<'_> {
     }
 }
 
+/// What is wrong with a name of the environment that is not there.
+fn missing_variable(name: &str) -> Option<String> {
+    let variable = name.strip_prefix("env.")?;
+    let missing = std::env::var_os(variable).is_none();
+    missing.then(|| format!("the environment has no variable {variable}: export it first"))
+}
+
 /// Roots of names.
-const ROOTS: &[&str] =
-    &["me", "job", "ask", "at", "to", "run", "var", "env", "secret", "batch", "status", "body", "key"];
+const ROOTS: &[&str] = &[
+    "me", "job", "ask", "at", "to", "run", "var", "env", "secret", "batch", "status", "body", "key",
+];
 
 fn word(axis: Axis) -> &'static str {
     match axis {
@@ -503,18 +513,25 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
 }
 
 /// What a link speaks: as it says, or as its URL does.
-fn speaks(name: &str, link: &super::grammar::Link) -> Result<Speaks, Wrong> {
+fn speaks(name: &str, link: &super::grammar::Link, run: &RunFacts) -> Result<Speaks, Wrong> {
     if let Some(speaks) = link.speaks {
         return Ok(speaks);
     }
-    let url = link.url.all().first().map_or("", String::as_str);
+    let key = format!("link.{name}.url");
+    let source = link.url.all().first().map_or("", String::as_str);
+    let text = Text::compile(source).map_err(|why| (key.clone(), why))?;
+    if let Some(why) = text.names().iter().find_map(|name| missing_variable(name)) {
+        return Err((key, why));
+    }
+    // What robots fill in comes after the host.
+    let url = render_alone(&text, run).unwrap_or_else(|_| source.to_owned());
     let scheme = url.split("://").next().unwrap_or_default();
     match scheme {
         "http" | "https" | EMBEDDED => Ok(Speaks::Http),
         "ws" | "wss" => Ok(Speaks::Websocket),
         "amqp" => Ok(Speaks::Amqp),
         _ => Err((
-            format!("link.{name}.url"),
+            key,
             format!(
                 "`{url}` does not tell what is spoken there: begin it with http://, ws:// or \
                      amqp://, or say `speaks`"
