@@ -26,7 +26,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "every-job-ends",
     means: "a job is read back as requested or offered though its search was over, no fault was in \
             force, and the bound has passed",
-    needs: &[OpKind::PassengerRequestJob, OpKind::AuditJobs],
+    needs: &[&[OpKind::PassengerRequestJob], &[OpKind::AuditJobs, OpKind::AuditJob]],
+    cannot: |_| None,
     watches: &[
         OpKind::PassengerRequestJob,
         OpKind::DriverAccept,
@@ -60,6 +61,8 @@ struct EveryJobEnds {
     due: Duration,
     bound: Duration,
     releases_alone: bool,
+    /// Jobs are given to drivers without their asking: nobody knows who had which.
+    born_taken: bool,
     jobs: BTreeMap<Id, Pending>,
     /// When a driver last left, and whether that is certain.
     left: BTreeMap<RobotId, (Time, bool)>,
@@ -73,6 +76,7 @@ impl EveryJobEnds {
             due: declares.search_ttl.0 + declares.offer_ttl.0,
             bound: declares.settle_bound.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone,
+            born_taken: !declares.asked().has(OpKind::DriverAccept),
             jobs: BTreeMap::new(),
             left: BTreeMap::new(),
             calm: Calm::default(),
@@ -120,7 +124,7 @@ impl EveryJobEnds {
             self.jobs.entry(id.clone()).or_insert_with(|| Pending {
                 request: Fact::of(op),
                 since: op.done,
-                vague: false,
+                vague: self.born_taken && self.releases_alone,
                 takers: Vec::new(),
             });
         }
@@ -134,11 +138,10 @@ impl EveryJobEnds {
     fn overdue(&self, job: &Pending, read: Time) -> bool {
         let mut since = job.since;
         let mut vague = job.vague;
-        for taker in &job.takers {
-            if let Some((left, unknown)) = self.left.get(taker) {
-                since = since.max(*left);
-                vague |= unknown;
-            }
+        let may_have_had = |robot: &RobotId| self.born_taken || job.takers.contains(robot);
+        for (_, (left, unknown)) in self.left.iter().filter(|(robot, _)| may_have_had(robot)) {
+            since = since.max(*left);
+            vague |= unknown;
         }
         !vague && since + self.due + self.bound < read
     }
@@ -177,7 +180,7 @@ impl Law for EveryJobEnds {
             }
         }
         tally.judge_at_rest(
-            complete && self.read_back.jobs.is_whole(),
+            complete && self.read_back.has_read(self.jobs.keys()),
             "no acknowledged job was read back at its end",
         )
     }

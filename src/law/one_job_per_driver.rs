@@ -16,7 +16,8 @@ use crate::{
 pub const ENTRY: LawEntry = LawEntry {
     name: "one-job-per-driver",
     means: "more than `jobs_per_driver` witnessed holds of one driver overlap certainly",
-    needs: &[OpKind::DriverAccept],
+    needs: &[&[OpKind::DriverAccept]],
+    cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
     start: |declares| Box::new(OneJobPerDriver::new(declares)),

@@ -18,7 +18,7 @@ use crate::{
         time::{Time, nanos},
     },
     history::{
-        answer::{Answer, OfferView, Refusal},
+        answer::{Answer, JobState, JobView, OfferView, Refusal},
         declares::Offers,
         op::{Ask, Op, OpKind, Outcome},
     },
@@ -83,6 +83,25 @@ pub struct Driver {
     fumble: Option<Fumble>,
     passed: [Option<Id>; PASSED_MAX],
     passed_next: usize,
+    /// Its account, where the target tells it: what is told of another's job is not for this one.
+    account: Option<Id>,
+    /// What it was told last, and could not act on yet.
+    hint: Option<Box<Hint>>,
+    /// Jobs that are over for it: what is told of them comes late.
+    over: [Option<Id>; PASSED_MAX],
+    over_next: usize,
+    /// It asks for work, and has no answer yet.
+    seeking: bool,
+    /// Looks that were sent before this moment tell of the job before.
+    free_since: Time,
+}
+
+/// Something that it was told unasked.
+#[derive(Debug, Clone)]
+struct Hint {
+    at: Time,
+    offer: Option<Rc<OfferView>>,
+    job: Option<Rc<JobView>>,
 }
 
 /// What a driver is about.
@@ -126,6 +145,12 @@ impl Driver {
             fumble: None,
             passed: Default::default(),
             passed_next: 0,
+            account: None,
+            hint: None,
+            over: Default::default(),
+            over_next: 0,
+            seeking: false,
+            free_since: Time::ZERO,
         }
     }
 
@@ -246,24 +271,87 @@ impl Driver {
             return;
         }
         self.seek_again(cue);
-        if let (State::Free, Some((op, _))) = (&self.state, Self::seeks(cue)) {
+        if matches!(self.state, State::Free)
+            && let Some((op, _)) = Self::seeks(cue)
+        {
+            self.ask_for_work(op, cue);
+        }
+    }
+
+    /// One question at a time: answers that take long must not pile up.
+    fn ask_for_work(&mut self, op: OpKind, cue: &mut Cue<'_>) {
+        if !std::mem::replace(&mut self.seeking, true) {
             cue.ask(Ask::new(op));
         }
     }
 
-    /// A hint. An offer is as good as one that was asked for; a job is looked at.
+    /// A hint: it is kept until there is something to do about it, the newest only.
     fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
-        if let Some(offer) = &answer.offer {
+        let job = answer.job.clone().filter(|view| !self.is_of_another(view));
+        if let Some(view) = &job
+            && matches!(&self.state, State::OnJob(job) if job.id == view.id)
+        {
+            return self.told_of_job(view, cue);
+        }
+        let hint = Hint { at: cue.now, offer: answer.offer.clone(), job };
+        if hint.offer.is_none() && !hint.job.as_ref().is_some_and(|view| view.state.is_held()) {
+            return;
+        }
+        if matches!(self.state, State::Free) {
+            return self.hear(&hint, cue);
+        }
+        self.hint = Some(Box::new(hint));
+    }
+
+    /// A free driver acts on a hint: an offer is as good as one that was asked for.
+    fn hear(&mut self, hint: &Hint, cue: &mut Cue<'_>) {
+        if let Some(offer) = &hint.offer
+            && cue.now - hint.at < Duration::from_millis(offer.expires_in_ms)
+        {
             self.offered(offer, cue);
         }
-        let Some(view) = &answer.job else { return };
-        match &self.state {
-            State::Free if view.state.is_held() && !cue.has(OpKind::DriverAccept) => {
-                self.go_on_with(Job::found(view, None), view.state, cue);
-            }
-            State::OnJob(job) if job.id == view.id && !view.state.is_held() => self.doubt(cue),
+        if let Some(view) = hint.job.clone()
+            && matches!(self.state, State::Free)
+            && !self.is_over(&view.id)
+        {
+            self.told_of_work(&view, cue);
+        }
+    }
+
+    /// A free driver was told that it has a job.
+    fn told_of_work(&mut self, view: &JobView, cue: &mut Cue<'_>) {
+        let born = !cue.has(OpKind::DriverAccept);
+        let own = view.driver.is_some() && view.driver == self.account;
+        match (cue.has(OpKind::DriverCurrentJob), born) {
+            (true, true) => self.ask_for_work(OpKind::DriverCurrentJob, cue),
+            (true, false) if own => self.look(None, 0, cue),
+            (false, born) if born || own => self.begin(view, cue),
             _ => {}
         }
+    }
+
+    /// Goes on with a job that it got without taking it.
+    fn begin(&mut self, view: &JobView, cue: &mut Cue<'_>) {
+        let job = Job::found(view, None);
+        if view.state == JobState::Accepted {
+            return self.take(job, cue);
+        }
+        self.go_on_with(job, view.state, cue);
+    }
+
+    /// True when a job is certainly in the hands of another driver.
+    fn is_of_another(&self, view: &JobView) -> bool {
+        view.driver.is_some() && self.account.is_some() && view.driver != self.account
+    }
+
+    /// Nothing that is told of this job from here on matters.
+    pub(super) fn put_away(&mut self, job: Id) {
+        self.over[self.over_next] = Some(job);
+        self.over_next = (self.over_next + 1) % PASSED_MAX;
+    }
+
+    fn is_over(&self, job: &Id) -> bool {
+        self.over.iter().flatten().any(|over| over == job)
     }
 
     /// The first beat of this driver's own pulse after `now`. The pulses of all drivers are spread
@@ -306,13 +394,18 @@ impl Driver {
         {
             return self.offered(offer, cue);
         }
-        let unknown = matches!(
-            op.answer.refusal,
-            Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden)
-        );
-        if op.outcome == Outcome::Fail && unknown && matches!(self.state, State::Free) {
+        let unknown = match op.answer.refusal {
+            // "There is no offer" is no news.
+            Some(Refusal::Conflict | Refusal::NotFound) => op.kind() == OpKind::DriverPing,
+            Some(Refusal::Forbidden) => true,
+            _ => false,
+        };
+        if op.outcome == Outcome::Fail
+            && unknown
+            && matches!(self.state, State::Free)
+            && self.sign_on.again(cue.around.ops).is_some()
+        {
             // The backend does not know that it is on shift.
-            self.sign_on.again();
             self.enter(State::SigningOn);
             self.ask_step(cue);
         }
@@ -400,6 +493,11 @@ impl Driver {
                 self.take(job, cue);
             }
             Outcome::Fail => self.be_free(cue),
+            Outcome::Info if !cue.has(OpKind::DriverCurrentJob) => {
+                // Nobody can tell whether it has it: it drives, and is refused when it has not.
+                let job = Job::accepted(&offer, op);
+                self.take(job, cue);
+            }
             Outcome::Info => {
                 self.doubt = true;
                 self.look(Some(offer), 0, cue);
@@ -439,11 +537,13 @@ impl Driver {
         }
         if let (State::Free, Some(view)) = (&self.state, &op.answer.job)
             && op.outcome == Outcome::Ok
+            && op.sent >= self.free_since
             && view.state.is_held()
             && !cue.has(OpKind::DriverAccept)
+            && !self.is_over(&view.id)
         {
-            let job = Job::found(view, None);
-            return self.go_on_with(job, view.state, cue);
+            let view = view.clone();
+            return self.begin(&view, cue);
         }
         let State::Looking(offer, tries) = &self.state else { return };
         let (offer, tries) = (offer.clone(), *tries);
@@ -485,6 +585,10 @@ impl Driver {
             return self.go_off_shift(cue);
         }
         self.enter(State::Free);
+        self.free_since = cue.now;
+        if let Some(hint) = self.hint.take() {
+            self.hear(&hint, cue);
+        }
     }
 
     fn leave(&mut self, cue: &mut Cue<'_>) {
@@ -504,7 +608,8 @@ impl Driver {
         if op.outcome == Outcome::Ok || self.leave_tries >= LEAVE_TRIES_MAX {
             return self.go_home(cue);
         }
-        if op.answer.refusal == Some(Refusal::Conflict) {
+        let busy = op.answer.refusal == Some(Refusal::Conflict);
+        if busy && cue.has(OpKind::DriverCurrentJob) {
             return self.look(None, 0, cue);
         }
         let wait = cue.patience(LOOK_AGAIN, self.leave_tries);
@@ -530,10 +635,16 @@ impl Driver {
 
     fn done(&mut self, op: &Op, cue: &mut Cue<'_>) {
         use OpKind as K;
+        if matches!(op.kind(), K::DriverNextOffer | K::DriverCurrentJob) {
+            self.seeking = false;
+        }
         match op.kind() {
             K::DriverPing | K::DriverNextOffer => self.pinged(op, cue),
             K::DriverRegister | K::SetupApproveDriver | K::DriverLogin | K::DriverGoOnline => {
-                self.signing_on(op, cue)
+                if op.outcome == Outcome::Ok && op.answer.account.is_some() {
+                    self.account.clone_from(&op.answer.account);
+                }
+                self.signing_on(op, cue);
             }
             K::DriverAccept => self.accepted(op, cue),
             K::DriverCurrentJob => self.looked(op, cue),
@@ -578,7 +689,7 @@ impl Robot for Driver {
             Event::Done(op) => self.done(op, &mut cue),
             Event::SignOff => self.leave(&mut cue),
             Event::Told(answer) => self.told(answer, &mut cue),
-            Event::Wish(_) | Event::Drain => {}
+            Event::Wish(_) | Event::Known(_) | Event::Drain => {}
         }
     }
 
