@@ -233,3 +233,7 @@ impl Drop for Engine {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "gap_tests.rs"]
+mod gap_tests;

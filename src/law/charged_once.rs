@@ -241,4 +241,13 @@ mod tests {
         early.read_back(20.0, vec![good_end("J1").0], Vec::new());
         assert_eq!(early.judge(LAW).verdict, Verdict::Unknown);
     }
+
+    #[test]
+    fn a_fare_that_nobody_takes_as_far_as_is_declared_is_not_missed() {
+        let mut tale = journey(vec![]);
+        tale.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        assert_ne!(tale.judge("charged-once").verdict, Verdict::Broken);
+        tale.declares.automatic = vec![OpKind::PassengerPay];
+        assert_eq!(tale.judge("charged-once").verdict, Verdict::Broken);
+    }
 }

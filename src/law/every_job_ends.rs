@@ -193,7 +193,7 @@ mod tests {
         history::record::FaultChange,
         law::{
             Verdict,
-            testkit::{Tale, Tweak, d, good_end, good_journey, p, view},
+            testkit::{AUDITOR, Tale, Tweak, d, good_end, good_journey, p, view},
         },
     };
 
@@ -267,5 +267,37 @@ mod tests {
         info.request(p(1), (10.0, 10.1), "K1", "J1").info();
         info.read_back(200.0, vec![view("J1", JobState::Offered, 0, None)], Vec::new());
         assert_eq!(info.judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    /// The same jobs, read back by name where they cannot be listed.
+    fn one_by_one(read: &[&str]) -> Tale {
+        let mut tale = Tale::default();
+        tale.declares.ops.retain(|op| *op != OpKind::AuditJobs);
+        tale.request(p(1), (10.0, 10.1), "K1", "J1");
+        tale.request(p(2), (10.0, 10.1), "K2", "J2");
+        tale.phase(crate::history::record::Phase::ReadBack, 200.0);
+        for job in read {
+            let ended = view(job, JobState::Expired, 0, None);
+            let audit = tale.op(AUDITOR, OpKind::AuditJob, (200.1, 200.2));
+            audit.ask.job = Some((*job).into());
+            audit.answer.job = Some(std::rc::Rc::new(ended));
+        }
+        tale
+    }
+
+    #[test]
+    fn jobs_that_cannot_be_listed_are_all_read_one_by_one_or_nothing_passes() {
+        assert_eq!(one_by_one(&["J1", "J2"]).judge(LAW).verdict, Verdict::Pass);
+        assert_eq!(one_by_one(&["J1"]).judge(LAW).verdict, Verdict::Unknown);
+        assert_eq!(one_by_one(&[]).judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn where_nobody_accepts_any_driver_who_left_may_have_had_it() {
+        let mut tale = forgotten();
+        tale.declares.automatic = vec![OpKind::DriverAccept];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        tale.op(d(1), OpKind::DriverGoOffline, (150.0, 150.1));
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown);
     }
 }

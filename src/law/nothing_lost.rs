@@ -325,7 +325,7 @@ mod tests {
         history::answer::{Assignment, ChargeView},
         law::{
             Verdict,
-            testkit::{Tale, Tweak, account, charge, d, good_end, good_journey, p, view},
+            testkit::{AUDITOR, Tale, Tweak, account, charge, d, good_end, good_journey, p, view},
         },
     };
     use JobState::{Accepted, Arrived, Cancelled, Completed, Expired, Offered};
@@ -443,5 +443,21 @@ mod tests {
         plain.read_back(100.0, vec![end], vec![charge("charge of J1", "J1", 1)]);
         assert_eq!(plain.judge(LAW).verdict, Verdict::Pass);
         assert_eq!(plain.judge(LAW).opportunities, 5);
+    }
+
+    #[test]
+    fn a_job_that_is_asked_for_by_name_and_does_not_exist_is_lost() {
+        for why in [Refusal::NotFound, Refusal::Limited] {
+            let mut tale = tale();
+            tale.declares.ops.retain(|op| *op != OpKind::AuditJobs);
+            tale.request(p(1), (10.0, 10.1), "K1", "J1");
+            tale.phase(crate::history::record::Phase::ReadBack, 100.0);
+            let audit = tale.op(AUDITOR, OpKind::AuditJob, (100.1, 100.2));
+            audit.ask.job = Some("J1".into());
+            audit.refused(why);
+            let broken = why == Refusal::NotFound;
+            let verdict = if broken { Verdict::Broken } else { Verdict::Unknown };
+            assert_eq!(tale.judge(LAW).verdict, verdict);
+        }
     }
 }

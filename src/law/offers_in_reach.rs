@@ -352,4 +352,17 @@ mod tests {
         assert!(law.drivers[0].positions.len() < 120);
         assert!(!law.drivers[0].overflowed);
     }
+
+    #[test]
+    fn offers_that_no_answer_held_are_not_judged() {
+        for (offers, why) in [(Offers::Relay, "synthetic"), (Offers::Push, "pushed")] {
+            let mut tale = Tale::default();
+            tale.declares.offers = offers;
+            tale.ping(d(1), (10.0, 10.1), centre(), None);
+            tale.ping(d(1), (17.5, 17.6), centre(), Some(offer("O1", east(9_000.0))));
+            let judgement = tale.judge(LAW);
+            assert_eq!(judgement.verdict, Verdict::NotApplicable);
+            assert!(judgement.note.contains(why), "{}", judgement.note);
+        }
+    }
 }

@@ -183,4 +183,18 @@ mod tests {
         held(&mut tale, "J7", 31.0, 35.0);
         assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
     }
+
+    #[test]
+    fn a_journey_that_ends_by_itself_ends_when_nobody_looks() {
+        let mut tale = Tale::default();
+        tale.robots(&[d(1), p(1)]);
+        held(&mut tale, "J7", 31.0, 32.0);
+        held(&mut tale, "J9", 93.0, 94.0);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        tale.declares.automatic = vec![OpKind::DriverDropOff];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+        let late = view("J7", JobState::PickedUp, 1, Some(d(1)));
+        tale.read(p(1), OpKind::PassengerJobStatus, (95.0, 95.1), late);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken, "a read says that it still stood");
+    }
 }

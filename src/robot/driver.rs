@@ -7,6 +7,7 @@ use super::{
     Act, Alarm, Event, Robot, Standing, Surroundings,
     cue::{Cue, alarm, kind_and_turn, next_turn, seconds},
     driving::Job,
+    hearing::Hint,
     motion::Motion,
     sign_on::{Progress, SignOn},
 };
@@ -18,8 +19,7 @@ use crate::{
         time::{Time, nanos},
     },
     history::{
-        answer::{Answer, JobState, JobView, OfferView, Refusal},
-        declares::Offers,
+        answer::{OfferView, Refusal},
         op::{Ask, Op, OpKind, Outcome},
     },
 };
@@ -41,7 +41,7 @@ const LOOK: u32 = 5;
 pub(super) const MOVE: u32 = 6;
 pub(super) const POLL: u32 = 7;
 pub(super) const GIVE_BACK: u32 = 8;
-const SEEK: u32 = 9;
+pub(super) const SEEK: u32 = 9;
 
 /// Between the two taps of a double tap.
 pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
@@ -49,12 +49,10 @@ pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When a free driver, whose accept nobody answered for, looks once more whether it has a job.
 const DOUBT_LOOK: Duration = Duration::from_secs(5);
-/// However often a file says: a free driver asks for work no more often than that.
-const SEEK_MIN: Duration = Duration::from_millis(50);
 /// Tries of going off shift.
 const LEAVE_TRIES_MAX: u32 = 8;
 /// Offers that a driver remembers to have dealt with.
-const PASSED_MAX: usize = 4;
+pub(super) const PASSED_MAX: usize = 4;
 /// Share of a clumsy driver's accepts that are fumbled.
 const FUMBLES: f64 = 0.5;
 /// Share of a clumsy driver's answers that come after the offer's end.
@@ -84,24 +82,16 @@ pub struct Driver {
     passed: [Option<Id>; PASSED_MAX],
     passed_next: usize,
     /// Its account, where the target tells it: what is told of another's job is not for this one.
-    account: Option<Id>,
+    pub(super) account: Option<Id>,
     /// What it was told last, and could not act on yet.
-    hint: Option<Box<Hint>>,
+    pub(super) hint: Option<Box<Hint>>,
     /// Jobs that are over for it: what is told of them comes late.
-    over: [Option<Id>; PASSED_MAX],
-    over_next: usize,
+    pub(super) over: [Option<Id>; PASSED_MAX],
+    pub(super) over_next: usize,
     /// It asks for work, and has no answer yet.
-    seeking: bool,
+    pub(super) seeking: bool,
     /// Looks that were sent before this moment tell of the job before.
     free_since: Time,
-}
-
-/// Something that it was told unasked.
-#[derive(Debug, Clone)]
-struct Hint {
-    at: Time,
-    offer: Option<Rc<OfferView>>,
-    job: Option<Rc<JobView>>,
 }
 
 /// What a driver is about.
@@ -246,114 +236,6 @@ impl Driver {
         self.be_free(cue);
     }
 
-    /// What a free driver asks, now and then, to hear of work; `None` where it hears by itself.
-    fn seeks(cue: &Cue<'_>) -> Option<(OpKind, Duration)> {
-        if !cue.has(OpKind::DriverAccept) {
-            // Jobs are born with a driver: it finds them by looking.
-            let looks = cue.has(OpKind::DriverCurrentJob);
-            return looks.then(|| (OpKind::DriverCurrentJob, poll_every(cue.around)));
-        }
-        match cue.around.offers {
-            Offers::Poll { every } => Some((OpKind::DriverNextOffer, every.0)),
-            _ => None,
-        }
-    }
-
-    fn seek_again(&mut self, cue: &mut Cue<'_>) {
-        if let Some((_, every)) = Self::seeks(cue) {
-            let wait = every.mul_f64(cue.rng.between(0.75, 1.25)).max(SEEK_MIN);
-            cue.wake(wait, alarm(SEEK, 0));
-        }
-    }
-
-    fn seek(&mut self, cue: &mut Cue<'_>) {
-        if matches!(self.state, State::Off) {
-            return;
-        }
-        self.seek_again(cue);
-        if matches!(self.state, State::Free)
-            && let Some((op, _)) = Self::seeks(cue)
-        {
-            self.ask_for_work(op, cue);
-        }
-    }
-
-    /// One question at a time: answers that take long must not pile up.
-    fn ask_for_work(&mut self, op: OpKind, cue: &mut Cue<'_>) {
-        if !std::mem::replace(&mut self.seeking, true) {
-            cue.ask(Ask::new(op));
-        }
-    }
-
-    /// A hint: it is kept until there is something to do about it, the newest only.
-    fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
-        let job = answer.job.clone().filter(|view| !self.is_of_another(view));
-        if let Some(view) = &job
-            && matches!(&self.state, State::OnJob(job) if job.id == view.id)
-        {
-            return self.told_of_job(view, cue);
-        }
-        let hint = Hint { at: cue.now, offer: answer.offer.clone(), job };
-        if hint.offer.is_none() && !hint.job.as_ref().is_some_and(|view| view.state.is_held()) {
-            return;
-        }
-        if matches!(self.state, State::Free) {
-            return self.hear(&hint, cue);
-        }
-        self.hint = Some(Box::new(hint));
-    }
-
-    /// A free driver acts on a hint: an offer is as good as one that was asked for.
-    fn hear(&mut self, hint: &Hint, cue: &mut Cue<'_>) {
-        if let Some(offer) = &hint.offer
-            && cue.now - hint.at < Duration::from_millis(offer.expires_in_ms)
-        {
-            self.offered(offer, cue);
-        }
-        if let Some(view) = hint.job.clone()
-            && matches!(self.state, State::Free)
-            && !self.is_over(&view.id)
-        {
-            self.told_of_work(&view, cue);
-        }
-    }
-
-    /// A free driver was told that it has a job.
-    fn told_of_work(&mut self, view: &JobView, cue: &mut Cue<'_>) {
-        let born = !cue.has(OpKind::DriverAccept);
-        let own = view.driver.is_some() && view.driver == self.account;
-        match (cue.has(OpKind::DriverCurrentJob), born) {
-            (true, true) => self.ask_for_work(OpKind::DriverCurrentJob, cue),
-            (true, false) if own => self.look(None, 0, cue),
-            (false, born) if born || own => self.begin(view, cue),
-            _ => {}
-        }
-    }
-
-    /// Goes on with a job that it got without taking it.
-    fn begin(&mut self, view: &JobView, cue: &mut Cue<'_>) {
-        let job = Job::found(view, None);
-        if view.state == JobState::Accepted {
-            return self.take(job, cue);
-        }
-        self.go_on_with(job, view.state, cue);
-    }
-
-    /// True when a job is certainly in the hands of another driver.
-    fn is_of_another(&self, view: &JobView) -> bool {
-        view.driver.is_some() && self.account.is_some() && view.driver != self.account
-    }
-
-    /// Nothing that is told of this job from here on matters.
-    pub(super) fn put_away(&mut self, job: Id) {
-        self.over[self.over_next] = Some(job);
-        self.over_next = (self.over_next + 1) % PASSED_MAX;
-    }
-
-    fn is_over(&self, job: &Id) -> bool {
-        self.over.iter().flatten().any(|over| over == job)
-    }
-
     /// The first beat of this driver's own pulse after `now`. The pulses of all drivers are spread
     /// over the cadence by the golden ratio, which is even for any number of them.
     fn next_beat(&self, cue: &Cue<'_>) -> Time {
@@ -411,7 +293,7 @@ impl Driver {
         }
     }
 
-    fn offered(&mut self, offer: &Rc<OfferView>, cue: &mut Cue<'_>) {
+    pub(super) fn offered(&mut self, offer: &Rc<OfferView>, cue: &mut Cue<'_>) {
         // One who is busy, or dealt with this offer before, lets it be: it may be an echo.
         if !matches!(self.state, State::Free)
             || self.leaving

@@ -5,11 +5,14 @@ mod cue;
 pub mod driver;
 mod driving;
 mod following;
+mod hearing;
 mod motion;
 pub mod passenger;
 #[cfg(test)]
 pub(crate) mod puppet;
 mod sign_on;
+#[cfg(test)]
+mod told_tests;
 
 use std::{rc::Rc, time::Duration};
 
