@@ -18,6 +18,7 @@ use super::{
     ceiling::Ceiling,
     demand::Demand,
     figures::{Figures, Tally},
+    jobs::Jobs,
     life::{self, Intent},
     population::Population,
     supply::{Supply, census_every},
@@ -75,6 +76,8 @@ pub(super) struct State {
     pub demand: Demand,
     pub supply: Supply,
     pub tally: Tally,
+    /// Jobs that ops were answered with, where they are read back one by one.
+    pub jobs: Jobs,
     /// Idle passengers, by number.
     pub idle: Vec<u32>,
     /// Wishes that wait for a passenger who is on the way in.
@@ -101,6 +104,7 @@ impl Hub {
             demand: Demand::new(&root.fork("demand"), load),
             supply: Supply::new(load),
             tally: Tally::new(),
+            jobs: Jobs::new(around.ops),
             idle: Vec::new(),
             waiting: 0,
             pick: root.fork("pick"),
@@ -162,6 +166,9 @@ impl Hub {
         }
         let now = self.env.now();
         let Told { robot, answer, synthetic } = told;
+        if self.state.borrow().population.standing(robot) == Standing::Gone {
+            return;
+        }
         let record = record::Told { at: now, robot, answer, synthetic };
         self.sink.record(Record::Told(Box::new(record.clone())));
         self.step(robot, now, Event::Told(&record.answer));
@@ -379,7 +386,11 @@ impl Hub {
 
     /// An op ended: recorded.
     pub fn recorded(&self, op: Rc<Op>) {
-        self.state.borrow_mut().tally.ended(&op);
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.tally.ended(&op);
+            state.jobs.note(&op);
+        }
         self.sink.record(Record::Op(op));
     }
 

@@ -1,5 +1,6 @@
 //! The life of one op: its attempts, the waits between them, a fresh token when the old one has
-//! expired, and its end. A ping is never tried again: the next one is worth more.
+//! expired, and its end. A ping, or a look for an offer, is never tried again: the next one is
+//! worth more.
 
 use std::{rc::Rc, time::Duration};
 
@@ -43,7 +44,9 @@ pub(super) async fn live(hub: Rc<Hub>, intent: Intent, admitted: bool) {
 /// Attempts, until one is ok, or another would be in vain or over the limit.
 async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let Intent { number, robot, ask, planned } = intent;
-    let mut left = if ask.op == OpKind::DriverPing { 1 } else { hub.attempts_max() };
+    // The next ping, and the next look for an offer, come by themselves.
+    let once = matches!(ask.op, OpKind::DriverPing | OpKind::DriverNextOffer);
+    let mut left = if once { 1 } else { hub.attempts_max() };
     let mut attempts = Vec::with_capacity(1);
     let mut renewed = false;
     loop {
@@ -106,7 +109,8 @@ async fn renew(hub: &Rc<Hub>, robot: RobotId, sent: Time) -> bool {
     if hub.renewed(robot) > sent {
         return true;
     }
-    let Some(op) = login_of(robot.kind) else { return false };
+    let login = login_of(robot.kind).filter(|op| hub.around.ops.has(*op));
+    let Some(op) = login else { return false };
     let login = hub.intent(robot, Ask::new(op), hub.env.now());
     let login = Box::pin(attempts(hub, login)).await;
     let (ok, done) = (login.outcome == Outcome::Ok, login.done);

@@ -6,6 +6,7 @@ mod ceiling;
 mod demand;
 pub mod figures;
 mod hub;
+mod jobs;
 mod life;
 mod population;
 mod supply;
@@ -154,7 +155,11 @@ impl Engine {
     /// Runs an auditor over every job and charge; true when it came to its end in time.
     pub async fn read_back(&self) -> bool {
         let now = self.hub.env.now();
-        let auditor = self.hub.state.borrow_mut().population.admit(RobotKind::Auditor);
+        let (auditor, jobs) = {
+            let state = &mut *self.hub.state.borrow_mut();
+            (state.population.admit(RobotKind::Auditor), state.jobs.take())
+        };
+        self.hub.step(auditor, now, Event::Known(&jobs));
         self.hub.push(now, Due::Start(auditor));
         let done = |state: &State| state.population.standing(auditor) == Standing::Gone;
         self.until(now + READ_BACK_MAX, done).await
@@ -228,3 +233,7 @@ impl Drop for Engine {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "gap_tests.rs"]
+mod gap_tests;

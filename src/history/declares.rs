@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{answer::JobState, op::OpKind};
+use super::{
+    answer::JobState,
+    op::{OpKind, OpSet},
+};
 use crate::base::span::Span;
 
 /// Declarations of a target; the defaults are those of the embedded backend.
@@ -47,6 +50,76 @@ pub struct Declares {
     /// How a driver hears of an offer.
     #[serde(skip_serializing_if = "Offers::is_usual")]
     pub offers: Offers,
+    /// Operations that the backend does by itself: no robot asks for them, and their effects are
+    /// expected all the same (`driver.accept`: a job is born with its driver).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub automatic: Vec<OpKind>,
+    /// What is charged for a job that is not driven to its end.
+    #[serde(skip_serializing_if = "Fees::is_usual")]
+    pub fees: Fees,
+    /// How sums are to be read.
+    #[serde(skip_serializing_if = "Money::is_usual")]
+    pub money: Money,
+}
+
+/// What is charged for a job that is not driven to its end, in minor units; nothing, where it does
+/// not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fees {
+    /// The passenger gave up a job that had a driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_minor: Option<i64>,
+    /// The passenger was not at the kerb.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_show_minor: Option<i64>,
+}
+
+impl Fees {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How sums are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Money {
+    /// Digits of the minor unit: 2 where a hundred of them make one.
+    pub minor_units: u8,
+    /// Two sums of one job may differ by so many minor units.
+    pub rounding_minor: i64,
+    /// The part of a fare that the driver does not get.
+    pub commission: f64,
+}
+
+impl Default for Money {
+    fn default() -> Self {
+        Self { minor_units: 2, rounding_minor: 0, commission: 0.0 }
+    }
+}
+
+impl Money {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Declares {
+    /// The operations that robots ask: those that it maps and does not do by itself.
+    pub fn asked(&self) -> OpSet {
+        self.ops.iter().copied().filter(|op| !self.does_alone(*op)).collect()
+    }
+
+    /// Whether the backend does that by itself.
+    pub fn does_alone(&self, op: OpKind) -> bool {
+        self.automatic.contains(&op)
+    }
+
+    /// True where no offer of the backend's own is ever seen: the simulator makes them.
+    pub fn synthetic_offers(&self) -> bool {
+        self.offers == Offers::Relay
+    }
 }
 
 /// How a driver hears of an offer.
@@ -113,6 +186,43 @@ impl Default for Declares {
             settle_bound: Span::secs(20),
             scaled_time: true,
             offers: Offers::Ping,
+            automatic: Vec::new(),
+            fees: Fees::default(),
+            money: Money::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_usual_is_not_written_and_old_headers_are_read() {
+        let text = serde_json::to_string(&Declares::default()).unwrap();
+        for field in ["offers", "automatic", "fees", "money"] {
+            assert!(!text.contains(&format!("\"{field}\"")), "{field} in {text}");
+        }
+        assert_eq!(serde_json::from_str::<Declares>(&text).unwrap(), Declares::default());
+        let unusual = Declares {
+            offers: Offers::Poll { every: Span::secs(2) },
+            automatic: vec![OpKind::DriverAccept],
+            fees: Fees { cancel_minor: Some(300), no_show_minor: None },
+            money: Money { commission: 0.2, ..Money::default() },
+            ..Declares::default()
+        };
+        let text = serde_json::to_string(&unusual).unwrap();
+        assert_eq!(serde_json::from_str::<Declares>(&text).unwrap(), unusual);
+    }
+
+    #[test]
+    fn robots_ask_what_is_mapped_and_not_automatic() {
+        let ops = vec![OpKind::DriverAccept, OpKind::DriverArrive];
+        let declares =
+            Declares { ops, automatic: vec![OpKind::DriverAccept], ..Declares::default() };
+        let asked = declares.asked();
+        assert!(asked.has(OpKind::DriverArrive));
+        assert!(!asked.has(OpKind::DriverAccept) && !asked.has(OpKind::DriverPing));
+        assert!(!declares.synthetic_offers());
     }
 }

@@ -14,6 +14,7 @@ pub const ENTRY: LawEntry = LawEntry {
     means: "an answer is about another job than the question, or a robot's own job is said to be \
             another's",
     needs: &[],
+    cannot: |_| None,
     watches: &[
         TELL_ACCOUNTS[0],
         TELL_ACCOUNTS[1],

@@ -22,12 +22,14 @@ use crate::{
 pub const ENTRY: LawEntry = LawEntry {
     name: "charged-once",
     means: "at rest a completed job has more than one charge (fees and fully refunded ones left \
-            out), or none though its payment was acknowledged (or, where nobody is asked to pay, \
-            though the bound has passed)",
-    needs: &[OpKind::AuditJobs, OpKind::AuditCharges],
+            out), or none though its payment was acknowledged (or, where `passenger.pay` \
+            is automatic, though the bound has passed)",
+    needs: &[&[OpKind::AuditJobs, OpKind::AuditJob], &[OpKind::AuditCharges]],
+    cannot: |_| None,
     watches: &[
         OpKind::PassengerPay,
         OpKind::DriverDropOff,
+        OpKind::PassengerJobStatus,
         OpKind::AuditJob,
         OpKind::AuditJobs,
         OpKind::AuditCharges,
@@ -39,9 +41,12 @@ pub const ENTRY: LawEntry = LawEntry {
 struct ChargedOnce {
     /// Passengers pay by an op of their own.
     asked: bool,
+    /// The backend takes the fare by itself.
+    alone: bool,
     bound: Duration,
     read_delay: Duration,
     paid: BTreeMap<Id, Fact>,
+    /// The first word that it is completed.
     dropped_off: BTreeMap<Id, Fact>,
     calm: Calm,
     read_back: ReadBack,
@@ -52,7 +57,8 @@ struct ChargedOnce {
 impl ChargedOnce {
     fn new(declares: &Declares, blank: Tally) -> Self {
         Self {
-            asked: declares.ops.contains(&OpKind::PassengerPay),
+            asked: declares.asked().has(OpKind::PassengerPay),
+            alone: declares.does_alone(OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
             read_delay: declares.read_delay.0,
             paid: BTreeMap::new(),
@@ -67,6 +73,7 @@ impl ChargedOnce {
         let facts = match op.kind() {
             OpKind::PassengerPay => &mut self.paid,
             OpKind::DriverDropOff => &mut self.dropped_off,
+            OpKind::PassengerJobStatus if self.alone && is_completed(op) => &mut self.dropped_off,
             _ => return,
         };
         if let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) {
@@ -80,7 +87,7 @@ impl ChargedOnce {
         if self.asked {
             return self.paid.get(job).filter(|paid| charges.covers(paid.done + self.read_delay));
         }
-        self.dropped_off.get(job).filter(|over| {
+        self.dropped_off.get(job).filter(|_| self.alone).filter(|over| {
             let end = over.done + self.bound;
             charges.covers(end) && self.calm.for_at_least(self.bound, end.max(over.sent))
         })
@@ -121,6 +128,10 @@ impl ChargedOnce {
     }
 }
 
+fn is_completed(op: &Op) -> bool {
+    op.answer.job.as_deref().is_some_and(|view| view.state == JobState::Completed)
+}
+
 type Charge<'a> = (&'a ChargeView, &'a Fact);
 
 impl Law for ChargedOnce {
@@ -151,7 +162,9 @@ impl Law for ChargedOnce {
             self.judge_job(&mut tally, id, read, &fares);
         }
         tally.judge_at_rest(
-            complete && self.read_back.jobs.is_whole() && self.read_back.charges.is_whole(),
+            complete
+                && self.read_back.has_read(self.paid.keys().chain(self.dropped_off.keys()))
+                && self.read_back.charges.is_whole(),
             "no completed job was read back with its charges",
         )
     }
@@ -223,12 +236,21 @@ mod tests {
     #[test]
     fn where_nobody_is_asked_to_pay_the_backend_charges_by_itself() {
         let mut tale = journey(Vec::new());
-        tale.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        tale.declares.automatic = vec![OpKind::PassengerPay];
         assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
         let mut early = Tale::default();
-        early.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        early.declares.automatic = vec![OpKind::PassengerPay];
         good_journey(&mut early, 10.0, "J1");
         early.read_back(20.0, vec![good_end("J1").0], Vec::new());
         assert_eq!(early.judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_fare_that_nobody_takes_as_far_as_is_declared_is_not_missed() {
+        let mut tale = journey(vec![]);
+        tale.declares.ops.retain(|op| *op != OpKind::PassengerPay);
+        assert_ne!(tale.judge("charged-once").verdict, Verdict::Broken);
+        tale.declares.automatic = vec![OpKind::PassengerPay];
+        assert_eq!(tale.judge("charged-once").verdict, Verdict::Broken);
     }
 }

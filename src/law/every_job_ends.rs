@@ -26,7 +26,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "every-job-ends",
     means: "a job is read back as requested or offered though its search was over, no fault was in \
             force, and the bound has passed",
-    needs: &[OpKind::PassengerRequestJob, OpKind::AuditJobs],
+    needs: &[&[OpKind::PassengerRequestJob], &[OpKind::AuditJobs, OpKind::AuditJob]],
+    cannot: |_| None,
     watches: &[
         OpKind::PassengerRequestJob,
         OpKind::DriverAccept,
@@ -60,6 +61,8 @@ struct EveryJobEnds {
     due: Duration,
     bound: Duration,
     releases_alone: bool,
+    /// Jobs are given to drivers without their asking: nobody knows who had which.
+    born_taken: bool,
     jobs: BTreeMap<Id, Pending>,
     /// When a driver last left, and whether that is certain.
     left: BTreeMap<RobotId, (Time, bool)>,
@@ -75,6 +78,7 @@ impl EveryJobEnds {
             due: declares.search_ttl.0 + declares.offer_ttl.0,
             bound: declares.settle_bound.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone,
+            born_taken: !declares.asked().has(OpKind::DriverAccept),
             jobs: BTreeMap::new(),
             left: BTreeMap::new(),
             calm: Calm::default(),
@@ -123,7 +127,7 @@ impl EveryJobEnds {
             self.jobs.entry(id.clone()).or_insert_with(|| Pending {
                 request: Fact::of(op),
                 since: op.done,
-                vague: false,
+                vague: self.born_taken && self.releases_alone,
                 takers: Vec::new(),
             });
         }
@@ -137,11 +141,10 @@ impl EveryJobEnds {
     fn overdue(&self, job: &Pending, read: Time) -> bool {
         let mut since = job.since;
         let mut vague = job.vague;
-        for taker in &job.takers {
-            if let Some((left, unknown)) = self.left.get(taker) {
-                since = since.max(*left);
-                vague |= unknown;
-            }
+        let may_have_had = |robot: &RobotId| self.born_taken || job.takers.contains(robot);
+        for (_, (left, unknown)) in self.left.iter().filter(|(robot, _)| may_have_had(robot)) {
+            since = since.max(*left);
+            vague |= unknown;
         }
         !vague && since + self.due + self.bound < read
     }
@@ -180,7 +183,7 @@ impl Law for EveryJobEnds {
             }
         }
         tally.judge_at_rest(
-            complete && self.read_back.jobs.is_whole(),
+            complete && self.read_back.has_read(self.jobs.keys()),
             "no acknowledged job was read back at its end",
         )
     }
@@ -193,7 +196,7 @@ mod tests {
         history::record::FaultChange,
         law::{
             Verdict,
-            testkit::{Tale, Tweak, d, good_end, good_journey, p, view},
+            testkit::{AUDITOR, Tale, Tweak, d, good_end, good_journey, p, view},
         },
     };
 
@@ -267,5 +270,37 @@ mod tests {
         info.request(p(1), (10.0, 10.1), "K1", "J1").info();
         info.read_back(200.0, vec![view("J1", JobState::Offered, 0, None)], Vec::new());
         assert_eq!(info.judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    /// The same jobs, read back by name where they cannot be listed.
+    fn one_by_one(read: &[&str]) -> Tale {
+        let mut tale = Tale::default();
+        tale.declares.ops.retain(|op| *op != OpKind::AuditJobs);
+        tale.request(p(1), (10.0, 10.1), "K1", "J1");
+        tale.request(p(2), (10.0, 10.1), "K2", "J2");
+        tale.phase(crate::history::record::Phase::ReadBack, 200.0);
+        for job in read {
+            let ended = view(job, JobState::Expired, 0, None);
+            let audit = tale.op(AUDITOR, OpKind::AuditJob, (200.1, 200.2));
+            audit.ask.job = Some((*job).into());
+            audit.answer.job = Some(std::rc::Rc::new(ended));
+        }
+        tale
+    }
+
+    #[test]
+    fn jobs_that_cannot_be_listed_are_all_read_one_by_one_or_nothing_passes() {
+        assert_eq!(one_by_one(&["J1", "J2"]).judge(LAW).verdict, Verdict::Pass);
+        assert_eq!(one_by_one(&["J1"]).judge(LAW).verdict, Verdict::Unknown);
+        assert_eq!(one_by_one(&[]).judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn where_nobody_accepts_any_driver_who_left_may_have_had_it() {
+        let mut tale = forgotten();
+        tale.declares.automatic = vec![OpKind::DriverAccept];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        tale.op(d(1), OpKind::DriverGoOffline, (150.0, 150.1));
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown);
     }
 }

@@ -113,7 +113,8 @@ impl Holds {
     pub fn new(declares: &Declares) -> Self {
         Self {
             accounts: Accounts::default(),
-            releases_alone: declares.releases_alone,
+            // Nor does anybody see the end of a job that the backend ends by itself.
+            releases_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
             read_delay: declares.read_delay.0,
             jobs: BTreeMap::new(),
             leaves: BTreeMap::new(),

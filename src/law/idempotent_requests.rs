@@ -30,7 +30,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "idempotent-requests",
     means: "one key within its life gives two ids, or the read-back has more jobs of one trip of \
             one passenger than the passenger used keys for it",
-    needs: &[OpKind::PassengerRequestJob],
+    needs: &[&[OpKind::PassengerRequestJob]],
+    cannot: |_| None,
     watches: &[
         TELL_ACCOUNTS[0],
         TELL_ACCOUNTS[1],

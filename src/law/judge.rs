@@ -20,8 +20,8 @@ struct Sitting {
 
 enum AtWork {
     Law(Box<dyn Law>),
-    /// The target lacks these ops.
-    NotApplicable(Vec<OpKind>),
+    /// The target lacks what it needs, in words.
+    NotApplicable(String),
     Panicked(String),
 }
 
@@ -80,16 +80,13 @@ impl Judge {
 
 impl Sitting {
     fn start(entry: &'static LawEntry, declares: &Declares, known: &Known) -> Self {
-        let lacks: Vec<_> =
-            entry.needs.iter().copied().filter(|op| !declares.ops.contains(op)).collect();
-        let at_work = if lacks.is_empty() {
-            let tally = Tally::new(known.sieve(entry.name));
-            match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares, tally))) {
+        let tally = Tally::new(known.sieve(entry.name));
+        let at_work = match entry.not_applicable(declares) {
+            Some(why) => AtWork::NotApplicable(why),
+            None => match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares, tally))) {
                 Ok(law) => AtWork::Law(law),
                 Err(why) => AtWork::Panicked(words(why.as_ref())),
-            }
-        } else {
-            AtWork::NotApplicable(lacks)
+            },
         };
         Self { entry, at_work }
     }
@@ -112,10 +109,7 @@ impl Sitting {
             AtWork::Law(law) => catch_unwind(AssertUnwindSafe(|| law.judge(complete)))
                 .unwrap_or_else(|why| panicked(&words(why.as_ref()))),
             AtWork::Panicked(why) => panicked(why),
-            AtWork::NotApplicable(lacks) => {
-                let words: Vec<_> = lacks.iter().map(|op| op.word()).collect();
-                silent(Verdict::NotApplicable, format!("the target lacks {}", words.join(", ")))
-            }
+            AtWork::NotApplicable(why) => silent(Verdict::NotApplicable, why.clone()),
         }
     }
 }
@@ -160,7 +154,8 @@ mod tests {
     static FAULTY: LawEntry = LawEntry {
         name: "faulty",
         means: "",
-        needs: &[OpKind::AuditJobs],
+        needs: &[&[OpKind::AuditJobs, OpKind::AuditJob], &[OpKind::DriverPing]],
+        cannot: |declares| declares.reassigns.then_some("jobs go round"),
         watches: &[],
         blind_spot: "",
         start: |_, _| Box::new(Faulty),
@@ -168,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_law_that_panics_is_unknown_and_says_why() {
-        let mut judge =
-            Judge::of(std::iter::once(&FAULTY), &Declares::default(), &Known::default());
+        let declares = Declares { reassigns: false, ..Declares::default() };
+        let mut judge = Judge::of(std::iter::once(&FAULTY), &declares, &Known::default());
         judge.see(&Record::Phase { phase: Phase::Load, at: Time(1) });
         judge.see(&Record::Phase { phase: Phase::Drain, at: Time(2) });
         let (_, judgement) = judge.verdicts(true).remove(0);
@@ -179,11 +174,18 @@ mod tests {
 
     #[test]
     fn a_law_whose_ops_are_missing_is_not_applicable_and_names_them() {
-        let declares = Declares { ops: vec![OpKind::DriverPing], ..Declares::default() };
-        let judge = Judge::of(std::iter::once(&FAULTY), &declares, &Known::default());
-        let (_, judgement) = judge.verdicts(true).remove(0);
-        assert_eq!(judgement.verdict, Verdict::NotApplicable);
-        assert_eq!(judgement.note, "the target lacks audit.jobs");
+        let note = |ops: &[OpKind], reassigns| {
+            let declares = Declares { ops: ops.to_vec(), reassigns, ..Declares::default() };
+            let judge = Judge::of(std::iter::once(&FAULTY), &declares, &Known::default());
+            let (_, judgement) = judge.verdicts(true).remove(0);
+            assert_eq!(judgement.verdict, Verdict::NotApplicable);
+            judgement.note
+        };
+        let lacks_all = "the target lacks audit.jobs (or audit.job), driver.ping";
+        assert_eq!(note(&[], false), lacks_all);
+        assert_eq!(note(&[OpKind::AuditJob], false), "the target lacks driver.ping");
+        let both = [OpKind::AuditJob, OpKind::DriverPing];
+        assert_eq!(note(&both, true), "jobs go round");
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "legal-transitions",
     means: "two reads of a job, one certainly after the other, are not in the closure of the \
             declared `transitions` (reading may skip states)",
-    needs: &[],
+    needs: &[&[OpKind::PassengerJobStatus, OpKind::PassengerCurrentJob, OpKind::DriverCurrentJob]],
+    cannot: |_| None,
     watches: &[
         OpKind::DriverCurrentJob,
         OpKind::PassengerJobStatus,

@@ -122,12 +122,43 @@ pub struct LawEntry {
     pub name: &'static str,
     /// Broken when …
     pub means: &'static str,
-    /// Ops without which it is not applicable.
-    pub needs: &'static [OpKind],
+    /// Ops without which it is not applicable: any one of each group.
+    pub needs: &'static [&'static [OpKind]],
+    /// Why else it cannot judge a target that declares that.
+    pub cannot: fn(&Declares) -> Option<&'static str>,
     /// Ops that it wants to see (a filter for speed; empty: all but pings).
     pub watches: &'static [OpKind],
     /// What it cannot see.
     pub blind_spot: &'static str,
     /// Starts it; it counts its breaches in a copy of that empty tally.
     pub start: fn(&Declares, Tally) -> Box<dyn Law>,
+}
+
+impl LawEntry {
+    /// Why the law says nothing of such a target, if it does: the ops that are missing by name.
+    pub fn not_applicable(&self, declares: &Declares) -> Option<String> {
+        let asked = declares.asked();
+        let lacks: Vec<String> = self
+            .needs
+            .iter()
+            .filter(|group| !group.iter().any(|op| asked.has(*op)))
+            .map(|group| group_words(group))
+            .collect();
+        if lacks.is_empty() {
+            return (self.cannot)(declares).map(str::to_owned);
+        }
+        Some(format!("the target lacks {}", lacks.join(", ")))
+    }
+}
+
+/// `audit.jobs (or audit.job)`.
+fn group_words(group: &[OpKind]) -> String {
+    match group {
+        [] => String::new(),
+        [one] => one.word().to_owned(),
+        [first, others @ ..] => {
+            let others: Vec<_> = others.iter().map(|op| op.word()).collect();
+            format!("{first} (or {})", others.join(", "))
+        }
+    }
 }

@@ -23,7 +23,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "state-never-goes-back",
     means: "of two reads, one certainly after the other, the later one shows an older assignment, \
             or an earlier state of the same one",
-    needs: &[],
+    needs: &[&[OpKind::PassengerJobStatus, OpKind::PassengerCurrentJob, OpKind::DriverCurrentJob]],
+    cannot: |_| None,
     watches: &[
         OpKind::DriverCurrentJob,
         OpKind::PassengerJobStatus,

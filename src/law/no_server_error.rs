@@ -9,6 +9,7 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "no-server-error",
     means: "an attempt at a valid request is answered with HTTP 500",
     needs: &[],
+    cannot: |_| None,
     watches: OpKind::ALL,
     blind_spot: "failures that are told with another status, or with 200",
     start: |_, tally| Box::new(NoServerError { tally }),

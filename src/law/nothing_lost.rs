@@ -24,7 +24,11 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "nothing-acknowledged-is-lost",
     means: "the read-back shows neither an acknowledged write nor a state reachable after it, or a \
             passenger is told that its acknowledged job does not exist",
-    needs: &[OpKind::PassengerRequestJob],
+    needs: &[
+        &[OpKind::PassengerRequestJob],
+        &[OpKind::AuditJobs, OpKind::AuditJob, OpKind::PassengerJobStatus],
+    ],
+    cannot: |_| None,
     watches: &[
         TELL_ACCOUNTS[0],
         TELL_ACCOUNTS[1],
@@ -93,7 +97,9 @@ impl NothingLost {
     fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             graph: Graph::new(&declares.transitions),
-            has_audit: declares.ops.contains(&OpKind::AuditJobs),
+            has_audit: [OpKind::AuditJobs, OpKind::AuditJob]
+                .iter()
+                .any(|op| declares.asked().has(*op)),
             read_delay: declares.read_delay.0,
             accounts: Accounts::default(),
             owners: BTreeMap::new(),
@@ -150,6 +156,10 @@ impl NothingLost {
         }
         let Some((view, read)) = self.read_back.job(job) else {
             let listing = &self.read_back.jobs;
+            let asked = self.read_back.missing.get(job);
+            if asked.is_some_and(|asked| ack.fact.done + self.read_delay < asked.sent) {
+                return Found::Lost("asked for by name, there is no such job".to_owned());
+            }
             return if listing.covers(ack.fact.done + self.read_delay) {
                 Found::Lost(format!("the whole list has {} jobs, not this", listing.by_id.len()))
             } else {
@@ -276,7 +286,8 @@ impl Law for NothingLost {
         let listed = &self.read_back.jobs;
         let lists = listed.by_id.values().any(|(view, _)| !view.assignments.is_empty());
         // Before the read-back there is nothing to compare with.
-        let at_rest = listed.is_whole() || !listed.by_id.is_empty();
+        let missing = &self.read_back.missing;
+        let at_rest = listed.is_whole() || !listed.by_id.is_empty() || !missing.is_empty();
         for (job, ack) in self
             .acks
             .iter()
@@ -289,6 +300,7 @@ impl Law for NothingLost {
                 Found::Lost(how) => {
                     tally.opportunities += 1;
                     let read = self.read_back.job(job).map(|(_, fact)| fact);
+                    let read = read.or_else(|| missing.get(job));
                     let when = read.map_or(String::new(), |fact| format!("{}: ", fact.tell()));
                     let what = format!("{}; at rest it is lost: {when}{how}", ack.fact.tell());
                     let proof: Vec<_> = std::iter::once(&ack.fact).chain(read).collect();
@@ -296,12 +308,13 @@ impl Law for NothingLost {
                 }
             }
         }
-        let missing = "no acknowledged write was read back";
+        let unread = "no acknowledged write was read back";
         if self.has_audit {
-            return tally.judge_at_rest(complete && listed.is_whole(), missing);
+            let all = self.read_back.has_read(self.acks.keys());
+            return tally.judge_at_rest(complete && all, unread);
         }
         tally.opportunities = self.polls;
-        tally.judge(missing)
+        tally.judge(unread)
     }
 }
 
@@ -312,7 +325,7 @@ mod tests {
         history::answer::{Assignment, ChargeView},
         law::{
             Verdict,
-            testkit::{Tale, Tweak, account, charge, d, good_end, good_journey, p, view},
+            testkit::{AUDITOR, Tale, Tweak, account, charge, d, good_end, good_journey, p, view},
         },
     };
     use JobState::{Accepted, Arrived, Cancelled, Completed, Expired, Offered};
@@ -430,5 +443,21 @@ mod tests {
         plain.read_back(100.0, vec![end], vec![charge("charge of J1", "J1", 1)]);
         assert_eq!(plain.judge(LAW).verdict, Verdict::Pass);
         assert_eq!(plain.judge(LAW).opportunities, 5);
+    }
+
+    #[test]
+    fn a_job_that_is_asked_for_by_name_and_does_not_exist_is_lost() {
+        for why in [Refusal::NotFound, Refusal::Limited] {
+            let mut tale = tale();
+            tale.declares.ops.retain(|op| *op != OpKind::AuditJobs);
+            tale.request(p(1), (10.0, 10.1), "K1", "J1");
+            tale.phase(crate::history::record::Phase::ReadBack, 100.0);
+            let audit = tale.op(AUDITOR, OpKind::AuditJob, (100.1, 100.2));
+            audit.ask.job = Some("J1".into());
+            audit.refused(why);
+            let broken = why == Refusal::NotFound;
+            let verdict = if broken { Verdict::Broken } else { Verdict::Unknown };
+            assert_eq!(tale.judge(LAW).verdict, verdict);
+        }
     }
 }

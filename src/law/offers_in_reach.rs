@@ -12,7 +12,7 @@ use crate::{
     },
     history::{
         answer::OfferView,
-        declares::Declares,
+        declares::{Declares, Offers},
         op::{Op, OpKind, Outcome},
     },
 };
@@ -22,12 +22,22 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "offers-in-reach",
     means: "no position that the driver possibly had when the offer was made explains it (reach, \
             drift by the position's age, 1 % of slack)",
-    needs: &[OpKind::DriverPing],
+    needs: &[&[OpKind::DriverPing]],
+    cannot,
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverGoOnline],
     blind_spot: "an offer that a position explains which was replaced less than an offer's and a \
                  position's life ago; availability is another law's matter",
     start: |declares, tally| Box::new(OffersInReach::new(declares, tally)),
 };
+
+/// It judges offers that came as answers: only those were certainly made before they were read.
+fn cannot(declares: &Declares) -> Option<&'static str> {
+    match declares.offers {
+        Offers::Ping | Offers::Poll { .. } => None,
+        Offers::Push => Some("offers are pushed: a push is a hint, never a read"),
+        Offers::Relay => Some("offers are synthetic: no offer of the backend's own is seen"),
+    }
+}
 
 /// The model of distance, and clocks that are read a little apart.
 const SLACK: f64 = 1.01;
@@ -342,5 +352,18 @@ mod tests {
         }
         assert!(law.drivers[0].positions.len() < 120);
         assert!(!law.drivers[0].overflowed);
+    }
+
+    #[test]
+    fn offers_that_no_answer_held_are_not_judged() {
+        for (offers, why) in [(Offers::Relay, "synthetic"), (Offers::Push, "pushed")] {
+            let mut tale = Tale::default();
+            tale.declares.offers = offers;
+            tale.ping(d(1), (10.0, 10.1), centre(), None);
+            tale.ping(d(1), (17.5, 17.6), centre(), Some(offer("O1", east(9_000.0))));
+            let judgement = tale.judge(LAW);
+            assert_eq!(judgement.verdict, Verdict::NotApplicable);
+            assert!(judgement.note.contains(why), "{}", judgement.note);
+        }
     }
 }

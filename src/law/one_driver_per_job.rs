@@ -12,7 +12,8 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "one-driver-per-job",
     means: "witnessed holds of one job by two drivers overlap certainly, or one numbered \
             assignment was acknowledged to two drivers, each by name",
-    needs: &[OpKind::DriverAccept],
+    needs: &[&[OpKind::DriverAccept]],
+    cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a second accept whose answer was lost and that no later op or read confirmed",
     start: |declares, blank| Box::new(OneDriverPerJob { holds: Holds::new(declares), blank }),

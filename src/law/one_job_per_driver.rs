@@ -16,7 +16,8 @@ use crate::{
 pub const ENTRY: LawEntry = LawEntry {
     name: "one-job-per-driver",
     means: "more than `jobs_per_driver` witnessed holds of one driver overlap certainly",
-    needs: &[OpKind::DriverAccept],
+    needs: &[&[OpKind::DriverAccept]],
+    cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
     start: |declares, tally| Box::new(OneJobPerDriver::new(declares, tally)),
@@ -183,5 +184,19 @@ mod tests {
         assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
         held(&mut tale, "J7", 31.0, 35.0);
         assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_journey_that_ends_by_itself_ends_when_nobody_looks() {
+        let mut tale = Tale::default();
+        tale.robots(&[d(1), p(1)]);
+        held(&mut tale, "J7", 31.0, 32.0);
+        held(&mut tale, "J9", 93.0, 94.0);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        tale.declares.automatic = vec![OpKind::DriverDropOff];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Pass);
+        let late = view("J7", JobState::PickedUp, 1, Some(d(1)));
+        tale.read(p(1), OpKind::PassengerJobStatus, (95.0, 95.1), late);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken, "a read says that it still stood");
     }
 }

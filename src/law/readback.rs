@@ -7,7 +7,7 @@ use super::{Seen, fact::Fact, fact::is_audit};
 use crate::{
     base::{id::Id, time::Time},
     history::{
-        answer::{ChargeView, JobView},
+        answer::{ChargeView, JobView, Refusal},
         op::{Op, OpKind, Outcome},
         record::Phase,
     },
@@ -56,6 +56,8 @@ pub struct ReadBack {
     pub jobs: Listing<JobView>,
     /// Charges.
     pub charges: Listing<ChargeView>,
+    /// Jobs of which the backend said, asked for one by one, that they do not exist.
+    pub missing: BTreeMap<Id, Fact>,
 }
 
 impl ReadBack {
@@ -65,6 +67,16 @@ impl ReadBack {
             Seen::Phase(phase, _) => self.begun |= phase >= Phase::ReadBack,
             Seen::Op(op) if self.begun && op.outcome == Outcome::Ok && is_audit(op.kind()) => {
                 self.audit(op);
+            }
+            Seen::Op(op)
+                if self.begun
+                    && op.kind() == OpKind::AuditJob
+                    && op.outcome == Outcome::Fail
+                    && op.answer.refusal == Some(Refusal::NotFound) =>
+            {
+                if let Some(job) = &op.ask.job {
+                    self.missing.insert(job.clone(), Fact::of(op));
+                }
             }
             Seen::Op(_) | Seen::Fault(_) => {}
         }
@@ -83,6 +95,13 @@ impl ReadBack {
             OpKind::AuditCharges => self.charges.page(op),
             _ => {}
         }
+    }
+
+    /// True when all of these jobs were read: the whole list was, or each of them (and any at all).
+    pub fn has_read<'a>(&self, mut jobs: impl Iterator<Item = &'a Id>) -> bool {
+        let read = |id: &Id| self.jobs.by_id.contains_key(id) || self.missing.contains_key(id);
+        let any = !self.jobs.by_id.is_empty() || !self.missing.is_empty();
+        self.jobs.is_whole() || any && jobs.all(read)
     }
 
     /// How a job was read back.

@@ -5,6 +5,7 @@ use super::{
     never_goes_back, no_server_error, nothing_lost, offers_in_reach, one_driver_per_job,
     one_job_per_driver, unique_ids,
 };
+use crate::history::op::OpKind;
 
 /// Every law, in the order in which people read them.
 pub static LAWS: &[LawEntry] = &[
@@ -31,7 +32,11 @@ pub fn entry(name: &str) -> Option<&'static LawEntry> {
 pub fn table() -> String {
     let mut table = String::from("| law | broken when | needs | blind spot |\n|---|---|---|---|\n");
     for law in LAWS {
-        let needs: Vec<_> = law.needs.iter().map(|op| format!("`{op}`")).collect();
+        let group = |group: &&[OpKind]| {
+            let ops: Vec<_> = group.iter().map(|op| format!("`{op}`")).collect();
+            ops.join(" or ")
+        };
+        let needs: Vec<_> = law.needs.iter().map(group).collect();
         let needs = if needs.is_empty() { "–".to_owned() } else { needs.join(", ") };
         let row = format!("| **{}** | {} | {needs} | {} |\n", law.name, law.means, law.blind_spot);
         table.push_str(&row);

@@ -21,6 +21,7 @@ pub const ENTRY: LawEntry = LawEntry {
     means: "two passengers were given one job, two robots of one kind registered one account, or \
             one id stands for an offer (or a charge) of two jobs",
     needs: &[],
+    cannot: |_| None,
     watches: &[
         OpKind::DriverRegister,
         OpKind::PassengerRegister,

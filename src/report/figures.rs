@@ -234,7 +234,8 @@ impl Figures {
             self.asked_jobs.extend(op.answer.job.iter().map(|job| job.id.clone()));
         }
         if kind_is_audit(op.kind()) {
-            self.audited_jobs.extend(op.answer.jobs.iter().map(|job| job.id.clone()));
+            let one = op.answer.job.as_deref();
+            self.audited_jobs.extend(op.answer.jobs.iter().chain(one).map(|job| job.id.clone()));
         }
         for view in op.answer.job.iter().map(|job| &**job).chain(&op.answer.jobs) {
             let state = self.jobs.entry(view.id.clone()).or_insert(view.state);
@@ -271,7 +272,7 @@ impl Figures {
 
     /// Share of the acknowledged jobs that the read-back showed; `None` without a read-back.
     pub fn read_back(&self) -> Option<f64> {
-        self.op(OpKind::AuditJobs)?;
+        self.op(OpKind::AuditJobs).or_else(|| self.op(OpKind::AuditJob))?;
         let asked = self.asked_jobs.len();
         let shown = self.asked_jobs.intersection(&self.audited_jobs).count();
         Some(if asked == 0 { 1.0 } else { shown as f64 / asked as f64 })

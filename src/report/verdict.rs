@@ -266,6 +266,11 @@ impl Evidence<'_> {
 
     /// A healthy stretch before the first fault: without it nobody knows what the fault changed.
     fn baseline(&self) -> Option<AdequacySummary> {
+        let header = self.figures.header.as_ref();
+        if header.is_some_and(|header| !header.declares.asked().has(OpKind::DriverPing)) {
+            // A target without a place for positions: there are no updates to be well.
+            return None;
+        }
         let first = self.figures.faults.values().filter_map(|fault| fault.injected).min()?;
         let zero = self.figures.began(Phase::Load)?;
         let share = self.figures.ok_between(zero, first).map_or(0.0, |(share, _)| share);

@@ -7,6 +7,7 @@ use super::{
     Act, Alarm, Event, Robot, Standing, Surroundings,
     cue::{Cue, alarm, kind_and_turn, next_turn, seconds},
     driving::Job,
+    hearing::Hint,
     motion::Motion,
     sign_on::{Progress, SignOn},
 };
@@ -18,8 +19,7 @@ use crate::{
         time::{Time, nanos},
     },
     history::{
-        answer::{Answer, OfferView, Refusal},
-        declares::Offers,
+        answer::{OfferView, Refusal},
         op::{Ask, Op, OpKind, Outcome},
     },
 };
@@ -41,7 +41,7 @@ const LOOK: u32 = 5;
 pub(super) const MOVE: u32 = 6;
 pub(super) const POLL: u32 = 7;
 pub(super) const GIVE_BACK: u32 = 8;
-const SEEK: u32 = 9;
+pub(super) const SEEK: u32 = 9;
 
 /// Between the two taps of a double tap.
 pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
@@ -49,12 +49,10 @@ pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When a free driver, whose accept nobody answered for, looks once more whether it has a job.
 const DOUBT_LOOK: Duration = Duration::from_secs(5);
-/// However often a file says: a free driver asks for work no more often than that.
-const SEEK_MIN: Duration = Duration::from_millis(50);
 /// Tries of going off shift.
 const LEAVE_TRIES_MAX: u32 = 8;
 /// Offers that a driver remembers to have dealt with.
-const PASSED_MAX: usize = 4;
+pub(super) const PASSED_MAX: usize = 4;
 /// Share of a clumsy driver's accepts that are fumbled.
 const FUMBLES: f64 = 0.5;
 /// Share of a clumsy driver's answers that come after the offer's end.
@@ -83,6 +81,17 @@ pub struct Driver {
     fumble: Option<Fumble>,
     passed: [Option<Id>; PASSED_MAX],
     passed_next: usize,
+    /// Its account, where the target tells it: what is told of another's job is not for this one.
+    pub(super) account: Option<Id>,
+    /// What it was told last, and could not act on yet.
+    pub(super) hint: Option<Box<Hint>>,
+    /// Jobs that are over for it: what is told of them comes late.
+    pub(super) over: [Option<Id>; PASSED_MAX],
+    pub(super) over_next: usize,
+    /// It asks for work, and has no answer yet.
+    pub(super) seeking: bool,
+    /// Looks that were sent before this moment tell of the job before.
+    free_since: Time,
 }
 
 /// What a driver is about.
@@ -126,6 +135,12 @@ impl Driver {
             fumble: None,
             passed: Default::default(),
             passed_next: 0,
+            account: None,
+            hint: None,
+            over: Default::default(),
+            over_next: 0,
+            seeking: false,
+            free_since: Time::ZERO,
         }
     }
 
@@ -221,51 +236,6 @@ impl Driver {
         self.be_free(cue);
     }
 
-    /// What a free driver asks, now and then, to hear of work; `None` where it hears by itself.
-    fn seeks(cue: &Cue<'_>) -> Option<(OpKind, Duration)> {
-        if !cue.has(OpKind::DriverAccept) {
-            // Jobs are born with a driver: it finds them by looking.
-            let looks = cue.has(OpKind::DriverCurrentJob);
-            return looks.then(|| (OpKind::DriverCurrentJob, poll_every(cue.around)));
-        }
-        match cue.around.offers {
-            Offers::Poll { every } => Some((OpKind::DriverNextOffer, every.0)),
-            _ => None,
-        }
-    }
-
-    fn seek_again(&mut self, cue: &mut Cue<'_>) {
-        if let Some((_, every)) = Self::seeks(cue) {
-            let wait = every.mul_f64(cue.rng.between(0.75, 1.25)).max(SEEK_MIN);
-            cue.wake(wait, alarm(SEEK, 0));
-        }
-    }
-
-    fn seek(&mut self, cue: &mut Cue<'_>) {
-        if matches!(self.state, State::Off) {
-            return;
-        }
-        self.seek_again(cue);
-        if let (State::Free, Some((op, _))) = (&self.state, Self::seeks(cue)) {
-            cue.ask(Ask::new(op));
-        }
-    }
-
-    /// A hint. An offer is as good as one that was asked for; a job is looked at.
-    fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
-        if let Some(offer) = &answer.offer {
-            self.offered(offer, cue);
-        }
-        let Some(view) = &answer.job else { return };
-        match &self.state {
-            State::Free if view.state.is_held() && !cue.has(OpKind::DriverAccept) => {
-                self.go_on_with(Job::found(view, None), view.state, cue);
-            }
-            State::OnJob(job) if job.id == view.id && !view.state.is_held() => self.doubt(cue),
-            _ => {}
-        }
-    }
-
     /// The first beat of this driver's own pulse after `now`. The pulses of all drivers are spread
     /// over the cadence by the golden ratio, which is even for any number of them.
     fn next_beat(&self, cue: &Cue<'_>) -> Time {
@@ -306,19 +276,24 @@ impl Driver {
         {
             return self.offered(offer, cue);
         }
-        let unknown = matches!(
-            op.answer.refusal,
-            Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden)
-        );
-        if op.outcome == Outcome::Fail && unknown && matches!(self.state, State::Free) {
+        let unknown = match op.answer.refusal {
+            // "There is no offer" is no news.
+            Some(Refusal::Conflict | Refusal::NotFound) => op.kind() == OpKind::DriverPing,
+            Some(Refusal::Forbidden) => true,
+            _ => false,
+        };
+        if op.outcome == Outcome::Fail
+            && unknown
+            && matches!(self.state, State::Free)
+            && self.sign_on.again(cue.around.ops).is_some()
+        {
             // The backend does not know that it is on shift.
-            self.sign_on.again();
             self.enter(State::SigningOn);
             self.ask_step(cue);
         }
     }
 
-    fn offered(&mut self, offer: &Rc<OfferView>, cue: &mut Cue<'_>) {
+    pub(super) fn offered(&mut self, offer: &Rc<OfferView>, cue: &mut Cue<'_>) {
         // One who is busy, or dealt with this offer before, lets it be: it may be an echo.
         if !matches!(self.state, State::Free)
             || self.leaving
@@ -400,6 +375,11 @@ impl Driver {
                 self.take(job, cue);
             }
             Outcome::Fail => self.be_free(cue),
+            Outcome::Info if !cue.has(OpKind::DriverCurrentJob) => {
+                // Nobody can tell whether it has it: it drives, and is refused when it has not.
+                let job = Job::accepted(&offer, op);
+                self.take(job, cue);
+            }
             Outcome::Info => {
                 self.doubt = true;
                 self.look(Some(offer), 0, cue);
@@ -439,11 +419,13 @@ impl Driver {
         }
         if let (State::Free, Some(view)) = (&self.state, &op.answer.job)
             && op.outcome == Outcome::Ok
+            && op.sent >= self.free_since
             && view.state.is_held()
             && !cue.has(OpKind::DriverAccept)
+            && !self.is_over(&view.id)
         {
-            let job = Job::found(view, None);
-            return self.go_on_with(job, view.state, cue);
+            let view = view.clone();
+            return self.begin(&view, cue);
         }
         let State::Looking(offer, tries) = &self.state else { return };
         let (offer, tries) = (offer.clone(), *tries);
@@ -485,6 +467,10 @@ impl Driver {
             return self.go_off_shift(cue);
         }
         self.enter(State::Free);
+        self.free_since = cue.now;
+        if let Some(hint) = self.hint.take() {
+            self.hear(&hint, cue);
+        }
     }
 
     fn leave(&mut self, cue: &mut Cue<'_>) {
@@ -504,7 +490,8 @@ impl Driver {
         if op.outcome == Outcome::Ok || self.leave_tries >= LEAVE_TRIES_MAX {
             return self.go_home(cue);
         }
-        if op.answer.refusal == Some(Refusal::Conflict) {
+        let busy = op.answer.refusal == Some(Refusal::Conflict);
+        if busy && cue.has(OpKind::DriverCurrentJob) {
             return self.look(None, 0, cue);
         }
         let wait = cue.patience(LOOK_AGAIN, self.leave_tries);
@@ -530,10 +517,16 @@ impl Driver {
 
     fn done(&mut self, op: &Op, cue: &mut Cue<'_>) {
         use OpKind as K;
+        if matches!(op.kind(), K::DriverNextOffer | K::DriverCurrentJob) {
+            self.seeking = false;
+        }
         match op.kind() {
             K::DriverPing | K::DriverNextOffer => self.pinged(op, cue),
             K::DriverRegister | K::SetupApproveDriver | K::DriverLogin | K::DriverGoOnline => {
-                self.signing_on(op, cue)
+                if op.outcome == Outcome::Ok && op.answer.account.is_some() {
+                    self.account.clone_from(&op.answer.account);
+                }
+                self.signing_on(op, cue);
             }
             K::DriverAccept => self.accepted(op, cue),
             K::DriverCurrentJob => self.looked(op, cue),
@@ -578,7 +571,7 @@ impl Robot for Driver {
             Event::Done(op) => self.done(op, &mut cue),
             Event::SignOff => self.leave(&mut cue),
             Event::Told(answer) => self.told(answer, &mut cue),
-            Event::Wish(_) | Event::Drain => {}
+            Event::Wish(_) | Event::Known(_) | Event::Drain => {}
         }
     }
 

@@ -23,6 +23,10 @@ const ANYWHERE_M: f64 = 2_000.0;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Tries of one op of a journey on a target that cannot tell how the job stands.
 const BLIND_TRIES_MAX: u32 = 8;
+/// Tries of a journey that the backend drives in part by itself, and that does not go on.
+const STUBBORN_TRIES_MAX: u32 = 20;
+/// How long a driver watches a job that the backend is to end by itself.
+const ENDS_ALONE_MAX: Duration = Duration::from_mins(1);
 
 /// A job in a driver's hands.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Job {
     /// A look at the job is in flight.
     polling: bool,
     tries: u32,
+    /// An earlier try of the present op may have worked.
+    vague: bool,
 }
 
 /// Where a driver is with its job.
@@ -54,6 +60,8 @@ enum Leg {
     DroppingOff,
     GivingBack,
     ReportingNoShow,
+    /// All is driven, and the backend ends the job by itself.
+    Ending,
     /// An op went wrong: a look at the job tells how it goes on.
     Unsure,
 }
@@ -96,6 +104,7 @@ impl Job {
             no_show: false,
             polling: false,
             tries: 0,
+            vague: false,
         }
     }
 
@@ -112,6 +121,7 @@ impl Job {
             no_show: false,
             polling: false,
             tries: 0,
+            vague: false,
         }
     }
 }
@@ -226,7 +236,10 @@ impl Driver {
                 self.leg(Leg::AtDropoff, cue);
                 cue.wake(cue.city(dwell), self.alarm(driver::MOVE));
             }
-            (driver::MOVE, Leg::AtDropoff) if !cue.has(OpKind::DriverDropOff) => self.be_free(cue),
+            (driver::MOVE, Leg::AtDropoff) if !cue.has(OpKind::DriverDropOff) => {
+                self.see_it_end(cue)
+            }
+            (driver::MOVE, Leg::Ending) => self.done_with(cue),
             (driver::MOVE, Leg::AtDropoff) => self.ask_leg(Leg::DroppingOff, cue),
             (driver::MOVE, Leg::Unsure) => self.watch(cue),
             _ => {}
@@ -268,40 +281,77 @@ impl Driver {
             self.leg(Leg::Unsure, cue);
             return self.watch(cue);
         }
-        job.tries = 0;
-        match op.kind() {
+        self.advance(op.kind(), cue);
+    }
+
+    /// An op of the journey is behind it.
+    fn advance(&mut self, op: OpKind, cue: &mut Cue<'_>) {
+        if let Some(job) = self.job() {
+            (job.tries, job.vague) = (0, false);
+        }
+        match op {
             OpKind::DriverArrive => self.at_kerb(Duration::ZERO, cue),
             OpKind::DriverPickUp => {
                 self.set_out(Leg::ToDropoff, Duration::ZERO, cue);
             }
-            _ => self.be_free(cue),
+            // Given back, it may come again.
+            OpKind::DriverCancel => self.be_free(cue),
+            _ => self.done_with(cue),
         }
+    }
+
+    /// The job is over for this driver, whatever is told of it from here on.
+    fn done_with(&mut self, cue: &mut Cue<'_>) {
+        if let Some(id) = self.job().map(|job| job.id.clone()) {
+            self.put_away(id);
+        }
+        self.be_free(cue);
+    }
+
+    /// All is driven, and no op ends the job: it watches it to its end where it can, for a while.
+    fn see_it_end(&mut self, cue: &mut Cue<'_>) {
+        if !cue.has(OpKind::DriverCurrentJob) {
+            return self.done_with(cue);
+        }
+        self.leg(Leg::Ending, cue);
+        cue.wake(ENDS_ALONE_MAX, self.alarm(driver::MOVE));
+        self.watch(cue);
     }
 
     /// An op of the journey went wrong, and the target cannot tell how the job stands: it is tried
     /// again for a while, unless the job is certainly not this driver's any more.
     fn blind(&mut self, op: &Op, cue: &mut Cue<'_>) {
-        let over = matches!(
-            op.answer.refusal,
-            Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden)
-        );
+        let refusal = op.answer.refusal;
+        let gone =
+            matches!(refusal, Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden));
         let Some(job) = self.job() else { return };
         job.tries += 1;
+        job.vague |= op.outcome == Outcome::Info;
         let (leg, tries) = (job.leg.before(), job.tries);
-        if over || tries >= BLIND_TRIES_MAX {
-            return self.be_free(cue);
+        if job.vague && refusal == Some(Refusal::Conflict) {
+            // Its own first try may be what is in the way: the next op tells.
+            return self.advance(op.kind(), cue);
         }
-        let wait = cue.patience(TRY_AGAIN, tries);
+        if gone || tries >= BLIND_TRIES_MAX {
+            return self.done_with(cue);
+        }
+        // One who could not give it back is still on the way.
+        let wait = cue.patience(TRY_AGAIN, tries).max(self.motion.ends() - cue.now);
         self.leg(leg, cue);
         cue.wake(wait, self.alarm(driver::MOVE));
     }
 
-    /// It was told that its job is over, or is not its own any more: it looks, or believes it.
-    pub(super) fn doubt(&mut self, cue: &mut Cue<'_>) {
+    /// It was told how its job stands. It looks where it can; where it cannot, it believes in an
+    /// end only: everything else may be old news.
+    pub(super) fn told_of_job(&mut self, view: &JobView, cue: &mut Cue<'_>) {
+        let ending = self.job().is_some_and(|job| job.leg == Leg::Ending);
         if cue.has(OpKind::DriverCurrentJob) {
-            self.watch(cue);
-        } else if self.job().is_some_and(|job| job.leg.op().is_none()) {
-            self.be_free(cue);
+            if ending || !view.state.is_held() {
+                self.watch(cue);
+            }
+        } else if view.state.is_terminal() && self.job().is_some_and(|job| job.leg.op().is_none()) {
+            // Under way with an op, it hears from that.
+            self.done_with(cue);
         }
     }
 
@@ -323,6 +373,7 @@ impl Driver {
                 let view = view.clone();
                 self.still_held(&view, unsure, cue);
             }
+            (Outcome::Ok, Some(view)) if view.state.is_terminal() => self.done_with(cue),
             (Outcome::Ok, _) => self.be_free(cue),
             (Outcome::Fail, _) if none => self.be_free(cue),
             _ if unsure => {
@@ -344,6 +395,9 @@ impl Driver {
             job.assignment = Some(view.assignment);
         }
         job.dropoff = job.dropoff.or(view.dropoff);
+        if unsure && job.tries >= STUBBORN_TRIES_MAX && !cue.around.is_whole_journey() {
+            return self.done_with(cue);
+        }
         if unsure {
             self.resume(view.state, cue);
         }

@@ -20,8 +20,11 @@ const PAYMENTS_MAX: u32 = 15;
 const PAY_AGAIN: Duration = Duration::from_secs(1);
 /// Reads in a row that know no such job, before the passenger looks for it elsewhere.
 const MISSES_MAX: u32 = 3;
-/// A passenger who can only wait to be told gives its job up after so long without a word.
-const SILENCE_MAX: Duration = Duration::from_mins(30);
+/// A passenger who can only wait to be told goes on with other things after so long without a word,
+/// beyond the time that a search may take.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The same (in seconds of the city) for a passenger with a driver, whose journey may be long.
+const RIDE_MAX_S: f64 = 3_600.0;
 /// Share of completed jobs that are rated.
 const RATES: f64 = 0.5;
 
@@ -43,6 +46,10 @@ pub(super) struct Following {
     payments: u32,
     /// A payment may have taken effect.
     pay_unsure: bool,
+    /// That it is completed is a guess: it had a driver, and is not the live job any more.
+    guessed: bool,
+    /// When something new was heard of it.
+    heard: Time,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +74,21 @@ impl Following {
             misses: 0,
             payments: 0,
             pay_unsure: false,
+            guessed: false,
+            heard: Time::ZERO,
         }
     }
+}
+
+/// The op by which a passenger reads how its job stands, where the target has one.
+fn reads_by(cue: &Cue<'_>) -> Option<OpKind> {
+    [OpKind::PassengerJobStatus, OpKind::PassengerCurrentJob].into_iter().find(|op| cue.has(*op))
+}
+
+/// How long nothing may be heard of a job, with a driver and without one.
+fn silence_max(matched: bool, cue: &Cue<'_>) -> Duration {
+    let ride = if matched { cue.city(RIDE_MAX_S) } else { Duration::ZERO };
+    cue.around.search_ttl + SILENCE_MAX + ride
 }
 
 impl Passenger {
@@ -81,10 +101,13 @@ impl Passenger {
 
     /// The job is known: watches it, and may lose patience.
     pub(super) fn begin_following(&mut self, view: &JobView, cue: &mut Cue<'_>) {
-        if cue.has(OpKind::PassengerJobStatus) {
+        if let Some(job) = self.following() {
+            job.heard = cue.now;
+        }
+        if reads_by(cue).is_some() {
             cue.wake(seconds(cue.around.habits.poll_s), self.alarm(passenger::POLL));
         } else {
-            cue.wake(SILENCE_MAX, self.alarm(passenger::GIVE_UP));
+            cue.wake(silence_max(false, cue), self.alarm(passenger::GIVE_UP));
         }
         if cue.rng.chance(cue.around.habits.cancels_before_match) {
             let patience = cue.around.habits.patience_s.draw(cue.rng);
@@ -97,6 +120,9 @@ impl Passenger {
         let Some(job) = self.following() else { return };
         if job.stage != Stage::Watching {
             return;
+        }
+        if job.seen != state {
+            job.heard = cue.now;
         }
         job.seen = state;
         let first_match = state.is_held() && !job.matched;
@@ -122,6 +148,9 @@ impl Passenger {
         let Some(job) = self.following() else { return };
         match (kind, job.stage, job.seen) {
             (passenger::POLL, Stage::Watching, _) => {
+                if self.waits_in_vain(cue) {
+                    return self.be_idle(cue);
+                }
                 cue.wake(seconds(cue.around.habits.poll_s), again);
                 self.poll(cue);
             }
@@ -132,7 +161,13 @@ impl Passenger {
                 self.cancel("other plans", cue);
             }
             (passenger::PAY, Stage::Paying, _) => self.pay(cue),
-            (passenger::GIVE_UP, Stage::Watching, _) => self.be_idle(cue),
+            (passenger::GIVE_UP, Stage::Watching, _) => {
+                let patient = job.heard + silence_max(job.matched, cue);
+                if patient <= cue.now {
+                    return self.be_idle(cue);
+                }
+                cue.wake(patient - cue.now, self.alarm(passenger::GIVE_UP));
+            }
             _ => {}
         }
     }
@@ -140,22 +175,38 @@ impl Passenger {
     fn poll(&mut self, cue: &mut Cue<'_>) {
         if let Some(job) = self.following()
             && !job.polling
-            && cue.has(OpKind::PassengerJobStatus)
+            && let Some(op) = reads_by(cue)
         {
             job.polling = true;
-            let id = Some(job.job.clone());
-            cue.ask(Ask { job: id, ..Ask::new(OpKind::PassengerJobStatus) });
+            // The live job is asked for without its name.
+            let id = (op == OpKind::PassengerJobStatus).then(|| job.job.clone());
+            cue.ask(Ask { job: id, ..Ask::new(op) });
         }
+    }
+
+    /// Nothing has happened to a job with a driver for long, on a target that is to drive it in
+    /// part by itself. (Where robots do all of it, the wait is what shows that something is lost.)
+    fn waits_in_vain(&mut self, cue: &Cue<'_>) -> bool {
+        let whole = cue.around.is_whole_journey();
+        self.following().is_some_and(|job| {
+            !whole && job.matched && job.heard + silence_max(true, cue) <= cue.now
+        })
     }
 
     /// A look at the job ended.
     pub(super) fn read(&mut self, op: &Op, cue: &mut Cue<'_>) {
         let Some(job) = self.following() else { return };
-        if op.ask.job.as_ref() != Some(&job.job) {
+        let live = op.kind() == OpKind::PassengerCurrentJob;
+        if !live && op.ask.job.as_ref() != Some(&job.job) {
             return;
         }
         job.polling = false;
-        match (op.outcome, &op.answer.job) {
+        let view = op.answer.job.as_ref().filter(|view| view.id == job.job || !live);
+        match (op.outcome, view) {
+            (Outcome::Ok, None) if live => self.missed(cue),
+            (Outcome::Fail, _) if live && op.answer.refusal == Some(Refusal::NotFound) => {
+                self.missed(cue);
+            }
             (Outcome::Ok, Some(view)) => {
                 job.misses = 0;
                 if op.sent >= job.since {
@@ -174,6 +225,20 @@ impl Passenger {
         }
     }
 
+    /// The job is not the live one any more, and nobody told how it ended.
+    fn missed(&mut self, cue: &mut Cue<'_>) {
+        let Some(job) = self.following() else { return };
+        job.misses += 1;
+        if job.misses < MISSES_MAX || job.stage != Stage::Watching {
+            return;
+        }
+        if job.matched {
+            job.guessed = true;
+            return self.see(JobState::Completed, cue);
+        }
+        self.be_idle(cue);
+    }
+
     fn cancel(&mut self, reason: &str, cue: &mut Cue<'_>) {
         if let Some(job) = self.following()
             && !job.cancelling
@@ -189,11 +254,14 @@ impl Passenger {
     pub(super) fn told(&mut self, answer: &Answer, cue: &mut Cue<'_>) {
         let Some(view) = &answer.job else { return };
         let Some(job) = self.following().filter(|job| job.job == view.id) else { return };
-        if cue.has(OpKind::PassengerJobStatus) {
+        if job.stage != Stage::Watching {
+            return;
+        }
+        if reads_by(cue).is_some() {
             return self.poll(cue);
         }
-        // Late ones must not bring back what is over: `see` looks at jobs that are watched only.
-        if job.seen != view.state {
+        // Late ones do not take it back.
+        if view.state > job.seen {
             self.see(view.state, cue);
         }
     }
@@ -207,7 +275,10 @@ impl Passenger {
         job.cancelling = false;
         job.since = op.done;
         if op.outcome == Outcome::Ok && !cue.has(OpKind::PassengerJobStatus) {
-            return self.see(JobState::Cancelled, cue);
+            // One that was over already may be answered with the job as it is.
+            let told = op.answer.job.as_deref().map(|view| view.state);
+            let over = told.filter(|state| state.is_terminal());
+            return self.see(over.unwrap_or(JobState::Cancelled), cue);
         }
         self.poll(cue);
     }
@@ -237,7 +308,8 @@ impl Passenger {
         job.pay_unsure |= op.outcome == Outcome::Info;
         // "Paid already", after a payment whose fate nobody knew, is as good as a yes.
         let settled = job.pay_unsure && op.answer.refusal == Some(Refusal::Conflict);
-        if settled || job.payments >= PAYMENTS_MAX {
+        let guessed_wrong = job.guessed && op.outcome == Outcome::Fail;
+        if settled || guessed_wrong || job.payments >= PAYMENTS_MAX {
             return self.be_idle(cue);
         }
         let tries = job.payments;

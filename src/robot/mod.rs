@@ -5,17 +5,20 @@ mod cue;
 pub mod driver;
 mod driving;
 mod following;
+mod hearing;
 mod motion;
 pub mod passenger;
 #[cfg(test)]
 pub(crate) mod puppet;
 mod sign_on;
+#[cfg(test)]
+mod told_tests;
 
 use std::{rc::Rc, time::Duration};
 
 use crate::{
     base::{
-        id::{RobotId, RobotKind},
+        id::{Id, RobotId, RobotKind},
         place::Place,
         rng::Rng,
         time::Time,
@@ -24,7 +27,7 @@ use crate::{
     history::{
         answer::Answer,
         declares::Offers,
-        op::{Ask, Op, OpSet},
+        op::{Ask, Op, OpKind, OpSet},
     },
     scenario::Robots,
 };
@@ -43,6 +46,8 @@ pub enum Event<'a> {
     Wish(Trip),
     /// It is told something that it did not ask for: a hint, which may be late, doubled or false.
     Told(&'a Answer),
+    /// The jobs of the run, told to an auditor before it starts where the target cannot list them.
+    Known(&'a [Id]),
     /// No new wishes: what is open is brought to an end.
     Drain,
     /// Sign off, for good, as soon as the live job (if any) is over.
@@ -88,6 +93,19 @@ pub struct Surroundings {
     pub ops: OpSet,
     /// How drivers hear of offers.
     pub offers: Offers,
+    /// How long the target searches for a driver.
+    pub search_ttl: Duration,
+}
+
+impl Surroundings {
+    /// False where a driver cannot bring every job to its end by itself, step by step, since the
+    /// target does some of it alone: then nobody waits for that without a limit.
+    pub fn is_whole_journey(&self) -> bool {
+        use OpKind::{DriverAccept, DriverArrive, DriverCurrentJob, DriverDropOff, DriverPickUp};
+        [DriverAccept, DriverArrive, DriverPickUp, DriverDropOff, DriverCurrentJob]
+            .iter()
+            .all(|op| self.ops.has(*op))
+    }
 }
 
 /// How a robot stands towards the city.

@@ -159,6 +159,10 @@ impl Passenger {
         if !matches!(self.state, State::Idle) {
             return;
         }
+        if !cue.has(OpKind::PassengerRequestJob) {
+            // There is nobody to ask.
+            return self.be_idle(cue);
+        }
         self.wishes += 1;
         // The draw keeps keys of two runs apart on a backend that remembers.
         let salt = cue.rng.u64() as u32;
@@ -355,6 +359,9 @@ impl Passenger {
             K::PassengerQuote => self.browsed(cue),
             K::PassengerNearDrivers if !cue.has(K::PassengerQuote) => self.browsed(cue),
             K::PassengerRequestJob => self.requested(op, cue),
+            K::PassengerCurrentJob if matches!(self.state, State::Following(_)) => {
+                self.read(op, cue);
+            }
             K::PassengerCurrentJob => self.looked(op, cue),
             K::PassengerJobStatus => self.read(op, cue),
             K::PassengerCancel => self.cancelled(op, cue),
@@ -405,6 +412,7 @@ impl Robot for Passenger {
             Event::Wish(trip) => self.wish(trip, &mut cue),
             Event::Drain => self.drain(&mut cue),
             Event::SignOff => self.sign_off(&mut cue),
+            Event::Known(_) => {}
         }
     }
 

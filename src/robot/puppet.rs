@@ -24,6 +24,7 @@ pub fn around(habits: Robots) -> Surroundings {
         ping_every: Duration::from_millis(7_500),
         ops: OpSet::all().without(OpKind::SetupApproveDriver),
         offers: Offers::Ping,
+        search_ttl: Duration::from_mins(1),
     }
 }
 

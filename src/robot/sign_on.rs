@@ -51,10 +51,12 @@ impl SignOn {
         self.steps[self.at.min(self.steps.len() - 1)]
     }
 
-    /// Back to the last step, for a robot that was thrown out.
-    pub fn again(&mut self) {
-        self.at = self.steps.len() - 1;
+    /// Back to the last step that the target has, for a robot that was thrown out; `None` where it
+    /// has none.
+    pub fn again(&mut self, ops: OpSet) -> Option<OpKind> {
         self.tries = 0;
+        self.at = self.steps.iter().rposition(|step| ops.has(*step))?;
+        Some(self.steps[self.at])
     }
 
     /// Past the steps that the target does not have.
@@ -72,7 +74,9 @@ impl SignOn {
         // An account that exists already, or may exist, is found out by logging in.
         let registers = matches!(op.kind(), OpKind::DriverRegister | OpKind::PassengerRegister);
         let on = op.outcome == Outcome::Ok || registers && op.outcome == Outcome::Info;
-        let exists = registers && op.answer.refusal == Some(Refusal::Conflict);
+        // So is one that was approved already.
+        let once = registers || op.kind() == OpKind::SetupApproveDriver;
+        let exists = once && op.answer.refusal == Some(Refusal::Conflict);
         if on || exists {
             self.at += 1;
             self.skip(ops);

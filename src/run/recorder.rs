@@ -83,7 +83,11 @@ impl Recorder {
         record.sum_into(&mut watchers.sum);
         watchers.write(|writer| writer.append(record));
         self.records.set(self.records.get() + 1);
-        if !matches!(record, Record::Op(_) | Record::Pings(_) | Record::Recalled(_)) {
+        let many = matches!(
+            record,
+            Record::Op(_) | Record::Pings(_) | Record::Recalled(_) | Record::Told(_)
+        );
+        if !many {
             watchers.log(record);
         }
         self.failed.set(watchers.error.is_some());

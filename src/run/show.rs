@@ -191,8 +191,9 @@ impl Show {
             ping_every: Duration::from_secs_f64(
                 f64::from(scenario.load.drivers) / scenario.load.updates_per_second,
             ),
-            ops: declares.ops.iter().copied().collect(),
+            ops: declares.asked(),
             offers: declares.offers,
+            search_ttl: declares.search_ttl.0,
         };
         let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
         let sink = Rc::new(move |record: Record| {
@@ -367,7 +368,7 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         started_at: billing.started_at,
         labels: plan.labels.clone(),
         // A target without a place for positions is sent none.
-        updates_per_s: if declares.ops.contains(&OpKind::DriverPing) {
+        updates_per_s: if declares.asked().has(OpKind::DriverPing) {
             plan.scenario.mean_updates_per_second()
         } else {
             0.0

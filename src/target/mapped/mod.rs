@@ -448,7 +448,7 @@ impl Mapped {
             states: &self.file.states,
             book: &self.book,
             offer_ttl: self.file.declares.offer_ttl.0,
-            money_digits: 2,
+            money_digits: u32::from(self.file.declares.money.minor_units),
         }
     }
 
