@@ -1,20 +1,20 @@
 //! From a sample to the whole run. Each op has one of four causes, and what each costs was measured:
 //! a wish (its ops by its age), a shift that begins or ends, a second on shift, an entry to be read
-//! back. How often each cause comes up follows from the scenario's rates. Renewed tokens are the
+//! back. How often each cause comes up follows from the scenario's rates, and how long a journey
+//! takes from the city's speed in its hour. Renewed tokens are the
 //! one thing that is reckoned from what the target declares.
 
 use super::{
     bucket_s,
+    notes::{Caused, Wish},
     profile::Profile,
     sample::{self, Measured},
     shape::{KINDS, Shape},
+    supply,
     tokens::{self, Crowd, Shifts},
 };
 use crate::{
-    history::{op::OpKind, record::Phase},
-    run::show,
-    scenario::Scenario,
-    target::embedded::AUDIT_PAGE,
+    city::City, history::op::OpKind, run::show, scenario::Scenario, target::embedded::AUDIT_PAGE,
 };
 
 /// The ramp of the sign-off, of the time that it may take.
@@ -26,13 +26,15 @@ const LOOKS: u32 = 8;
 const CROWDED: f64 = 3.0;
 /// What begins a shift, beside the login.
 const DRIVER_SHIFT: [OpKind; 2] = [OpKind::DriverRegister, OpKind::DriverGoOnline];
+/// Looks that come again and again as long as a journey lasts.
+const POLLS: [OpKind; 2] = [OpKind::PassengerJobStatus, OpKind::DriverCurrentJob];
 /// What is read back.
 const AUDITS: [OpKind; 2] = [OpKind::AuditJobs, OpKind::AuditCharges];
 
 /// Extends what was measured over the run.
-pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
+pub fn extend(scenario: &Scenario, city: &City, measured: &Measured) -> Shape {
     let profile = Profile::of(scenario);
-    let plot = Plot::of(scenario, &profile, measured);
+    let plot = Plot::of(scenario, city, &profile, measured);
     let length_s = plot.end_s + SIGN_OFF_S;
     let mut shape = Shape::empty(bucket_s(length_s), length_s);
     shape.parts = vec![
@@ -57,6 +59,7 @@ pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
 /// The run to come, and what was measured for it.
 struct Plot<'a> {
     scenario: &'a Scenario,
+    city: &'a City,
     profile: &'a Profile<'a>,
     measured: &'a Measured,
     fill_s: f64,
@@ -65,18 +68,34 @@ struct Plot<'a> {
 }
 
 impl<'a> Plot<'a> {
-    fn of(scenario: &'a Scenario, profile: &'a Profile<'a>, measured: &'a Measured) -> Self {
+    fn of(
+        scenario: &'a Scenario,
+        city: &'a City,
+        profile: &'a Profile<'a>,
+        measured: &'a Measured,
+    ) -> Self {
         let time = &scenario.time;
-        let lives = measured.notes.wishes.iter().map(|wish| wish.ended_s - wish.began_s);
-        let settle_s = lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
         let fill_s = time.fill.0.as_secs_f64();
-        Self {
-            scenario,
-            profile,
-            measured,
-            fill_s,
-            end_s: fill_s + profile.duration_s() + settle_s,
-        }
+        let drained_s = fill_s + profile.duration_s();
+        let mut plot = Self { scenario, city, profile, measured, fill_s, end_s: drained_s };
+        let speed = plot.speed_at(drained_s);
+        let lives = measured.notes.wishes.iter().map(|wish| plot.at_speed(wish, speed).life_s());
+        plot.end_s += lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
+        plot
+    }
+
+    /// The city's speed in the hour of a moment of the run.
+    fn speed_at(&self, at_s: f64) -> f64 {
+        let hour = self.profile.local_s(at_s - self.fill_s) / 3_600.0;
+        self.city.speed_m_per_s(hour as usize)
+    }
+
+    /// A wish of the sample as it would be at another speed of the city.
+    fn at_speed(&self, wish: &'a Wish, speed: f64) -> AtSpeed<'a> {
+        let span = &self.measured.span;
+        let local_s = span.start_s + (wish.began_s - span.fill_s) * self.scenario.time.time_scale;
+        let hour = local_s.rem_euclid(86_400.0) / 3_600.0;
+        AtSpeed { wish, slower: self.city.speed_m_per_s(hour as usize) / speed }
     }
 
     /// Drivers on shift at a moment of the run.
@@ -105,68 +124,71 @@ impl<'a> Plot<'a> {
         let came = notes.shifts.iter().filter(|(_, step)| *step > 0).count().max(1) as f64;
         let left = (notes.shifts.len() as f64 - came).max(1.0);
         let per_end = notes.count(OpKind::DriverGoOffline) / left;
-        let turnover_per_s = self.turnover_per_s();
-        let mut shifts = Shifts { joins: Vec::new(), leaves: Vec::new() };
-        for n in 0..shape.len() {
-            let (from_s, width_s) = (n as f64 * shape.width_s, shape.width_of(n));
-            let to_s = from_s + width_s;
-            let change = self.drivers(to_s) - self.drivers(from_s);
-            let open_s = (to_s.min(self.end_s) - from_s.max(self.fill_s)).max(0.0);
-            // Where fewer are wanted, who goes home anyway is among those who are too many.
-            let leaves = (turnover_per_s * shape.drivers[n] * open_s).max(-change);
-            let joins = (leaves + change).max(0.0);
+        let end_of = |n: usize| n as f64 * shape.width_s + shape.width_of(n);
+        let ends: Vec<_> = (0..shape.len()).map(|n| (end_of(n), self.drivers(end_of(n)))).collect();
+        let shifts = supply::shifts(self.scenario, (self.fill_s, self.end_s), &ends);
+        for (n, (joins, leaves)) in shifts.joins.iter().zip(&shifts.leaves).enumerate() {
             for kind in DRIVER_SHIFT {
                 add(shape, n, kind, joins * notes.count(kind) / came);
             }
-            add(shape, n, OpKind::DriverLogin, joins);
+            add(shape, n, OpKind::DriverLogin, *joins);
             add(shape, n, OpKind::DriverGoOffline, leaves * per_end);
-            shifts.joins.push(joins);
-            shifts.leaves.push(leaves);
         }
         shape.robots[0] = shifts.joins.iter().sum();
         shifts
     }
 
-    /// The share of the drivers on shift that goes home in a second, and is replaced.
-    fn turnover_per_s(&self) -> f64 {
-        let notes = &self.measured.notes;
-        let began = |phase| notes.began(phase).unwrap_or(0.0);
-        let (from_s, to_s) = (began(Phase::Load), began(Phase::ReadBack));
-        let ended =
-            notes.shifts.iter().filter(|(at, step)| *step < 0 && (from_s..to_s).contains(at));
-        ended.count() as f64 / notes.driver_seconds(from_s, to_s).max(1.0)
+    /// What every wish causes, at its age, and how long it is open. The city is slower in some hours
+    /// than in that of the sample: journeys take longer then, and are looked at more often.
+    fn wishes(&self, shape: &mut Shape) {
+        // Most of a journey lies behind its beginning.
+        let ahead_s = self.measured.mean_life_s() / 2.0;
+        let speed = |n: usize| self.speed_at((n as f64 + 0.5) * shape.width_s + ahead_s);
+        let speeds: Vec<f64> = (0..shape.len()).map(speed).collect();
+        let mut distinct = speeds.clone();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        for speed in distinct {
+            let there =
+                |n: usize| if speeds[n].total_cmp(&speed).is_eq() { shape.wishes[n] } else { 0.0 };
+            let wishes: Vec<f64> = (0..shape.len()).map(there).collect();
+            self.wishes_at(shape, &wishes, speed);
+        }
     }
 
-    /// What every wish causes, at its age, and how long it is open.
-    fn wishes(&self, shape: &mut Shape) {
+    /// The same for those wishes, of hours in which the city has that speed.
+    fn wishes_at(&self, shape: &mut Shape, wishes: &[f64], speed: f64) {
         let notes = &self.measured.notes;
         let measured = notes.wishes.len().max(1) as f64;
+        let slow: Vec<_> = notes.wishes.iter().map(|wish| self.at_speed(wish, speed)).collect();
         let mut by_age: Vec<Vec<f64>> = vec![Vec::new(); KINDS];
         for caused in &notes.caused {
+            let (age_s, weight) = slow[caused.wish].age_and_weight(caused);
             // A wish comes up anywhere in its bucket, so its ops fall into two.
-            let age = caused.age_s / shape.width_s;
+            let age = age_s / shape.width_s;
             let (whole, part) = (age as usize, age.fract());
             let ages = &mut by_age[caused.kind];
             grow(ages, whole + 2);
-            ages[whole] += (1.0 - part) / measured;
-            ages[whole + 1] += part / measured;
+            ages[whole] += (1.0 - part) * weight / measured;
+            ages[whole + 1] += part * weight / measured;
         }
         for (index, ages) in by_age.iter().enumerate() {
-            let ops = spread(&shape.wishes, ages);
-            for (n, count) in ops.into_iter().enumerate() {
+            for (n, count) in spread(wishes, ages).into_iter().enumerate() {
                 shape.ops[n][index] += count;
                 shape.attempts[n][index] += count;
             }
         }
         let mut open = Vec::new();
-        for wish in &notes.wishes {
-            let life = (wish.ended_s - wish.began_s) / shape.width_s;
+        for wish in &slow {
+            let life = wish.life_s() / shape.width_s;
             grow(&mut open, life as usize + 3);
             for (n, share) in open.iter_mut().take(life as usize + 2).enumerate() {
                 *share += open_in(n as f64, life) / measured;
             }
         }
-        shape.open = spread(&shape.wishes, &open);
+        for (sum, open) in shape.open.iter_mut().zip(spread(wishes, &open)) {
+            *sum += open;
+        }
     }
 
     /// Passengers: those of the scenario, and more where all of them are busy at once.
@@ -255,6 +277,27 @@ impl<'a> Plot<'a> {
             let weight = if listed > 0.0 { entries / listed } else { 1.0 };
             shape.attempts[bucket][kind.index()] += notes.attempts_of(kind) * weight;
         }
+    }
+}
+
+/// A wish, in a city in which every drive takes `slower` times as long.
+struct AtSpeed<'a> {
+    wish: &'a Wish,
+    slower: f64,
+}
+
+impl AtSpeed<'_> {
+    fn life_s(&self) -> f64 {
+        let Wish { began_s, ended_s, .. } = self.wish;
+        ended_s - began_s + (self.slower - 1.0) * self.wish.driven_s(*ended_s)
+    }
+
+    /// How old it would be at that op, and how many of that op there would be.
+    fn age_and_weight(&self, caused: &Caused) -> (f64, f64) {
+        let at_s = self.wish.began_s + caused.age_s;
+        let looks = POLLS.iter().any(|kind| kind.index() == caused.kind);
+        let weight = if looks && self.wish.drives_at(at_s) { self.slower } else { 1.0 };
+        (caused.age_s + (self.slower - 1.0) * self.wish.driven_s(at_s), weight)
     }
 }
 

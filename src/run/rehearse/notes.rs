@@ -20,6 +20,10 @@ use crate::{
     },
 };
 
+/// What a driver says when it has come to an end of a drive, or of the journey.
+const ENDS_A_DRIVE: [OpKind; 4] =
+    [OpKind::DriverArrive, OpKind::DriverDropOff, OpKind::DriverCancel, OpKind::DriverNoShow];
+
 /// A journey that somebody wished for.
 #[derive(Debug)]
 pub struct Wish {
@@ -29,6 +33,33 @@ pub struct Wish {
     pub ended_s: f64,
     /// The key of its request, once it was asked for.
     key: Option<Id>,
+    /// When its driver drove, from and to; the last one may go on.
+    drives: Vec<(f64, f64)>,
+}
+
+impl Wish {
+    /// How long its driver had driven at that moment, in seconds.
+    pub fn driven_s(&self, at_s: f64) -> f64 {
+        let until_s = at_s.min(self.ended_s);
+        let drives =
+            self.drives.iter().map(|(from_s, to_s)| (until_s.min(*to_s) - from_s).max(0.0));
+        drives.sum()
+    }
+
+    /// Whether its driver drove at that moment.
+    pub fn drives_at(&self, at_s: f64) -> bool {
+        self.drives.iter().any(|(from_s, to_s)| (*from_s..*to_s).contains(&at_s))
+    }
+
+    /// Its driver drives from there on, or not any more.
+    fn drive(&mut self, at_s: f64, on: bool) {
+        if let Some(last) = self.drives.last_mut() {
+            last.1 = last.1.min(at_s);
+        }
+        if on {
+            self.drives.push((at_s, f64::INFINITY));
+        }
+    }
 }
 
 /// An op that a wish caused.
@@ -36,6 +67,8 @@ pub struct Wish {
 pub struct Caused {
     /// Its kind, by index.
     pub kind: usize,
+    /// The wish, by number.
+    pub wish: usize,
     /// How long after the wish came up it was due, in seconds.
     pub age_s: f64,
 }
@@ -173,7 +206,14 @@ impl Notes {
                 let answered = op.answer.job.as_ref().map(|job| &job.id);
                 let job = op.ask.job.as_ref().or(answered);
                 match job.and_then(|job| self.jobs.get(job)) {
-                    Some(wish) => self.caused_by(*wish, kind, planned_s),
+                    Some(wish) => {
+                        let wish = *wish;
+                        self.caused_by(wish, kind, planned_s);
+                        let on = matches!(kind, OpKind::DriverAccept | OpKind::DriverPickUp);
+                        if op.outcome == Outcome::Ok && (on || ENDS_A_DRIVE.contains(&kind)) {
+                            self.wishes[wish].drive(done_s, on);
+                        }
+                    }
                     None => self.idle[kind.index()] += 1,
                 }
             }
@@ -205,7 +245,12 @@ impl Notes {
         let wish = match self.latest[number] {
             Some(wish) if !self.begins(op, wish) => wish,
             _ => {
-                self.wishes.push(Wish { began_s: planned_s, ended_s: done_s, key: None });
+                self.wishes.push(Wish {
+                    began_s: planned_s,
+                    ended_s: done_s,
+                    key: None,
+                    drives: vec![],
+                });
                 self.wishes.len() - 1
             }
         };
@@ -236,6 +281,6 @@ impl Notes {
 
     fn caused_by(&mut self, wish: usize, kind: OpKind, planned_s: f64) {
         let age_s = (planned_s - self.wishes[wish].began_s).max(0.0);
-        self.caused.push(Caused { kind: kind.index(), age_s });
+        self.caused.push(Caused { kind: kind.index(), wish, age_s });
     }
 }
