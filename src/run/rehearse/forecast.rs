@@ -1,20 +1,21 @@
 //! From a sample to the whole run. Each op has one of four causes, and what each costs was measured:
 //! a wish (its ops by its age), a shift that begins or ends, a second on shift, an entry to be read
 //! back. How often each cause comes up follows from the scenario's rates, and how long a journey
-//! takes from the city's speed in its hour. Renewed tokens are the
+//! takes from the city's speed and distances in its hour. Renewed tokens are the
 //! one thing that is reckoned from what the target declares.
 
 use super::{
     bucket_s,
-    notes::{Caused, Wish},
+    notes::{Caused, Drive, Wish},
     profile::Profile,
     sample::{self, Measured},
     shape::{KINDS, Shape},
-    supply,
-    tokens::{self, Crowd, Shifts},
+    supply::{self, Shifts},
+    tokens::{self, Crowd},
 };
 use crate::{
-    city::City, history::op::OpKind, run::show, scenario::Scenario, target::embedded::AUDIT_PAGE,
+    base::rng::Rng, city::City, history::op::OpKind, run::show, scenario::Scenario,
+    target::embedded::AUDIT_PAGE,
 };
 
 /// The ramp of the sign-off, of the time that it may take.
@@ -28,6 +29,10 @@ const CROWDED: f64 = 3.0;
 const DRIVER_SHIFT: [OpKind; 2] = [OpKind::DriverRegister, OpKind::DriverGoOnline];
 /// Looks that come again and again as long as a journey lasts.
 const POLLS: [OpKind; 2] = [OpKind::PassengerJobStatus, OpKind::DriverCurrentJob];
+/// Hours of a day.
+const HOURS: usize = 24;
+/// Journeys drawn of each hour, to know how long they are.
+const TRIPS_DRAWN: u32 = 400;
 /// What is read back.
 const AUDITS: [OpKind; 2] = [OpKind::AuditJobs, OpKind::AuditCharges];
 
@@ -62,6 +67,8 @@ struct Plot<'a> {
     city: &'a City,
     profile: &'a Profile<'a>,
     measured: &'a Measured,
+    /// The mean length of a journey by hour, as the crow flies.
+    trip_m: [f64; HOURS],
     fill_s: f64,
     /// When the sign-off begins.
     end_s: f64,
@@ -77,25 +84,39 @@ impl<'a> Plot<'a> {
         let time = &scenario.time;
         let fill_s = time.fill.0.as_secs_f64();
         let drained_s = fill_s + profile.duration_s();
-        let mut plot = Self { scenario, city, profile, measured, fill_s, end_s: drained_s };
-        let speed = plot.speed_at(drained_s);
-        let lives = measured.notes.wishes.iter().map(|wish| plot.at_speed(wish, speed).life_s());
+        let trip_m = trip_lengths(city);
+        let mut plot = Self { scenario, city, profile, measured, trip_m, fill_s, end_s: drained_s };
+        let hour = plot.hour_at(drained_s);
+        let lives = measured.notes.wishes.iter().map(|wish| plot.in_hour(wish, hour).life_s());
         plot.end_s += lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
         plot
     }
 
-    /// The city's speed in the hour of a moment of the run.
-    fn speed_at(&self, at_s: f64) -> f64 {
-        let hour = self.profile.local_s(at_s - self.fill_s) / 3_600.0;
-        self.city.speed_m_per_s(hour as usize)
+    /// The city's hour at a moment of the run.
+    fn hour_at(&self, at_s: f64) -> usize {
+        (self.profile.local_s(at_s - self.fill_s) / 3_600.0) as usize
     }
 
-    /// A wish of the sample as it would be at another speed of the city.
-    fn at_speed(&self, wish: &'a Wish, speed: f64) -> AtSpeed<'a> {
+    /// A wish of the sample as it would be in another hour of the city.
+    fn in_hour(&self, wish: &'a Wish, hour: usize) -> InHour<'a> {
         let span = &self.measured.span;
         let local_s = span.start_s + (wish.began_s - span.fill_s) * self.scenario.time.time_scale;
-        let hour = local_s.rem_euclid(86_400.0) / 3_600.0;
-        AtSpeed { wish, slower: self.city.speed_m_per_s(hour as usize) / speed }
+        let began = (local_s.rem_euclid(86_400.0) / 3_600.0) as usize;
+        let slower = self.city.speed_m_per_s(began) / self.city.speed_m_per_s(hour);
+        let farther = self.trip_m[hour % HOURS] / self.trip_m[began % HOURS];
+        InHour { wish, approach: slower, trip: slower * farther }
+    }
+
+    /// How long after a wish its drives begin, in the mean of the time driven.
+    fn drives_after_s(&self) -> f64 {
+        let (mut sum, mut driven) = (0.0, 0.0);
+        for wish in &self.measured.notes.wishes {
+            for (drive, took_s) in wish.drives_until(wish.ended_s) {
+                sum += (drive.from_s - wish.began_s) * took_s;
+                driven += took_s;
+            }
+        }
+        if driven > 0.0 { sum / driven } else { 0.0 }
     }
 
     /// Drivers on shift at a moment of the run.
@@ -126,7 +147,8 @@ impl<'a> Plot<'a> {
         let per_end = notes.count(OpKind::DriverGoOffline) / left;
         let end_of = |n: usize| n as f64 * shape.width_s + shape.width_of(n);
         let ends: Vec<_> = (0..shape.len()).map(|n| (end_of(n), self.drivers(end_of(n)))).collect();
-        let shifts = supply::shifts(self.scenario, (self.fill_s, self.end_s), &ends);
+        let shifts =
+            supply::shifts(self.scenario, (self.fill_s, self.end_s), self.renewed_every_s(), &ends);
         for (n, (joins, leaves)) in shifts.joins.iter().zip(&shifts.leaves).enumerate() {
             for kind in DRIVER_SHIFT {
                 add(shape, n, kind, joins * notes.count(kind) / came);
@@ -141,29 +163,27 @@ impl<'a> Plot<'a> {
     /// What every wish causes, at its age, and how long it is open. The city is slower in some hours
     /// than in that of the sample: journeys take longer then, and are looked at more often.
     fn wishes(&self, shape: &mut Shape) {
-        // Most of a journey lies behind its beginning.
-        let ahead_s = self.measured.mean_life_s() / 2.0;
-        let speed = |n: usize| self.speed_at((n as f64 + 0.5) * shape.width_s + ahead_s);
-        let speeds: Vec<f64> = (0..shape.len()).map(speed).collect();
-        let mut distinct = speeds.clone();
-        distinct.sort_by(f64::total_cmp);
-        distinct.dedup();
-        for speed in distinct {
-            let there =
-                |n: usize| if speeds[n].total_cmp(&speed).is_eq() { shape.wishes[n] } else { 0.0 };
+        // A drive is as fast as the hour in which it begins.
+        let after_s = self.drives_after_s();
+        let hour = |n: usize| self.hour_at((n as f64 + 0.5) * shape.width_s + after_s);
+        let hours: Vec<usize> = (0..shape.len()).map(hour).collect();
+        for hour in 0..HOURS {
+            let there = |n: usize| if hours[n] == hour { shape.wishes[n] } else { 0.0 };
             let wishes: Vec<f64> = (0..shape.len()).map(there).collect();
-            self.wishes_at(shape, &wishes, speed);
+            if wishes.iter().any(|count| *count > 0.0) {
+                self.wishes_in(shape, &wishes, hour);
+            }
         }
     }
 
-    /// The same for those wishes, of hours in which the city has that speed.
-    fn wishes_at(&self, shape: &mut Shape, wishes: &[f64], speed: f64) {
+    /// The same for those wishes, of that hour of the city.
+    fn wishes_in(&self, shape: &mut Shape, wishes: &[f64], hour: usize) {
         let notes = &self.measured.notes;
         let measured = notes.wishes.len().max(1) as f64;
-        let slow: Vec<_> = notes.wishes.iter().map(|wish| self.at_speed(wish, speed)).collect();
+        let there: Vec<_> = notes.wishes.iter().map(|wish| self.in_hour(wish, hour)).collect();
         let mut by_age: Vec<Vec<f64>> = vec![Vec::new(); KINDS];
         for caused in &notes.caused {
-            let (age_s, weight) = slow[caused.wish].age_and_weight(caused);
+            let (age_s, weight) = there[caused.wish].age_and_weight(caused);
             // A wish comes up anywhere in its bucket, so its ops fall into two.
             let age = age_s / shape.width_s;
             let (whole, part) = (age as usize, age.fract());
@@ -179,7 +199,7 @@ impl<'a> Plot<'a> {
             }
         }
         let mut open = Vec::new();
-        for wish in &slow {
+        for wish in &there {
             let life = wish.life_s() / shape.width_s;
             grow(&mut open, life as usize + 3);
             for (n, share) in open.iter_mut().take(life as usize + 2).enumerate() {
@@ -251,13 +271,17 @@ impl<'a> Plot<'a> {
                 add(shape, n, *kind, seconds * idle / all_s);
             }
         }
-        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
-        let period_s = ((token_s / cadence_s).floor() + 1.0) * cadence_s;
-        let renewals = tokens::of_drivers(shifts, &shape.drivers, shape.width_s, period_s);
-        for (n, renewals) in renewals.into_iter().enumerate() {
+        for (n, renewals) in shifts.renewals.iter().copied().enumerate() {
             add(shape, n, OpKind::DriverLogin, renewals);
             shape.attempts[n][OpKind::DriverPing.index()] += renewals;
         }
+    }
+
+    /// How often a driver gets a fresh token: at the first update after the end of the old one.
+    fn renewed_every_s(&self) -> f64 {
+        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
+        let cadence_s = sample::cadence_s(self.scenario);
+        ((token_s / cadence_s).floor() + 1.0) * cadence_s
     }
 
     /// The read-back: entries by wish, a page at a time.
@@ -280,25 +304,49 @@ impl<'a> Plot<'a> {
     }
 }
 
-/// A wish, in a city in which every drive takes `slower` times as long.
-struct AtSpeed<'a> {
+/// A wish in another hour, in which drives take so many times as long as they did.
+struct InHour<'a> {
     wish: &'a Wish,
-    slower: f64,
+    approach: f64,
+    trip: f64,
 }
 
-impl AtSpeed<'_> {
+impl InHour<'_> {
+    fn longer(&self, drive: &Drive) -> f64 {
+        if drive.trip { self.trip } else { self.approach }
+    }
+
+    /// How much later it would be at that moment.
+    fn later_s(&self, at_s: f64) -> f64 {
+        let drives = self.wish.drives_until(at_s);
+        drives.map(|(drive, took_s)| (self.longer(drive) - 1.0) * took_s).sum()
+    }
+
     fn life_s(&self) -> f64 {
         let Wish { began_s, ended_s, .. } = self.wish;
-        ended_s - began_s + (self.slower - 1.0) * self.wish.driven_s(*ended_s)
+        ended_s - began_s + self.later_s(*ended_s)
     }
 
     /// How old it would be at that op, and how many of that op there would be.
     fn age_and_weight(&self, caused: &Caused) -> (f64, f64) {
         let at_s = self.wish.began_s + caused.age_s;
         let looks = POLLS.iter().any(|kind| kind.index() == caused.kind);
-        let weight = if looks && self.wish.drives_at(at_s) { self.slower } else { 1.0 };
-        (caused.age_s + (self.slower - 1.0) * self.wish.driven_s(at_s), weight)
+        let drive = self.wish.drive_at(at_s).filter(|_| looks);
+        let weight = drive.map_or(1.0, |drive| self.longer(drive));
+        (caused.age_s + self.later_s(at_s), weight)
     }
+}
+
+/// The mean length of a journey of each hour, as the crow flies.
+fn trip_lengths(city: &City) -> [f64; HOURS] {
+    let mut rng = Rng::from_seed("trips");
+    std::array::from_fn(|hour| {
+        let metres = (0..TRIPS_DRAWN).map(|_| {
+            let (from, to) = city.draw_trip(hour, &mut rng);
+            from.metres_to(to)
+        });
+        (metres.sum::<f64>() / f64::from(TRIPS_DRAWN)).max(1.0)
+    })
 }
 
 /// So many ops in a bucket, each at its first attempt.

@@ -33,31 +33,45 @@ pub struct Wish {
     pub ended_s: f64,
     /// The key of its request, once it was asked for.
     key: Option<Id>,
-    /// When its driver drove, from and to; the last one may go on.
-    drives: Vec<(f64, f64)>,
+    drives: Vec<Drive>,
+}
+
+/// A driver drives for a wish.
+#[derive(Debug)]
+pub struct Drive {
+    /// From when …
+    pub from_s: f64,
+    /// … to when: for ever, where nothing was heard of its end.
+    to_s: f64,
+    /// With the passenger, and not towards it.
+    pub trip: bool,
 }
 
 impl Wish {
-    /// How long its driver had driven at that moment, in seconds.
-    pub fn driven_s(&self, at_s: f64) -> f64 {
+    /// Its drives that had begun by then, each with how long it had taken.
+    pub fn drives_until(&self, at_s: f64) -> impl Iterator<Item = (&Drive, f64)> {
         let until_s = at_s.min(self.ended_s);
-        let drives =
-            self.drives.iter().map(|(from_s, to_s)| (until_s.min(*to_s) - from_s).max(0.0));
-        drives.sum()
+        let took = move |drive: &Drive| until_s.min(drive.to_s) - drive.from_s;
+        self.drives.iter().map(move |drive| (drive, took(drive))).filter(|(_, took)| *took > 0.0)
     }
 
-    /// Whether its driver drove at that moment.
-    pub fn drives_at(&self, at_s: f64) -> bool {
-        self.drives.iter().any(|(from_s, to_s)| (*from_s..*to_s).contains(&at_s))
+    /// The drive of that moment.
+    pub fn drive_at(&self, at_s: f64) -> Option<&Drive> {
+        self.drives.iter().find(|drive| (drive.from_s..drive.to_s).contains(&at_s))
     }
 
-    /// Its driver drives from there on, or not any more.
-    fn drive(&mut self, at_s: f64, on: bool) {
-        if let Some(last) = self.drives.last_mut() {
-            last.1 = last.1.min(at_s);
+    /// What its driver said at that moment.
+    fn said(&mut self, kind: OpKind, at_s: f64) {
+        let begins = matches!(kind, OpKind::DriverAccept | OpKind::DriverPickUp);
+        if !begins && !ENDS_A_DRIVE.contains(&kind) {
+            return;
         }
-        if on {
-            self.drives.push((at_s, f64::INFINITY));
+        if let Some(last) = self.drives.last_mut() {
+            last.to_s = last.to_s.min(at_s);
+        }
+        if begins {
+            let trip = kind == OpKind::DriverPickUp;
+            self.drives.push(Drive { from_s: at_s, to_s: f64::INFINITY, trip });
         }
     }
 }
@@ -209,9 +223,8 @@ impl Notes {
                     Some(wish) => {
                         let wish = *wish;
                         self.caused_by(wish, kind, planned_s);
-                        let on = matches!(kind, OpKind::DriverAccept | OpKind::DriverPickUp);
-                        if op.outcome == Outcome::Ok && (on || ENDS_A_DRIVE.contains(&kind)) {
-                            self.wishes[wish].drive(done_s, on);
+                        if op.outcome == Outcome::Ok {
+                            self.wishes[wish].said(kind, done_s);
                         }
                     }
                     None => self.idle[kind.index()] += 1,
