@@ -187,10 +187,10 @@ impl<'a> Plot<'a> {
             // A wish comes up anywhere in its bucket, so its ops fall into two.
             let age = age_s / shape.width_s;
             let (whole, part) = (age as usize, age.fract());
-            let ages = &mut by_age[caused.kind];
-            grow(ages, whole + 2);
-            ages[whole] += (1.0 - part) * weight / measured;
-            ages[whole + 1] += part * weight / measured;
+            let effects = &mut by_age[caused.kind];
+            grow(effects, whole + 2);
+            effects[whole] += (1.0 - part) * weight / measured;
+            effects[whole + 1] += part * weight / measured;
         }
         for (index, ages) in by_age.iter().enumerate() {
             for (n, count) in spread(wishes, ages).into_iter().enumerate() {

@@ -71,12 +71,12 @@ impl Lengths {
     }
 }
 
-/// The shifts of a run whose fill ends at `fill_s` and whose sign-off begins at `end_s`; `ends` are
+/// The shifts of a run whose fill ends at `fill_s` and whose sign-off begins at `open_until_s`; `ends` are
 /// the moments at which the buckets end, with the drivers wanted then. Each sends updates all the
 /// time, so that a token that is over is found out at once: it is renewed every `token_s`.
 pub fn shifts(
     scenario: &Scenario,
-    (fill_s, end_s): (f64, f64),
+    (fill_s, open_until_s): (f64, f64),
     token_s: f64,
     ends: &[(f64, f64)],
 ) -> Shifts {
@@ -86,7 +86,7 @@ pub fn shifts(
     let (mut here, mut since_s) = (0.0, 0.0);
     for (at_s, wanted) in ends {
         // Whose shift ends during the sign-off goes home with all others.
-        let shares = lengths.left_of_all(&cohorts, at_s.min(end_s));
+        let shares = lengths.left_of_all(&cohorts, at_s.min(open_until_s));
         let staying: f64 = cohorts.iter().zip(&shares).map(|(cohort, s)| cohort.count * s).sum();
         let surplus = (staying - wanted).max(0.0);
         let (mut to_go, mut renewals) = (surplus, 0.0);
@@ -94,8 +94,10 @@ pub fn shifts(
             let going = (cohort.count * share).min(to_go);
             to_go -= going;
             cohort.count -= if *share > 0.0 { going / share } else { 0.0 };
-            let tokens = |until_s: f64| ((until_s - cohort.login_s) / token_s).max(0.0).floor();
-            renewals += (tokens(at_s.min(end_s)) - tokens(since_s)).max(0.0) * cohort.count * share;
+            let renewed = |until_s: f64| ((until_s - cohort.login_s) / token_s).max(0.0).floor();
+            renewals += (renewed(at_s.min(open_until_s)) - renewed(since_s)).max(0.0)
+                * cohort.count
+                * share;
         }
         let mut share = shares.into_iter();
         cohorts.retain(|cohort| share.next().is_some_and(|s| s > 0.0) && cohort.count > 1e-9);
