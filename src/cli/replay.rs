@@ -224,15 +224,15 @@ mod tests {
     #[test]
     fn a_run_without_a_verdict_is_counted_apart_and_the_others_go_on() {
         let dir = tempfile::tempdir().unwrap();
-        let (args, once) = (args(2, dir.path()), args(1, dir.path()));
-        let mut many = replay(&args, &dir.path().join("many"));
+        let (twice, alone) = (args(2, dir.path()), args(1, dir.path()));
+        let mut many = replay(&twice, &dir.path().join("many"));
         // Nobody is healthy that soon.
         many.plan.scenario.backend.healthy_within = Span::millis(0);
         assert_eq!(many.all().unwrap(), Exit::Unfit);
         let told = "broke no law in 0 runs (2 more came to no verdict)";
         assert_eq!(many.odds.to_string(), told);
-        let mut one = replay(&once, &dir.path().join("once"));
-        one.plan = many.plan.clone();
-        assert_eq!(RunError::exit_of(&one.all().unwrap_err()), Exit::Unfit);
+        let mut single = replay(&alone, &dir.path().join("single"));
+        single.plan = many.plan.clone();
+        assert_eq!(RunError::exit_of(&single.all().unwrap_err()), Exit::Unfit);
     }
 }

@@ -8,6 +8,7 @@ mod notes;
 mod profile;
 mod sample;
 mod shape;
+mod supply;
 mod tokens;
 
 use std::rc::Rc;
@@ -45,7 +46,7 @@ pub fn rehearse(plan: &RunPlan, budget: u64) -> anyhow::Result<Rehearsal> {
     let (way, shape) = if whole {
         (Way::Played, measured.shape())
     } else {
-        (Way::Sampled, forecast::extend(&plan.scenario, &measured))
+        (Way::Sampled, forecast::extend(&plan.scenario, &city, &measured))
     };
     Ok(told(plan, &measured, &shape, way))
 }

@@ -1,19 +1,20 @@
 //! From a sample to the whole run. Each op has one of four causes, and what each costs was measured:
 //! a wish (its ops by its age), a shift that begins or ends, a second on shift, an entry to be read
-//! back. How often each cause comes up follows from the scenario's rates. Renewed tokens are the
+//! back. How often each cause comes up follows from the scenario's rates, and how long a journey
+//! takes from the city's speed and distances in its hour. Renewed tokens are the
 //! one thing that is reckoned from what the target declares.
 
 use super::{
     bucket_s,
+    notes::{Caused, Drive, Wish},
     profile::Profile,
     sample::{self, Measured},
     shape::{KINDS, Shape},
-    tokens::{self, Crowd, Shifts},
+    supply::{self, Shifts},
+    tokens::{self, Crowd},
 };
 use crate::{
-    history::{op::OpKind, record::Phase},
-    run::show,
-    scenario::Scenario,
+    base::rng::Rng, city::City, history::op::OpKind, run::show, scenario::Scenario,
     target::embedded::AUDIT_PAGE,
 };
 
@@ -26,13 +27,19 @@ const LOOKS: u32 = 8;
 const CROWDED: f64 = 3.0;
 /// What begins a shift, beside the login.
 const DRIVER_SHIFT: [OpKind; 2] = [OpKind::DriverRegister, OpKind::DriverGoOnline];
+/// Looks that come again and again as long as a journey lasts.
+const POLLS: [OpKind; 2] = [OpKind::PassengerJobStatus, OpKind::DriverCurrentJob];
+/// Hours of a day.
+const HOURS: usize = 24;
+/// Journeys drawn of each hour, to know how long they are.
+const TRIPS_DRAWN: u32 = 400;
 /// What is read back.
 const AUDITS: [OpKind; 2] = [OpKind::AuditJobs, OpKind::AuditCharges];
 
 /// Extends what was measured over the run.
-pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
+pub fn extend(scenario: &Scenario, city: &City, measured: &Measured) -> Shape {
     let profile = Profile::of(scenario);
-    let plot = Plot::of(scenario, &profile, measured);
+    let plot = Plot::of(scenario, city, &profile, measured);
     let length_s = plot.end_s + SIGN_OFF_S;
     let mut shape = Shape::empty(bucket_s(length_s), length_s);
     shape.parts = vec![
@@ -57,26 +64,59 @@ pub fn extend(scenario: &Scenario, measured: &Measured) -> Shape {
 /// The run to come, and what was measured for it.
 struct Plot<'a> {
     scenario: &'a Scenario,
+    city: &'a City,
     profile: &'a Profile<'a>,
     measured: &'a Measured,
+    /// The mean length of a journey by hour, as the crow flies.
+    trip_m: [f64; HOURS],
     fill_s: f64,
     /// When the sign-off begins.
     end_s: f64,
 }
 
 impl<'a> Plot<'a> {
-    fn of(scenario: &'a Scenario, profile: &'a Profile<'a>, measured: &'a Measured) -> Self {
+    fn of(
+        scenario: &'a Scenario,
+        city: &'a City,
+        profile: &'a Profile<'a>,
+        measured: &'a Measured,
+    ) -> Self {
         let time = &scenario.time;
-        let lives = measured.notes.wishes.iter().map(|wish| wish.ended_s - wish.began_s);
-        let settle_s = lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
         let fill_s = time.fill.0.as_secs_f64();
-        Self {
-            scenario,
-            profile,
-            measured,
-            fill_s,
-            end_s: fill_s + profile.duration_s() + settle_s,
+        let drained_s = fill_s + profile.duration_s();
+        let trip_m = trip_lengths(city);
+        let mut plot = Self { scenario, city, profile, measured, trip_m, fill_s, end_s: drained_s };
+        let hour = plot.hour_at(drained_s);
+        let lives = measured.notes.wishes.iter().map(|wish| plot.in_hour(wish, hour).life_s());
+        plot.end_s += lives.fold(0.0, f64::max).min(time.settle.0.as_secs_f64());
+        plot
+    }
+
+    /// The city's hour at a moment of the run.
+    fn hour_at(&self, at_s: f64) -> usize {
+        (self.profile.local_s(at_s - self.fill_s) / 3_600.0) as usize
+    }
+
+    /// A wish of the sample as it would be in another hour of the city.
+    fn in_hour(&self, wish: &'a Wish, hour: usize) -> InHour<'a> {
+        let span = &self.measured.span;
+        let local_s = span.start_s + (wish.began_s - span.fill_s) * self.scenario.time.time_scale;
+        let began = (local_s.rem_euclid(86_400.0) / 3_600.0) as usize;
+        let slower = self.city.speed_m_per_s(began) / self.city.speed_m_per_s(hour);
+        let farther = self.trip_m[hour % HOURS] / self.trip_m[began % HOURS];
+        InHour { wish, approach: slower, trip: slower * farther }
+    }
+
+    /// How long after a wish its drives begin, in the mean of the time driven.
+    fn drives_after_s(&self) -> f64 {
+        let (mut sum, mut driven) = (0.0, 0.0);
+        for wish in &self.measured.notes.wishes {
+            for (drive, took_s) in wish.drives_until(wish.ended_s) {
+                sum += (drive.from_s - wish.began_s) * took_s;
+                driven += took_s;
+            }
         }
+        if driven > 0.0 { sum / driven } else { 0.0 }
     }
 
     /// Drivers on shift at a moment of the run.
@@ -105,68 +145,70 @@ impl<'a> Plot<'a> {
         let came = notes.shifts.iter().filter(|(_, step)| *step > 0).count().max(1) as f64;
         let left = (notes.shifts.len() as f64 - came).max(1.0);
         let per_end = notes.count(OpKind::DriverGoOffline) / left;
-        let turnover_per_s = self.turnover_per_s();
-        let mut shifts = Shifts { joins: Vec::new(), leaves: Vec::new() };
-        for n in 0..shape.len() {
-            let (from_s, width_s) = (n as f64 * shape.width_s, shape.width_of(n));
-            let to_s = from_s + width_s;
-            let change = self.drivers(to_s) - self.drivers(from_s);
-            let open_s = (to_s.min(self.end_s) - from_s.max(self.fill_s)).max(0.0);
-            // Where fewer are wanted, who goes home anyway is among those who are too many.
-            let leaves = (turnover_per_s * shape.drivers[n] * open_s).max(-change);
-            let joins = (leaves + change).max(0.0);
+        let end_of = |n: usize| n as f64 * shape.width_s + shape.width_of(n);
+        let ends: Vec<_> = (0..shape.len()).map(|n| (end_of(n), self.drivers(end_of(n)))).collect();
+        let shifts =
+            supply::shifts(self.scenario, (self.fill_s, self.end_s), self.renewed_every_s(), &ends);
+        for (n, (joins, leaves)) in shifts.joins.iter().zip(&shifts.leaves).enumerate() {
             for kind in DRIVER_SHIFT {
                 add(shape, n, kind, joins * notes.count(kind) / came);
             }
-            add(shape, n, OpKind::DriverLogin, joins);
+            add(shape, n, OpKind::DriverLogin, *joins);
             add(shape, n, OpKind::DriverGoOffline, leaves * per_end);
-            shifts.joins.push(joins);
-            shifts.leaves.push(leaves);
         }
         shape.robots[0] = shifts.joins.iter().sum();
         shifts
     }
 
-    /// The share of the drivers on shift that goes home in a second, and is replaced.
-    fn turnover_per_s(&self) -> f64 {
-        let notes = &self.measured.notes;
-        let began = |phase| notes.began(phase).unwrap_or(0.0);
-        let (from_s, to_s) = (began(Phase::Load), began(Phase::ReadBack));
-        let ended =
-            notes.shifts.iter().filter(|(at, step)| *step < 0 && (from_s..to_s).contains(at));
-        ended.count() as f64 / notes.driver_seconds(from_s, to_s).max(1.0)
+    /// What every wish causes, at its age, and how long it is open. The city is slower in some hours
+    /// than in that of the sample: journeys take longer then, and are looked at more often.
+    fn wishes(&self, shape: &mut Shape) {
+        // A drive is as fast as the hour in which it begins.
+        let after_s = self.drives_after_s();
+        let hour = |n: usize| self.hour_at((n as f64 + 0.5) * shape.width_s + after_s);
+        let hours: Vec<usize> = (0..shape.len()).map(hour).collect();
+        for hour in 0..HOURS {
+            let there = |n: usize| if hours[n] == hour { shape.wishes[n] } else { 0.0 };
+            let wishes: Vec<f64> = (0..shape.len()).map(there).collect();
+            if wishes.iter().any(|count| *count > 0.0) {
+                self.wishes_in(shape, &wishes, hour);
+            }
+        }
     }
 
-    /// What every wish causes, at its age, and how long it is open.
-    fn wishes(&self, shape: &mut Shape) {
+    /// The same for those wishes, of that hour of the city.
+    fn wishes_in(&self, shape: &mut Shape, wishes: &[f64], hour: usize) {
         let notes = &self.measured.notes;
         let measured = notes.wishes.len().max(1) as f64;
+        let there: Vec<_> = notes.wishes.iter().map(|wish| self.in_hour(wish, hour)).collect();
         let mut by_age: Vec<Vec<f64>> = vec![Vec::new(); KINDS];
         for caused in &notes.caused {
+            let (age_s, weight) = there[caused.wish].age_and_weight(caused);
             // A wish comes up anywhere in its bucket, so its ops fall into two.
-            let age = caused.age_s / shape.width_s;
+            let age = age_s / shape.width_s;
             let (whole, part) = (age as usize, age.fract());
-            let ages = &mut by_age[caused.kind];
-            grow(ages, whole + 2);
-            ages[whole] += (1.0 - part) / measured;
-            ages[whole + 1] += part / measured;
+            let effects = &mut by_age[caused.kind];
+            grow(effects, whole + 2);
+            effects[whole] += (1.0 - part) * weight / measured;
+            effects[whole + 1] += part * weight / measured;
         }
         for (index, ages) in by_age.iter().enumerate() {
-            let ops = spread(&shape.wishes, ages);
-            for (n, count) in ops.into_iter().enumerate() {
+            for (n, count) in spread(wishes, ages).into_iter().enumerate() {
                 shape.ops[n][index] += count;
                 shape.attempts[n][index] += count;
             }
         }
         let mut open = Vec::new();
-        for wish in &notes.wishes {
-            let life = (wish.ended_s - wish.began_s) / shape.width_s;
+        for wish in &there {
+            let life = wish.life_s() / shape.width_s;
             grow(&mut open, life as usize + 3);
             for (n, share) in open.iter_mut().take(life as usize + 2).enumerate() {
                 *share += open_in(n as f64, life) / measured;
             }
         }
-        shape.open = spread(&shape.wishes, &open);
+        for (sum, open) in shape.open.iter_mut().zip(spread(wishes, &open)) {
+            *sum += open;
+        }
     }
 
     /// Passengers: those of the scenario, and more where all of them are busy at once.
@@ -229,13 +271,17 @@ impl<'a> Plot<'a> {
                 add(shape, n, *kind, seconds * idle / all_s);
             }
         }
-        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
-        let period_s = ((token_s / cadence_s).floor() + 1.0) * cadence_s;
-        let renewals = tokens::of_drivers(shifts, &shape.drivers, shape.width_s, period_s);
-        for (n, renewals) in renewals.into_iter().enumerate() {
+        for (n, renewals) in shifts.renewals.iter().copied().enumerate() {
             add(shape, n, OpKind::DriverLogin, renewals);
             shape.attempts[n][OpKind::DriverPing.index()] += renewals;
         }
+    }
+
+    /// How often a driver gets a fresh token: at the first update after the end of the old one.
+    fn renewed_every_s(&self) -> f64 {
+        let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
+        let cadence_s = sample::cadence_s(self.scenario);
+        ((token_s / cadence_s).floor() + 1.0) * cadence_s
     }
 
     /// The read-back: entries by wish, a page at a time.
@@ -256,6 +302,51 @@ impl<'a> Plot<'a> {
             shape.attempts[bucket][kind.index()] += notes.attempts_of(kind) * weight;
         }
     }
+}
+
+/// A wish in another hour, in which drives take so many times as long as they did.
+struct InHour<'a> {
+    wish: &'a Wish,
+    approach: f64,
+    trip: f64,
+}
+
+impl InHour<'_> {
+    fn longer(&self, drive: &Drive) -> f64 {
+        if drive.trip { self.trip } else { self.approach }
+    }
+
+    /// How much later it would be at that moment.
+    fn later_s(&self, at_s: f64) -> f64 {
+        let drives = self.wish.drives_until(at_s);
+        drives.map(|(drive, took_s)| (self.longer(drive) - 1.0) * took_s).sum()
+    }
+
+    fn life_s(&self) -> f64 {
+        let Wish { began_s, ended_s, .. } = self.wish;
+        ended_s - began_s + self.later_s(*ended_s)
+    }
+
+    /// How old it would be at that op, and how many of that op there would be.
+    fn age_and_weight(&self, caused: &Caused) -> (f64, f64) {
+        let at_s = self.wish.began_s + caused.age_s;
+        let looks = POLLS.iter().any(|kind| kind.index() == caused.kind);
+        let drive = self.wish.drive_at(at_s).filter(|_| looks);
+        let weight = drive.map_or(1.0, |drive| self.longer(drive));
+        (caused.age_s + self.later_s(at_s), weight)
+    }
+}
+
+/// The mean length of a journey of each hour, as the crow flies.
+fn trip_lengths(city: &City) -> [f64; HOURS] {
+    let mut rng = Rng::from_seed("trips");
+    std::array::from_fn(|hour| {
+        let metres = (0..TRIPS_DRAWN).map(|_| {
+            let (from, to) = city.draw_trip(hour, &mut rng);
+            from.metres_to(to)
+        });
+        (metres.sum::<f64>() / f64::from(TRIPS_DRAWN)).max(1.0)
+    })
 }
 
 /// So many ops in a bucket, each at its first attempt.

@@ -20,6 +20,10 @@ use crate::{
     },
 };
 
+/// What a driver says when it has come to an end of a drive, or of the journey.
+const ENDS_A_DRIVE: [OpKind; 4] =
+    [OpKind::DriverArrive, OpKind::DriverDropOff, OpKind::DriverCancel, OpKind::DriverNoShow];
+
 /// A journey that somebody wished for.
 #[derive(Debug)]
 pub struct Wish {
@@ -29,6 +33,47 @@ pub struct Wish {
     pub ended_s: f64,
     /// The key of its request, once it was asked for.
     key: Option<Id>,
+    drives: Vec<Drive>,
+}
+
+/// A driver drives for a wish.
+#[derive(Debug)]
+pub struct Drive {
+    /// From when …
+    pub from_s: f64,
+    /// … to when: for ever, where nothing was heard of its end.
+    to_s: f64,
+    /// With the passenger, and not towards it.
+    pub trip: bool,
+}
+
+impl Wish {
+    /// Its drives that had begun by then, each with how long it had taken.
+    pub fn drives_until(&self, at_s: f64) -> impl Iterator<Item = (&Drive, f64)> {
+        let until_s = at_s.min(self.ended_s);
+        let took = move |drive: &Drive| until_s.min(drive.to_s) - drive.from_s;
+        self.drives.iter().map(move |drive| (drive, took(drive))).filter(|(_, took)| *took > 0.0)
+    }
+
+    /// The drive of that moment.
+    pub fn drive_at(&self, at_s: f64) -> Option<&Drive> {
+        self.drives.iter().find(|drive| (drive.from_s..drive.to_s).contains(&at_s))
+    }
+
+    /// What its driver said at that moment.
+    fn said(&mut self, kind: OpKind, at_s: f64) {
+        let begins = matches!(kind, OpKind::DriverAccept | OpKind::DriverPickUp);
+        if !begins && !ENDS_A_DRIVE.contains(&kind) {
+            return;
+        }
+        if let Some(last) = self.drives.last_mut() {
+            last.to_s = last.to_s.min(at_s);
+        }
+        if begins {
+            let trip = kind == OpKind::DriverPickUp;
+            self.drives.push(Drive { from_s: at_s, to_s: f64::INFINITY, trip });
+        }
+    }
 }
 
 /// An op that a wish caused.
@@ -36,6 +81,8 @@ pub struct Wish {
 pub struct Caused {
     /// Its kind, by index.
     pub kind: usize,
+    /// The wish, by number.
+    pub wish: usize,
     /// How long after the wish came up it was due, in seconds.
     pub age_s: f64,
 }
@@ -173,7 +220,13 @@ impl Notes {
                 let answered = op.answer.job.as_ref().map(|job| &job.id);
                 let job = op.ask.job.as_ref().or(answered);
                 match job.and_then(|job| self.jobs.get(job)) {
-                    Some(wish) => self.caused_by(*wish, kind, planned_s),
+                    Some(wish) => {
+                        let wish = *wish;
+                        self.caused_by(wish, kind, planned_s);
+                        if op.outcome == Outcome::Ok {
+                            self.wishes[wish].said(kind, done_s);
+                        }
+                    }
                     None => self.idle[kind.index()] += 1,
                 }
             }
@@ -205,7 +258,12 @@ impl Notes {
         let wish = match self.latest[number] {
             Some(wish) if !self.begins(op, wish) => wish,
             _ => {
-                self.wishes.push(Wish { began_s: planned_s, ended_s: done_s, key: None });
+                self.wishes.push(Wish {
+                    began_s: planned_s,
+                    ended_s: done_s,
+                    key: None,
+                    drives: vec![],
+                });
                 self.wishes.len() - 1
             }
         };
@@ -236,6 +294,6 @@ impl Notes {
 
     fn caused_by(&mut self, wish: usize, kind: OpKind, planned_s: f64) {
         let age_s = (planned_s - self.wishes[wish].began_s).max(0.0);
-        self.caused.push(Caused { kind: kind.index(), age_s });
+        self.caused.push(Caused { kind: kind.index(), wish, age_s });
     }
 }

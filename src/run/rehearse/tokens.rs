@@ -1,45 +1,5 @@
-//! Logins for a fresh token. How long a token lives is what the target declares; a robot logs in
+//! Logins of passengers for a fresh token. How long a token lives is what the target declares; a robot logs in
 //! anew when it is refused for the first time after that. A sample is too short to see it.
-
-/// Logins anew of drivers, bucket by bucket. Each of them sends updates all the time, so that an
-/// old token is found out by the first update after its end: every `period_s`.
-pub fn of_drivers(shifts: &Shifts, on_shift: &[f64], width_s: f64, period_s: f64) -> Vec<f64> {
-    let Shifts { joins, leaves } = shifts;
-    let lag = period_s / width_s;
-    // Who goes home renews nothing any more: the hazard of it, summed up.
-    let mut hazard = 0.0;
-    let hazards: Vec<f64> = leaves
-        .iter()
-        .zip(on_shift)
-        .map(|(leaves, on)| {
-            hazard += leaves / on.max(1e-9);
-            hazard
-        })
-        .collect();
-    let mut logins = joins.clone();
-    let mut renewals = vec![0.0; joins.len()];
-    for n in 0..joins.len() {
-        let renewed = if lag < STEPS_MIN {
-            // Finer than the buckets: spread evenly, from one period after the beginning on.
-            let begun = (n as f64 * width_s - period_s).clamp(0.0, width_s) / width_s;
-            begun * on_shift[n] / lag
-        } else {
-            let since = hazards[n] - at(&hazards, n as f64 - lag);
-            at(&logins, n as f64 - lag) * libm::exp(-since)
-        };
-        renewals[n] = renewed;
-        logins[n] += renewed;
-    }
-    renewals
-}
-
-/// Shifts that begin and end, bucket by bucket.
-pub struct Shifts {
-    /// Drivers who come.
-    pub joins: Vec<f64>,
-    /// Drivers who go home.
-    pub leaves: Vec<f64>,
-}
 
 /// Logins anew of passengers. One with a wish looks at its job all the time, as a driver does; of
 /// the others each is picked for a new wish sooner or later, and its old token is found out then.
@@ -77,9 +37,6 @@ pub struct Crowd<'a> {
     pub at_once: f64,
 }
 
-/// With fewer buckets to a token's life, its renewals are spread evenly.
-const STEPS_MIN: f64 = 4.0;
-
 /// The value at a place between two buckets; nothing before the first.
 fn at(values: &[f64], place: f64) -> f64 {
     if place <= -1.0 {
@@ -96,29 +53,6 @@ fn at(values: &[f64], place: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_driver_logs_in_anew_every_period() {
-        let mut joins = vec![0.0; 100];
-        joins[0] = 10.0;
-        let none = vec![0.0; 100];
-        let shifts = Shifts { joins: joins.clone(), leaves: none.clone() };
-        let renewals = of_drivers(&shifts, &[10.0; 100], 1.0, 30.0);
-        let seen: Vec<usize> = (0..100).filter(|n| renewals[*n] > 0.0).collect();
-        assert_eq!(seen, [30, 60, 90]);
-        assert!((renewals.iter().sum::<f64>() - 30.0).abs() < 1e-9);
-        // One in a hundred goes home each second and is replaced: as many drivers, as many renewals
-        // each second, once the first have passed.
-        let steady = Shifts { joins: vec![0.1; 1_000], leaves: vec![0.1; 1_000] };
-        let renewals = of_drivers(&steady, &[10.0; 1_000], 1.0, 30.0);
-        let hazard: f64 = 0.01 * 30.0;
-        let rate = 0.1 / (hazard.exp() - 1.0);
-        assert!((renewals[999] - rate).abs() < 0.01 * rate, "{} and not {rate}", renewals[999]);
-        // In wide buckets only the rate is left.
-        let shifts = Shifts { joins: vec![10.0, 0.0, 0.0, 0.0], leaves: vec![0.0; 4] };
-        let wide = of_drivers(&shifts, &[10.0; 4], 60.0, 30.0);
-        assert!((wide[2] - 20.0).abs() < 1e-9, "{wide:?}");
-    }
 
     #[test]
     fn a_passenger_logs_in_anew_when_it_is_needed() {

@@ -136,7 +136,9 @@ fn the_cruel_city_is_a_swarms_home() {
     let trials = play(&Base::new(plan).unwrap(), "1..4", 2, true);
     assert!(trials.iter().all(|trial| !trial.is_failure()), "{trials:?}");
     let mut tally = Tally::default();
-    trials.into_iter().for_each(|trial| tally.add(trial));
+    for trial in trials {
+        tally.add(trial);
+    }
     // What it is made for: accepts race, repeats come, drivers and passengers change their minds.
     for law in ["one-driver-per-job", "charged-once"] {
         assert!(tally.laws[law].opportunities > 10, "{law}: {:?}", tally.laws[law]);
