@@ -29,6 +29,7 @@ use crate::{
         declares::{self, Declares},
         op::OpKind,
     },
+    target::wire::protobuf::Schema,
 };
 
 /// A mapping, ready.
@@ -157,7 +158,8 @@ impl Compiled {
         let folder = source.path.parent().unwrap_or_else(|| Path::new("."));
         let secrets = Secrets::read(&mapping.secret, folder)
             .map_err(|(name, why)| source.error(&format!("secret.{name}"), why))?;
-        let compiled = Builder { mapping: &mapping, run, secrets }.build().map_err(error)?;
+        let builder = Builder { mapping: &mapping, run, secrets, folder };
+        let compiled = builder.build().map_err(error)?;
         Ok(Self { folder: folder.to_owned(), ..compiled })
     }
 
@@ -182,6 +184,7 @@ struct Builder<'a> {
     mapping: &'a Mapping,
     run: &'a For,
     secrets: Secrets,
+    folder: &'a Path,
 }
 
 impl Builder<'_> {
@@ -196,8 +199,10 @@ impl Builder<'_> {
         if links.is_empty() {
             return Err(("link".into(), "there is no way to the backend: add [link.api]".into()));
         }
+        let schemas = self.schemas()?;
         let mut file = File {
             links: &links,
+            schemas: &schemas,
             auth: &mapping.auth,
             rules: &mapping.answer,
             shapes: &mapping.shape,
@@ -243,6 +248,16 @@ impl Builder<'_> {
         };
         check_hosts(&compiled)?;
         Ok(compiled)
+    }
+
+    /// The protobuf messages of each link that names a file of them.
+    fn schemas(&self) -> Result<Vec<Option<Schema>>, Wrong> {
+        let read = |(name, link): (&String, &super::grammar::Link)| {
+            let Some(file) = &link.proto else { return Ok(None) };
+            let schema = Schema::load(&self.folder.join(file));
+            schema.map(Some).map_err(|why| (format!("link.{name}.proto"), why.to_string()))
+        };
+        self.mapping.link.iter().map(read).collect()
     }
 
     /// `[var]`, filled in: they may speak of `run` and `secret`.

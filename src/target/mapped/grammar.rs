@@ -419,6 +419,8 @@ pub struct Step {
     pub call: Option<String>,
     /// A command: its rows become the answer, as a list in `body`.
     pub command: Option<Vec<String>>,
+    /// How the command prints its rows.
+    pub rows: Rows,
     /// No token goes with it.
     pub open: bool,
     /// Headers: templates.
@@ -463,6 +465,21 @@ pub struct Step {
     pub unless: Option<String>,
     /// What is done before it, in order; it is sent when all went well.
     pub first: Vec<Self>,
+}
+
+/// How a command prints rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// An array of objects.
+    #[default]
+    Json,
+    /// One object a line.
+    JsonLines,
+    /// Comma-separated; the first line names the columns.
+    Csv,
+    /// Separated by tabs; the first line names the columns.
+    Tsv,
 }
 
 /// Something that is picked out of an answer: a JSONPath, or more.

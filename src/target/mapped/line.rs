@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::{
+    broker,
     compiled::{Compiled, EMBEDDED, Link, is_loopback},
     grammar::Speaks,
 };
@@ -116,7 +117,11 @@ impl Line {
 /// there at all, and its certificates are good, before a robot starts.
 pub async fn reach(file: &Compiled) -> Result<(), String> {
     for link in &file.links {
-        if link.is_embedded() || link.speaks == Speaks::Amqp {
+        if link.is_embedded() {
+            continue;
+        }
+        if link.speaks == Speaks::Amqp {
+            broker::connect(file, link).await?.close().await;
             continue;
         }
         let dialer = Dialer {

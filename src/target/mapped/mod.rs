@@ -3,6 +3,7 @@
 //! Knows nothing of the reference backend.
 
 mod book;
+mod broker;
 mod compiled;
 pub mod grammar;
 mod judge;
@@ -48,6 +49,7 @@ use crate::{
     world::{Env, HttpError},
 };
 use book::Book;
+use broker::Connection;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
@@ -89,6 +91,8 @@ pub struct Mapped {
     file: Compiled,
     lines: Vec<Line>,
     sockets: Sockets,
+    /// By the place of their link.
+    brokers: Vec<Connection>,
     ears: RefCell<Option<Ears>>,
     sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
     accounts: RefCell<HashMap<Id, RobotId>>,
@@ -152,12 +156,14 @@ impl Mapped {
             .iter()
             .map(|link| Line::new(&env, &file, link, nodes))
             .collect::<Result<_, _>>()?;
+        let brokers = file.links.iter().map(|_| Connection::default()).collect();
         Ok(Rc::new_cyclic(|me| Self {
             env,
             me: me.clone(),
             file,
             lines,
             sockets: Sockets::default(),
+            brokers,
             ears: RefCell::default(),
             sessions: RefCell::default(),
             accounts: RefCell::default(),
@@ -236,7 +242,8 @@ impl Mapped {
         match &step.way {
             Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
             Way::Send { .. } | Way::Emit { .. } => self.over_socket(robot, step, &scope).await,
-            _ => Err("this way of sending is not carried out yet".to_owned()),
+            Way::Publish { .. } => self.over_broker(step, &scope).await,
+            Way::Command { .. } => self.by_command(step, &scope).await,
         }
     }
 
@@ -282,7 +289,7 @@ impl Mapped {
         let judged = match sent {
             Ok(Ok(response)) => {
                 let after = response.headers().get(header::RETRY_AFTER);
-                self.judge(step, scope, &raw(&response), after)
+                self.judge(step, scope, &raw(step, &response), after)
             }
             Ok(Err(HttpError::NotConnected(why))) => Judged::not_sent(why),
             Ok(Err(HttpError::Broken(why))) => Judged::unknown(why),
@@ -394,26 +401,22 @@ impl Mapped {
     }
 
     /// Something came that nobody asked for; on a socket it is for its `owner`.
-    fn pushed(&self, link: usize, owner: Option<RobotId>, raw: &Raw) {
+    fn pushed(&self, push: &Push, owner: Option<RobotId>, raw: &Raw) {
         let me = owner.and_then(|robot| self.fields(robot).ok()).unwrap_or_default();
-        for push in self.file.pushes.iter().filter(|push| push.link == link) {
-            let robot = owner.unwrap_or(RobotId { kind: RobotKind::Auditor, number: 0 });
-            let scope = answered(&self.scope(robot, &me), raw);
-            let event = push.event.as_ref().is_none_or(|event| *event == raw.key);
-            if !event || push.holds.as_ref().is_some_and(|test| !test.holds(&scope)) {
-                continue;
+        let robot = owner.unwrap_or(RobotId { kind: RobotKind::Auditor, number: 0 });
+        let scope = answered(&self.scope(robot, &me), raw);
+        let event = push.event.as_ref().is_none_or(|event| *event == raw.key);
+        if !event || push.holds.as_ref().is_some_and(|test| !test.holds(&scope)) {
+            return;
+        }
+        let robot = match &push.account {
+            None => owner,
+            Some(pick) => {
+                let account = pick.id(&scope, &raw.body).ok().flatten();
+                account.and_then(|account| self.robot_of(&account))
             }
-            let robot = match &push.account {
-                None => owner,
-                Some(pick) => {
-                    let account = pick.id(&scope, &raw.body).ok().flatten();
-                    account.and_then(|account| self.robot_of(&account))
-                }
-            };
-            let Some(robot) = robot.filter(|robot| push.to.is_none_or(|kind| kind.is(*robot)))
-            else {
-                continue;
-            };
+        };
+        if let Some(robot) = robot.filter(|robot| push.to.is_none_or(|kind| kind.is(*robot))) {
             self.read_push(push, robot, &scope, raw);
         }
     }
@@ -567,7 +570,13 @@ impl Mapped {
                 }
                 Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
             }
-            Body::Proto { .. } => Err("protobuf is not carried out yet".to_owned()),
+            Body::Proto { tree, message, .. } => {
+                let mut json = String::new();
+                tree.render(scope, &mut json)?;
+                let json: Value = serde_json::from_str(&json).map_err(|why| why.to_string())?;
+                let bytes = message.encode(&json).map_err(|why| why.to_string())?;
+                Ok((Some("application/x-protobuf"), bytes))
+            }
         }
     }
 
@@ -606,6 +615,7 @@ impl Target for Mapped {
 
     fn listen(&self, ears: Ears) {
         self.ears.replace(Some(ears));
+        self.tap_brokers();
     }
 
     fn traffic(&self) -> Option<&Traffic> {
@@ -679,11 +689,19 @@ fn lacks(op: OpKind, answer: &Answer) -> bool {
     op == OpKind::PassengerRequestJob && answer.job.is_none()
 }
 
-fn raw(response: &Response<Bytes>) -> Raw {
+/// An answer, its body read as the step says. One that cannot be read is `null`: the picks will say
+/// what they miss.
+fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
     let text = response.body().clone();
+    let body = match &step.way {
+        Way::Http { body: Body::Proto { answer: Some(message), .. }, .. } => {
+            message.decode(&text).ok()
+        }
+        _ => serde_json::from_slice(&text).ok(),
+    };
     Raw {
         status: response.status().as_u16(),
-        body: serde_json::from_slice(&text).unwrap_or(Value::Null),
+        body: body.unwrap_or(Value::Null),
         text,
         key: String::new(),
     }

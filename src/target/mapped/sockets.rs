@@ -324,7 +324,11 @@ impl Mapped {
                 // Who does not wait any more does not mind.
                 let _ = waiting.told.send(raw);
             }
-            None => self.pushed(place, Some(robot), &raw),
+            None => {
+                for push in self.file.pushes.iter().filter(|push| push.link == place) {
+                    self.pushed(push, Some(robot), &raw);
+                }
+            }
         }
     }
 }

@@ -3,6 +3,11 @@
 
 use http::{HeaderName, Method};
 
+use crate::target::wire::{
+    command::Format,
+    protobuf::{Codec, Schema},
+};
+
 use super::{
     grammar::{self, Auth, Rules, Speaks, Words},
     judge::{Judge, Names},
@@ -93,6 +98,8 @@ pub enum Way {
     Command {
         /// Program and arguments.
         words: Vec<Text>,
+        /// How its rows are written.
+        rows: Format,
     },
 }
 
@@ -110,9 +117,9 @@ pub enum Body {
         /// As JSON.
         tree: Tree,
         /// The message.
-        message: String,
+        message: Codec,
         /// The message that the answer is.
-        answer: Option<String>,
+        answer: Option<Codec>,
     },
 }
 
@@ -120,6 +127,8 @@ pub enum Body {
 pub struct File<'a> {
     /// Links by name, with what they speak, in the order of their places.
     pub links: &'a [(String, Speaks)],
+    /// Protobuf messages of the links, by their places.
+    pub schemas: &'a [Option<Schema>],
     /// Auth.
     pub auth: &'a Auth,
     /// Rules for all.
@@ -246,7 +255,7 @@ impl File<'_> {
             }
         }
         if let Some(words) = &step.command {
-            ways.push(self.command(words, key)?);
+            ways.push(self.command(words, step.rows, key)?);
         }
         let count = ways.len();
         match ways.pop() {
@@ -273,12 +282,9 @@ impl File<'_> {
         if !path.starts_with('/') {
             return Err((at, format!("`{path}` is not a path: it begins with `/`")));
         }
-        Ok(Way::Http {
-            link: self.link(step, key, &[Speaks::Http, Speaks::Http2])?,
-            method,
-            path: self.text(path, &at)?,
-            body: self.body(step, key)?,
-        })
+        let link = self.link(step, key, &[Speaks::Http, Speaks::Http2])?;
+        let (path, body) = (self.text(path, &at)?, self.body(step, link, key)?);
+        Ok(Way::Http { link, method, path, body })
     }
 
     fn publish(
@@ -293,33 +299,52 @@ impl File<'_> {
         let Some((exchange, routing)) = to.split_once(' ') else {
             return Err((at, format!("`{to}` is not \"exchange key\"")));
         };
+        let link = self.link(step, key, &[Speaks::Amqp])?;
         Ok(Way::Publish {
-            link: self.link(step, key, &[Speaks::Amqp])?,
+            link,
             exchange: self.text(exchange, &at)?,
             key: self.text(routing.trim(), &at)?,
-            body: self.body(step, key)?,
+            body: self.body(step, link, key)?,
             call,
         })
     }
 
-    fn command(&mut self, words: &[String], key: &str) -> Result<Way, Wrong> {
+    fn command(&mut self, words: &[String], rows: grammar::Rows, key: &str) -> Result<Way, Wrong> {
         let at = format!("{key}.command");
         if words.is_empty() {
             return Err((at, "is empty: give the program and its arguments".to_owned()));
         }
         let words = words.iter().map(|word| self.text(word, &at)).collect::<Result<_, _>>()?;
-        Ok(Way::Command { words })
+        let rows = match rows {
+            grammar::Rows::Json => Format::Json,
+            grammar::Rows::JsonLines => Format::JsonLines,
+            grammar::Rows::Csv => Format::Csv { separator: ',', columns: None },
+            grammar::Rows::Tsv => Format::Tsv { columns: None },
+        };
+        Ok(Way::Command { words, rows })
     }
 
-    fn body(&mut self, step: &grammar::Step, key: &str) -> Result<Body, Wrong> {
+    fn codec(&self, message: &str, link: usize, key: &str) -> Result<Codec, Wrong> {
+        let wrong = |why: String| (key.to_owned(), why);
+        let schema = self.schemas[link]
+            .as_ref()
+            .ok_or_else(|| wrong(format!("[link.{}] names no `proto` file", self.links[link].0)))?;
+        schema.message(message).map_err(|why| wrong(why.to_string()))
+    }
+
+    fn body(&mut self, step: &grammar::Step, link: usize, key: &str) -> Result<Body, Wrong> {
         let tree = match &step.json {
             Some(json) => Some(self.tree(json, &format!("{key}.json"))?),
             None => None,
         };
         match (tree, &step.proto, &step.form) {
             (Some(tree), Some(message), None) => {
-                let answer = step.proto_answer.clone();
-                Ok(Body::Proto { tree, message: message.clone(), answer })
+                let message = self.codec(message, link, &format!("{key}.proto"))?;
+                let answer = match &step.proto_answer {
+                    Some(name) => Some(self.codec(name, link, &format!("{key}.proto_answer"))?),
+                    None => None,
+                };
+                Ok(Body::Proto { tree, message, answer })
             }
             (Some(tree), None, None) => Ok(Body::Json(tree)),
             (None, None, Some(form)) => self.pairs(form, &format!("{key}.form")).map(Body::Form),

@@ -1,0 +1,164 @@
+//! Brokers and commands of a mapping: one connection a link and run, opened when it is needed first,
+//! with its taps.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::{
+    Ended, Judged, Mapped,
+    compiled::{Compiled, Link},
+    grammar::Speaks,
+    judge::Raw,
+    line,
+    scope::Scope,
+    step::{Step, Way},
+};
+use crate::{
+    base::name::NodeName,
+    target::wire::{
+        amqp::{AmqpError, Broker, Limits, Message, Received, Tap},
+        command::Probe,
+    },
+};
+
+/// Binding keys of a tap that names none: everything.
+const EVERYTHING: &str = "#";
+
+/// A broker, once somebody needed it.
+#[derive(Default)]
+pub struct Connection(Mutex<Option<(Broker, Vec<Tap>)>>);
+
+/// Opens a connection, without anything else.
+pub async fn connect(file: &Compiled, link: &Link) -> Result<Broker, String> {
+    let url = link.urls.first().map_or("", String::as_str);
+    let broker = Broker::connect(url, Limits::default(), Some(line::allowed(file))).await;
+    broker.map_err(|why| format!("[link.{}]: {why}", link.name))
+}
+
+impl Mapped {
+    /// Starts to listen on every broker that is tapped.
+    pub(super) fn tap_brokers(&self) {
+        for (place, link) in self.file.links.iter().enumerate() {
+            let tapped = self.file.pushes.iter().any(|push| push.link == place);
+            if link.speaks != Speaks::Amqp || !tapped {
+                continue;
+            }
+            let me = self.me.clone();
+            self.env.spawn(async move {
+                if let Some(mapped) = me.upgrade() {
+                    // One that cannot be had now is tried again by the first step that needs it.
+                    let _ = mapped.broker(place).await;
+                }
+            });
+        }
+    }
+
+    /// The broker of a link, with its taps.
+    async fn broker(&self, place: usize) -> Result<Broker, String> {
+        let mut connection = self.brokers[place].0.lock().await;
+        if let Some((broker, _)) = &*connection {
+            return Ok(broker.clone());
+        }
+        let broker = connect(&self.file, &self.file.links[place]).await?;
+        let mut taps = Vec::new();
+        for push in self.file.pushes.iter().filter(|push| push.link == place) {
+            let Some(exchange) = &push.exchange else { continue };
+            let keys =
+                if push.keys.is_empty() { vec![EVERYTHING.to_owned()] } else { push.keys.clone() };
+            let (me, number) = (self.me.clone(), taps.len());
+            let hear = Rc::new(move |received: Received| {
+                if let Some(mapped) = me.upgrade() {
+                    mapped.tapped(place, number, &received);
+                }
+            });
+            let tap = broker.tap(exchange, &keys, hear, Rc::new(|_| {})).await;
+            taps.push(tap.map_err(|why| why.to_string())?);
+        }
+        *connection = Some((broker.clone(), taps));
+        Ok(broker)
+    }
+
+    /// A message came to the tap of that number.
+    fn tapped(&self, place: usize, number: usize, received: &Received) {
+        let raw = raw(received);
+        let of_link = self.file.pushes.iter().filter(|push| push.link == place);
+        if let Some(push) = of_link.filter(|push| push.exchange.is_some()).nth(number) {
+            self.pushed(push, None, &raw);
+        }
+    }
+
+    /// One op over a broker.
+    pub(super) async fn over_broker(
+        &self,
+        step: &Step,
+        scope: &Scope<'_>,
+    ) -> Result<Ended, String> {
+        let Way::Publish { link, exchange, key, body, call } = &step.way else {
+            return Err("it is no message to a broker".to_owned());
+        };
+        let (content, body) = self.body(body, scope)?;
+        let mut message = Message {
+            exchange: exchange.render(scope)?,
+            routing_key: key.render(scope)?,
+            body,
+            ..Message::default()
+        };
+        message.properties.content_type = content.map(str::to_owned);
+        for (name, text) in &step.headers {
+            message.headers.insert(name.to_string(), Value::from(text.render(scope)?));
+        }
+        let node = Some(NodeName::from(self.file.links[*link].name.as_str()));
+        let ended = |judged| Ended { judged, node, status: None };
+        let broker = match self.broker(*link).await {
+            Ok(broker) => broker,
+            Err(why) => return Ok(ended(Judged::not_sent(why))),
+        };
+        let answered = if *call {
+            broker.rpc(&message, self.attempt_timeout).await.map(|received| raw(&received))
+        } else {
+            let published = broker.publish(&message, true);
+            match self.env.timeout(self.attempt_timeout, published).await {
+                Ok(published) => published.map(|_| Raw::default()),
+                Err(_) => Err(AmqpError::Unknown("no confirmation in time".to_owned())),
+            }
+        };
+        Ok(ended(match answered {
+            Ok(raw) => self.judge(step, scope, &raw, None),
+            Err(why) if why.certainly_not() => Judged::not_sent(why.to_string()),
+            Err(why) => Judged::unknown(why.to_string()),
+        }))
+    }
+
+    /// One op that is a command: its rows are the answer.
+    pub(super) async fn by_command(&self, step: &Step, scope: &Scope<'_>) -> Result<Ended, String> {
+        let Way::Command { words, rows } = &step.way else {
+            return Err("it is no command".to_owned());
+        };
+        let words: Vec<String> =
+            words.iter().map(|word| word.render(scope)).collect::<Result<_, _>>()?;
+        let mut probe = Probe::new(words);
+        probe.format = rows.clone();
+        probe.redact = self.file.run.secrets.iter().map(|(_, value)| value.to_owned()).collect();
+        let judged = match probe.run().await {
+            Ok(rows) => {
+                let body = Value::Array(rows.into_iter().map(Value::Object).collect());
+                let raw = Raw { body, ..Raw::default() };
+                self.judge(step, scope, &raw, None)
+            }
+            // A probe reads: nothing was changed by one that failed.
+            Err(why) => Judged::not_sent(why.to_string()),
+        };
+        Ok(Ended { judged, node: None, status: None })
+    }
+}
+
+fn raw(received: &Received) -> Raw {
+    Raw {
+        status: 0,
+        text: received.body.clone(),
+        body: serde_json::from_slice(&received.body).unwrap_or(Value::Null),
+        key: received.routing_key.clone(),
+    }
+}
