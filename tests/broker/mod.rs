@@ -1,4 +1,4 @@
-//! A RabbitMQ of a test's own, from the system's package: spare ports on loopback, everything it
+//! A `RabbitMQ` of a test's own, from the system's package: spare ports on loopback, everything it
 //! writes in a scratch folder, no plugins. It ends with the test's process, however that ends.
 //!
 //! Used by unit tests and by tests in this folder: it must not need anything of the crate.
@@ -28,7 +28,7 @@ use std::{
 /// Where the package puts the program. Not `/usr/sbin`: that one switches users and folders.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// A machine that runs other tests at the same time is slow.
-const START_WITHIN: Duration = Duration::from_secs(120);
+const START_WITHIN: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const USER: &str = "city";
 /// Tests look for it where it must not be.

@@ -59,13 +59,13 @@ impl Broker {
         if message.properties.reply_to.is_some() {
             return Err(AmqpError::NotSent("a call sets `reply_to` itself: leave it out".into()));
         }
-        let seat = Arc::clone(&self.0.calls).try_acquire_owned().map_err(|_| {
+        let place = Arc::clone(&self.0.calls).try_acquire_owned().map_err(|_| {
             AmqpError::NotSent(format!("{} calls wait for answers, the limit", self.limits().calls))
         })?;
         let live = self.live()?;
         let (sent, desk) = (Cell::new(false), Cell::new(None));
         let called = timeout(within, self.call(&live, message, &sent, &desk)).await;
-        drop(seat);
+        drop(place);
         match called {
             Ok(Ok(answer)) if answer.body.len() > self.limits().body_bytes => {
                 let (bytes, most) = (answer.body.len(), self.limits().body_bytes);
@@ -92,13 +92,10 @@ impl Broker {
         live.exchange_exists(&message.exchange).await?;
         let desk = live.desk.get(live).await?;
         at.set(Some(Rc::clone(&desk)));
-        let id = match &message.properties.correlation_id {
-            Some(id) => id.clone(),
-            None => {
-                let number = self.0.next_call.replace(self.0.next_call.get() + 1);
-                format!("robot-city-{number}")
-            }
-        };
+        let id = message.properties.correlation_id.clone().unwrap_or_else(|| {
+            let number = self.0.next_call.replace(self.0.next_call.get() + 1);
+            format!("robot-city-{number}")
+        });
         let mut parcel = self.pack(live, message)?;
         parcel.properties = parcel
             .properties

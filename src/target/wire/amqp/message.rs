@@ -131,6 +131,7 @@ impl Message {
 
 impl Properties {
     fn pack(&self) -> Result<BasicProperties, AmqpError> {
+        type With = fn(BasicProperties, ShortString) -> BasicProperties;
         let mut packed = BasicProperties::default();
         if self.persistent {
             packed = packed.with_delivery_mode(PERSISTENT);
@@ -144,7 +145,6 @@ impl Properties {
         if let Some(seconds) = self.timestamp_s {
             packed = packed.with_timestamp(seconds);
         }
-        type With = fn(BasicProperties, ShortString) -> BasicProperties;
         let texts: [(&str, &Option<String>, With); 8] = [
             ("content type", &self.content_type, BasicProperties::with_content_type),
             ("content encoding", &self.content_encoding, BasicProperties::with_content_encoding),

@@ -97,10 +97,10 @@ impl Default for Limits {
 /// Where answers to calls arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Replies {
-    /// RabbitMQ's pseudo-queue `amq.rabbitmq.reply-to`: nothing to create, nothing left.
+    /// The broker's pseudo-queue `amq.rabbitmq.reply-to`: nothing to create, nothing left.
     #[default]
     Direct,
-    /// A queue of our own, exclusive and deleted with the connection: for brokers without the other.
+    /// A queue of our own, exclusive and deleted with the connection: for brokers without that.
     Queue,
 }
 
@@ -189,8 +189,13 @@ impl Broker {
 
     /// Whether there is a connection now; if not, why.
     pub fn state(&self) -> Result<(), String> {
+        self.up().map(|_| ())
+    }
+
+    fn up(&self) -> Result<Rc<Live>, String> {
         match &*self.0.link.borrow() {
-            Link::Up(_) => Ok(()),
+            Link::Up(live) if live.connection.status().connected() => Ok(Rc::clone(live)),
+            Link::Up(_) => Err("it was lost just now".into()),
             Link::Down(why) => Err(why.clone()),
         }
     }
@@ -208,13 +213,9 @@ impl Broker {
 
     /// The connection, ready to take a message.
     fn live(&self) -> Result<Rc<Live>, AmqpError> {
-        let live = match &*self.0.link.borrow() {
-            Link::Up(live) => Rc::clone(live),
-            Link::Down(why) => {
-                let broker = &self.0.setup.address;
-                return Err(AmqpError::NotSent(format!("no connection to {broker}: {why}")));
-            }
-        };
+        let live = self.up().map_err(|why| {
+            AmqpError::NotSent(format!("no connection to {}: {why}", self.0.setup.address))
+        })?;
         if live.connection.status().blocked() {
             let why = "the broker takes no messages now (it is short of memory or disk)";
             return Err(AmqpError::NotSent(why.into()));

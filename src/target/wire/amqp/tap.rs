@@ -279,19 +279,18 @@ impl Ear {
         let (mut open, mut last) = (0, 0);
         loop {
             let ready = if open < half { consumer.next().now_or_never() } else { None };
-            let next = match ready {
-                Some(next) => next,
-                None => {
-                    if open > 0 {
-                        batch(open);
-                        let upto = BasicAckOptions { multiple: true };
-                        if let Err(why) = channel.basic_ack(last, upto).await {
-                            return why.to_string();
-                        }
-                        open = 0;
+            let next = if let Some(next) = ready {
+                next
+            } else {
+                if open > 0 {
+                    batch(open);
+                    let upto = BasicAckOptions { multiple: true };
+                    if let Err(why) = channel.basic_ack(last, upto).await {
+                        return why.to_string();
                     }
-                    consumer.next().await
+                    open = 0;
                 }
+                consumer.next().await
             };
             match next {
                 Some(Ok(delivery)) => {

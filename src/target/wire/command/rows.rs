@@ -184,8 +184,8 @@ mod tests {
 
     use super::*;
 
-    fn rows(output: &str, format: Format) -> Result<Value, String> {
-        read(output.as_bytes(), &format).map(|rows| rows.into_iter().map(Value::from).collect())
+    fn rows(output: &str, format: &Format) -> Result<Value, String> {
+        read(output.as_bytes(), format).map(|rows| rows.into_iter().map(Value::from).collect())
     }
 
     fn csv() -> Format {
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn json_is_an_array_an_object_or_nothing() {
         let two = json!([{"a": 1}, {"a": {"b": null}}]);
-        assert_eq!(rows(&two.to_string(), Format::Json).unwrap(), two);
-        assert_eq!(rows("{\"a\": 1}\n", Format::Json).unwrap(), json!([{"a": 1}]));
-        assert_eq!(rows("\n", Format::Json).unwrap(), json!([]));
-        let why = |text| rows(text, Format::Json).unwrap_err();
+        assert_eq!(rows(&two.to_string(), &Format::Json).unwrap(), two);
+        assert_eq!(rows("{\"a\": 1}\n", &Format::Json).unwrap(), json!([{"a": 1}]));
+        assert_eq!(rows("\n", &Format::Json).unwrap(), json!([]));
+        let why = |text| rows(text, &Format::Json).unwrap_err();
         assert!(why("[{}, 1]").contains("no object at [1]"));
         assert!(why("7").contains("neither"));
         assert!(why("psql: error").contains("begins with `psql: error`"));
@@ -211,10 +211,10 @@ mod tests {
     #[test]
     fn lines_of_json_hold_an_object_each() {
         let text = "{\"a\": 1}\n\n{\"a\": 2}\n";
-        assert_eq!(rows(text, Format::JsonLines).unwrap(), json!([{"a": 1}, {"a": 2}]));
-        assert_eq!(rows("", Format::JsonLines).unwrap(), json!([]));
+        assert_eq!(rows(text, &Format::JsonLines).unwrap(), json!([{"a": 1}, {"a": 2}]));
+        assert_eq!(rows("", &Format::JsonLines).unwrap(), json!([]));
         for bad in ["{}\n[1]", "{}\n{} {}", "{}\n{"] {
-            let why = rows(bad, Format::JsonLines).unwrap_err();
+            let why = rows(bad, &Format::JsonLines).unwrap_err();
             assert!(why.contains("in line 2"), "{why}");
         }
     }
@@ -226,31 +226,31 @@ mod tests {
             {"id": "1", "name": "O'Brien, \"Bob\""}, {"id": "2", "name": "two\nlines"},
             {"id": "3", "name": ""},
         ]);
-        assert_eq!(rows(text, csv()).unwrap(), expected);
-        assert_eq!(rows("", csv()).unwrap(), json!([]));
+        assert_eq!(rows(text, &csv()).unwrap(), expected);
+        assert_eq!(rows("", &csv()).unwrap(), json!([]));
         let pipes = Format::Csv { separator: '|', columns: None };
-        assert_eq!(rows("\u{feff}id|n\n1|2", pipes).unwrap(), json!([{"id": "1", "n": "2"}]));
+        assert_eq!(rows("\u{feff}id|n\n1|2", &pipes).unwrap(), json!([{"id": "1", "n": "2"}]));
         let wide = Format::Csv { separator: '·', columns: None };
-        assert!(rows("a", wide).unwrap_err().contains("ASCII"));
+        assert!(rows("a", &wide).unwrap_err().contains("ASCII"));
     }
 
     #[test]
     fn tsv_takes_cells_as_they_are() {
         let text = "id\tname\n1\t\"quoted\\n\"\n2\t\n";
         let expected = json!([{"id": "1", "name": "\"quoted\\n\""}, {"id": "2", "name": ""}]);
-        assert_eq!(rows(text, tsv()).unwrap(), expected);
+        assert_eq!(rows(text, &tsv()).unwrap(), expected);
         let named = Format::Tsv { columns: Some(vec!["driver".into()]) };
-        assert_eq!(rows("d1\nd2\n", named).unwrap(), json!([{"driver": "d1"}, {"driver": "d2"}]));
+        assert_eq!(rows("d1\nd2\n", &named).unwrap(), json!([{"driver": "d1"}, {"driver": "d2"}]));
     }
 
     #[test]
     fn rows_that_do_not_fit_are_told_with_their_line() {
-        let why = rows("id\tname\n1\ta\n(1 row)\n", tsv()).unwrap_err();
+        let why = rows("id\tname\n1\ta\n(1 row)\n", &tsv()).unwrap_err();
         assert!(why.contains("1 cells in line 3") && why.contains("footer=off"), "{why}");
-        let why = rows("id,name\n1,a\n2\n", csv()).unwrap_err();
+        let why = rows("id,name\n1,a\n2\n", &csv()).unwrap_err();
         assert!(why.contains("1 cells in line 3") && !why.contains("footer"), "{why}");
-        assert!(rows("id,id\n1,2\n", csv()).unwrap_err().contains("two columns named `id`"));
-        assert!(rows("id,\n1,2\n", csv()).unwrap_err().contains("no name for column 2"));
+        assert!(rows("id,id\n1,2\n", &csv()).unwrap_err().contains("two columns named `id`"));
+        assert!(rows("id,\n1,2\n", &csv()).unwrap_err().contains("no name for column 2"));
         assert!(read(&[0xff], &csv()).unwrap_err().contains("UTF-8"));
     }
 }
