@@ -166,6 +166,12 @@ impl Compiled {
         self.steps[op.index()].as_ref()
     }
 
+    /// Where it is, for a lock: the host and port of its first link, or its name.
+    pub fn place(&self) -> String {
+        let url = self.links.iter().flat_map(|link| &link.urls).find(|url| *url != EMBEDDED);
+        url.map_or_else(|| self.name.clone(), |url| super::line::instance(url).to_owned())
+    }
+
     /// Every step, those that come before others too.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         let top = self.steps.iter().flatten().chain(&self.refresh);

@@ -608,6 +608,10 @@ impl Target for Mapped {
         self.ears.replace(Some(ears));
     }
 
+    fn recall(&self, robot: RobotId, account: &Id) {
+        self.kept(robot, ACCOUNT, account.as_str());
+    }
+
     fn traffic(&self) -> Option<&Traffic> {
         Some(&self.traffic)
     }
