@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    grammar::{Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
+    grammar::{Accounts, Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
     judge::Names,
     pick::Pick,
     read::{Reader, States, Wrong},
@@ -22,6 +22,7 @@ use crate::{
     base::{
         file::{FileError, Source},
         id::{RobotId, RobotKind},
+        lock,
         span::Span,
         suggest::must_be_one_of,
     },
@@ -29,6 +30,7 @@ use crate::{
         declares::{self, Declares},
         op::OpKind,
     },
+    target::accounts::{self, Pool},
 };
 
 /// A mapping, ready.
@@ -155,15 +157,29 @@ impl Compiled {
             return Err(source.error("schema", why));
         }
         let folder = source.path.parent().unwrap_or_else(|| Path::new("."));
+        let mut run = run.clone();
+        if let Some(Accounts { pool }) = &mapping.accounts {
+            run.columns = accounts::columns(&folder.join(pool))
+                .map_err(|why| source.error("accounts.pool", why.to_string()))?;
+        }
         let secrets = Secrets::read(&mapping.secret, folder)
             .map_err(|(name, why)| source.error(&format!("secret.{name}"), why))?;
-        let compiled = Builder { mapping: &mapping, run, secrets }.build().map_err(error)?;
+        let compiled = Builder { mapping: &mapping, run: &run, secrets }.build().map_err(error)?;
         Ok(Self { folder: folder.to_owned(), ..compiled })
     }
 
     /// The step of an operation.
     pub fn step(&self, op: OpKind) -> Option<&Step> {
         self.steps[op.index()].as_ref()
+    }
+
+    /// Its pool of accounts, for this run alone until it is dropped.
+    pub fn open_pool(&self) -> Result<Option<Pool>, FileError> {
+        let Some(file) = &self.pool else { return Ok(None) };
+        let path = self.folder.join(file);
+        let locks = lock::folder()
+            .map_err(|why| FileError::whole(&path, format!("it cannot be locked: {why}")))?;
+        Pool::open(&path, &locks).map(Some)
     }
 
     /// Where it is, for a lock: the host and port of its first link, or its name.
