@@ -3,6 +3,7 @@
 
 mod backend;
 mod check;
+mod clean;
 mod list;
 mod node;
 mod proxy;
@@ -42,6 +43,8 @@ enum Command {
     Report(report::Args),
     /// Run a recorded run again: same seed, faults, victims and offsets.
     Replay(replay::Args),
+    /// Sign off the robots and end the jobs that a run left at a target.
+    Clean(clean::Args),
     /// The smallest fault plan and city that still break the law of a run.
     Shrink(shrink::Args),
     /// The embedded backend alone.
@@ -94,6 +97,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Check(args) => check::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Replay(args) => replay::main(&args),
+        Command::Clean(args) => clean::main(&args),
         Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
         Command::List(args) => list::main(&args),

@@ -64,6 +64,9 @@ pub struct Args {
     /// Failures that are known: reported, and not a failure of the run until they expire.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
+    /// Leave to inject faults where the target's `environment` is production.
+    #[arg(long, value_name = "FILE")]
+    approval: Option<PathBuf>,
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     out: PathBuf,
@@ -113,6 +116,7 @@ impl Args {
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             plants: self.plant.clone(),
             known: self.known.clone(),
+            approval: self.approval.clone(),
             time: self.time.unwrap_or(if self.seeds.is_some() {
                 Time::Virtual
             } else {

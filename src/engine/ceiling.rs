@@ -26,7 +26,7 @@ impl Clock for WorldClock {
 }
 
 /// A ceiling on the rate of attempts.
-pub(super) struct Ceiling {
+pub struct Ceiling {
     env: Env,
     limiter: RateLimiter<NotKeyed, InMemoryState, WorldClock, NoOpMiddleware<Nanos>>,
     /// Fair: first come, first served.

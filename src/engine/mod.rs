@@ -2,7 +2,7 @@
 //! time and tasks come from [`Env`] alone. It knows neither HTTP nor faults nor laws.
 
 mod agenda;
-mod ceiling;
+pub mod ceiling;
 mod demand;
 pub mod figures;
 mod hub;

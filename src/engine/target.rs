@@ -5,7 +5,10 @@ use std::{cell::Cell, rc::Rc};
 use futures_util::future::LocalBoxFuture;
 
 use crate::{
-    base::{id::RobotId, name::NodeName},
+    base::{
+        id::{Id, RobotId},
+        name::NodeName,
+    },
     history::{
         answer::Answer,
         declares::Declares,
@@ -51,6 +54,9 @@ pub trait Target {
     /// Tells `ears` from now on what the backend says unasked. Called once, before the first robot
     /// starts.
     fn listen(&self, _ears: Ears) {}
+
+    /// The robot's account, known from before: of a run that is cleaned up after.
+    fn recall(&self, _robot: RobotId, _account: &Id) {}
 
     /// Bytes to and fro so far, where the target counts them.
     fn traffic(&self) -> Option<&Traffic> {

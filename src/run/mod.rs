@@ -1,6 +1,8 @@
 //! Composition: the only room that sees every layer. A run from plan to verdict, in either world.
 
 pub mod again;
+pub mod approval;
+pub mod clean;
 pub mod costs;
 pub mod facts;
 pub mod fleet;

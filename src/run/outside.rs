@@ -41,7 +41,7 @@ impl Outside {
 }
 
 /// A node without links: all it has is time.
-fn env(plan: &RunPlan, name: &str, origin: Instant) -> Env {
+pub fn env(plan: &RunPlan, name: &str, origin: Instant) -> Env {
     let name = NodeName::from(name);
     let world = RealWorld::new(name.clone(), Boot::default(), origin);
     Env::new(name, &plan.rng(), world)

@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::folder::Folder;
+use super::{
+    approval::{self, Approval},
+    folder::Folder,
+};
 use crate::{
     backend::{layout::Layout, plants},
     base::{
@@ -70,6 +73,9 @@ pub struct RunPlan {
     /// Failures that are known, and so do not fail the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<KnownFile>,
+    /// Leave to break things at a target that people use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<MappingFile>,
 }
 
 /// A mapping file, kept with the plan. Files that it names are seen from where it was.
@@ -108,6 +114,8 @@ pub struct Wishes {
     pub plants: Vec<String>,
     /// The file of known failures.
     pub known: Option<PathBuf>,
+    /// The file that approves of faults in production.
+    pub approval: Option<PathBuf>,
     /// The world.
     pub time: Time,
     /// It is what the runs of a swarm have in common: each of them draws its victims anew, so that
@@ -171,6 +179,7 @@ impl RunPlan {
                 .as_deref()
                 .map(|file| KnownFile::read(file, today()))
                 .transpose()?,
+            approval: wishes.approval.as_deref().map(Approval::read).transpose()?,
         };
         plan.check(&source, &city)?;
         plan.mapping = plan.read_mapping(&source)?;
@@ -181,6 +190,7 @@ impl RunPlan {
         } else {
             plan.aim(&faults, &city.azs)?
         };
+        approval::check(&plan, now())?;
         Ok(plan)
     }
 
@@ -267,6 +277,12 @@ impl RunPlan {
             .is_none_or(|mapping| self.compile(mapping, "").is_ok_and(|made| made.is_embedded()))
     }
 
+    /// The most requests a second that the target's file allows, where it has one and says so.
+    pub fn target_ceiling(&self, run: &str) -> Result<Option<u32>, FileError> {
+        let Some(mapping) = &self.mapping else { return Ok(None) };
+        Ok(self.compile(mapping, run)?.ceiling_per_second)
+    }
+
     /// Whether anything may be broken at all.
     pub fn is_calm(&self) -> bool {
         self.scenario.chaos == "none"
@@ -339,10 +355,10 @@ impl RunPlan {
         Ok(self.known.as_ref().map(KnownFile::parse).transpose()?.unwrap_or_default())
     }
 
-    /// What tells this plan from any other. Known failures change nothing of what happens, so they
-    /// do not count: a history is the same with them and without.
+    /// What tells this plan from any other. Known failures and approvals change nothing of what
+    /// happens, so they do not count: a history is the same with them and without.
     pub fn fingerprint(&self) -> Result<String, toml::ser::Error> {
-        Ok(sha256(&Self { known: None, ..self.clone() }.to_toml()?))
+        Ok(sha256(&Self { known: None, approval: None, ..self.clone() }.to_toml()?))
     }
 
     /// Keeps the plan in the run's folder.
@@ -448,10 +464,15 @@ fn drawn_seed() -> String {
     (now % 1_000_000_007).to_string()
 }
 
+/// Approvals are judged by it.
+#[expect(clippy::disallowed_methods, reason = "read before the run begins")]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// The day on which a run begins, in UTC: what expires is judged by it, in either world.
-#[expect(clippy::disallowed_methods, reason = "read before the run begins, and recorded")]
 fn today() -> jiff::civil::Date {
-    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// SHA-256 of a text, in hexadecimal.

@@ -8,13 +8,14 @@ use super::{
     Ended, RunError, Ui,
     fleet::Fleet,
     folder::Folder,
+    lock::{Holder, Lock},
     outputs,
     outside::Outside,
     plan::RunPlan,
     show::{Billing, Played, Show},
     stage::Stage,
 };
-use crate::{report::verdict::Exit, world::real::run_local};
+use crate::{city::City, report::verdict::Exit, world::real::run_local};
 
 /// Runs a plan to its verdict.
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
@@ -43,6 +44,7 @@ fn play(
     origin: Instant,
 ) -> anyhow::Result<Played> {
     let city = Rc::new(plan.city(&folder.file("city"))?);
+    let _lock = lock(plan, folder, &city, &billing)?;
     run_local(async move {
         let stage: Rc<dyn Stage> = if plan.starts_backend() {
             Rc::new(Fleet::new(plan, &city, folder, origin)?)
@@ -52,6 +54,21 @@ fn play(
         let show = Show::new(plan.clone(), city, Some(folder.path()), ui, stage, billing)?;
         show.play().await
     })?
+}
+
+/// Keeps other runs away from a backend that this run did not start.
+fn lock(
+    plan: &RunPlan,
+    folder: &Folder,
+    city: &City,
+    billing: &Billing,
+) -> anyhow::Result<Option<Lock>> {
+    let Some(mapping) = plan.mapping.as_ref().filter(|_| !plan.starts_backend()) else {
+        return Ok(None);
+    };
+    let place = plan.compile(mapping, &billing.run)?.place();
+    let holder = Holder::this(&billing.run, folder, &billing.started_at);
+    Ok(Some(Lock::take(&place, &city.name, &holder).map_err(RunError::from)?))
 }
 
 /// What a run that begins now is called, and the origin of its time.

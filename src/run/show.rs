@@ -11,8 +11,15 @@ use futures_util::{
 };
 
 use super::{
-    RunError, Ui, again::Judged, costs::Costs, plan::RunPlan, progress::Progress,
-    recorder::Recorder, stage::Stage, targets,
+    RunError, Ui,
+    again::Judged,
+    approval,
+    costs::Costs,
+    plan::{RunPlan, now},
+    progress::Progress,
+    recorder::Recorder,
+    stage::Stage,
+    targets,
 };
 use crate::{
     base::name::NodeName,
@@ -26,6 +33,7 @@ use crate::{
     },
     report::verdict::Exit,
     robot::Surroundings,
+    scenario::Load,
     world::Env,
 };
 
@@ -107,6 +115,7 @@ impl Show {
         stage: Rc<dyn Stage>,
         billing: Billing,
     ) -> anyhow::Result<Self> {
+        approval::check(&plan, now())?;
         let target = targets::of(&plan, stage.operator(), &city, &billing.run)?;
         let declares = target.declares().clone();
         let recorder = Rc::new(Recorder::create(kept, &plan, &declares)?);
@@ -202,8 +211,14 @@ impl Show {
                 audience.record(record);
             }
         });
-        let engine =
-            Engine::new(robots.clone(), target, around, scenario.load.clone(), sink.clone());
+        let load = Load {
+            ceiling_per_second: lower(
+                scenario.load.ceiling_per_second,
+                self.plan.target_ceiling(&self.run)?,
+            ),
+            ..scenario.load.clone()
+        };
+        let engine = Engine::new(robots.clone(), target, around, load, sink.clone());
         let conductor = Conductor::new(
             self.stage.operator(),
             Rc::clone(&self.stage).provider(),
@@ -357,6 +372,11 @@ impl Show {
     }
 }
 
+/// The lower of two ceilings, where there are any.
+fn lower(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    one.into_iter().chain(other).min()
+}
+
 fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Result<Header> {
     Ok(Header {
         schema: SCHEMA,
@@ -378,4 +398,18 @@ fn header(plan: &RunPlan, billing: Billing, declares: Declares) -> anyhow::Resul
         time_scale: plan.scenario.time.time_scale,
         plan_sha256: plan.fingerprint()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lower;
+
+    #[test]
+    fn the_lower_ceiling_holds() {
+        assert_eq!(lower(None, None), None);
+        assert_eq!(lower(Some(50), None), Some(50));
+        assert_eq!(lower(None, Some(20)), Some(20));
+        assert_eq!(lower(Some(50), Some(20)), Some(20));
+        assert_eq!(lower(Some(10), Some(20)), Some(10));
+    }
 }

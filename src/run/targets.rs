@@ -22,6 +22,14 @@ pub fn of(plan: &RunPlan, env: Env, city: &City, run: &str) -> anyhow::Result<Rc
     };
     let compiled = plan.compile(mapping, run)?;
     let attempt_timeout = plan.scenario.robots.attempt_timeout.0;
+    let pool = compiled.open_pool()?;
     let mapped = Mapped::new(env, compiled, &nodes, attempt_timeout).map_err(anyhow::Error::msg)?;
+    if let Some(mut pool) = pool {
+        let load = &plan.scenario.load;
+        pool.enough(load.drivers, load.passengers)?;
+        // Demand may want more passengers than those who are there at first.
+        pool.rest_to_passengers();
+        mapped.lease_from(pool);
+    }
     Ok(mapped)
 }

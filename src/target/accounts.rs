@@ -225,6 +225,11 @@ impl Pool {
         Ok(())
     }
 
+    /// The accounts that are still anybody's, for passengers who come later.
+    pub fn rest_to_passengers(&mut self) {
+        self.deal(RobotKind::Passenger, self.anybody.len());
+    }
+
     fn deal(&mut self, kind: RobotKind, count: usize) {
         let dealt = self.anybody.drain(..count);
         self.of[index(kind)].extend(dealt);
@@ -274,6 +279,17 @@ impl Pool {
         let line = why.position().map(|at| lines.of(at));
         FileError { path: self.path.clone(), line, key: None, what }
     }
+}
+
+/// The columns of a pool's file beside the role: its header alone is read, and nothing is locked.
+pub fn columns(path: &Path) -> Result<Vec<String>, FileError> {
+    let unreadable =
+        |why: &dyn fmt::Display| FileError::whole(path, format!("cannot be read: {why}"));
+    let file = File::open(path).map_err(|why| unreadable(&why))?;
+    let mut reader = ReaderBuilder::new().trim(Trim::Headers).from_reader(file.take(BYTES_MAX));
+    let header = reader.headers().map_err(|_| unreadable(&"its header is not CSV"))?;
+    let columns = Columns::of(header, SECRET, path)?;
+    Ok(columns.names.into_iter().filter(|name| name != ROLE).collect())
 }
 
 /// Where rows stand. The reader's own count of lines is that of the end of the row before, and goes

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    grammar::{Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
+    grammar::{Accounts, Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
     judge::Names,
     pick::Pick,
     read::{Reader, States, Wrong},
@@ -22,6 +22,7 @@ use crate::{
     base::{
         file::{FileError, Source},
         id::{RobotId, RobotKind},
+        lock,
         span::Span,
         suggest::must_be_one_of,
     },
@@ -29,7 +30,10 @@ use crate::{
         declares::{self, Declares},
         op::OpKind,
     },
-    target::wire::protobuf::Schema,
+    target::{
+        accounts::{self, Pool},
+        wire::protobuf::Schema,
+    },
 };
 
 /// A mapping, ready.
@@ -156,16 +160,44 @@ impl Compiled {
             return Err(source.error("schema", why));
         }
         let folder = source.path.parent().unwrap_or_else(|| Path::new("."));
+        let mut run = run.clone();
+        let mut pool = None;
+        if let Some(Accounts { pool: template }) = &mapping.accounts {
+            let wrong = |why: String| source.error("accounts.pool", why);
+            let file = Text::compile(template).and_then(|text| {
+                let missing = text.names().iter().find_map(|name| missing_variable(name));
+                missing.map_or_else(|| render_alone(&text, &RunFacts::default()), Err)
+            });
+            let file = file.map_err(wrong)?;
+            run.columns = accounts::columns(&folder.join(&file))
+                .map_err(|why| source.error("accounts.pool", why.to_string()))?;
+            pool = Some(file);
+        }
         let secrets = Secrets::read(&mapping.secret, folder)
             .map_err(|(name, why)| source.error(&format!("secret.{name}"), why))?;
-        let builder = Builder { mapping: &mapping, run, secrets, folder };
+        let builder = Builder { mapping: &mapping, run: &run, secrets, folder };
         let compiled = builder.build().map_err(error)?;
-        Ok(Self { folder: folder.to_owned(), ..compiled })
+        Ok(Self { folder: folder.to_owned(), pool, ..compiled })
     }
 
     /// The step of an operation.
     pub fn step(&self, op: OpKind) -> Option<&Step> {
         self.steps[op.index()].as_ref()
+    }
+
+    /// Its pool of accounts, for this run alone until it is dropped.
+    pub fn open_pool(&self) -> Result<Option<Pool>, FileError> {
+        let Some(file) = &self.pool else { return Ok(None) };
+        let path = self.folder.join(file);
+        let locks = lock::folder()
+            .map_err(|why| FileError::whole(&path, format!("it cannot be locked: {why}")))?;
+        Pool::open(&path, &locks).map(Some)
+    }
+
+    /// Where it is, for a lock: the host and port of its first link, or its name.
+    pub fn place(&self) -> String {
+        let url = self.links.iter().flat_map(|link| &link.urls).find(|url| *url != EMBEDDED);
+        url.map_or_else(|| self.name.clone(), |url| super::line::instance(url).to_owned())
     }
 
     /// Every step, those that come before others too.
@@ -241,7 +273,7 @@ impl Builder<'_> {
             fields: made,
             pushes,
             offers: mapping.offers.clone(),
-            pool: mapping.accounts.as_ref().map(|accounts| accounts.pool.clone()),
+            pool: None,
             run,
             hosts: mapping.hosts.clone(),
             folder: PathBuf::new(),

@@ -180,7 +180,7 @@ fn bases(link: &Link) -> Result<Vec<Base>, String> {
 }
 
 /// `127.0.0.1:8080` of a URL.
-fn instance(url: &str) -> &str {
+pub fn instance(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
     host.rsplit_once('@').map_or(host, |(_, host)| host)

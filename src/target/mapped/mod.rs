@@ -11,6 +11,7 @@ mod line;
 pub mod made;
 mod pick;
 mod read;
+mod robots;
 mod scope;
 mod secret;
 mod session;
@@ -19,7 +20,7 @@ mod step;
 mod template;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::{Rc, Weak},
     time::Duration,
@@ -46,6 +47,7 @@ use crate::{
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
+    target::accounts::Pool,
     world::{Env, HttpError},
 };
 use book::Book;
@@ -53,6 +55,7 @@ use broker::Connection;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
+use robots::Session;
 use scope::Scope;
 use session::Fields;
 use sockets::Sockets;
@@ -69,20 +72,6 @@ const ACCOUNT: &str = "account";
 /// The name of the offer that was relayed last of a job.
 const RELAYED: &str = "relayed__";
 
-/// What a robot is to the backend.
-#[derive(Debug, Default)]
-struct Session {
-    fields: Fields,
-    /// It had a token once: a refresh may do.
-    was_in: bool,
-    /// Instances away from home.
-    away: usize,
-    /// Since when.
-    since: Time,
-    /// Requests so far.
-    requests: u64,
-}
-
 /// A backend that a mapping file describes, as a target.
 pub struct Mapped {
     env: Env,
@@ -95,6 +84,8 @@ pub struct Mapped {
     brokers: Vec<Connection>,
     ears: RefCell<Option<Ears>>,
     sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
+    /// Accounts that exist already.
+    pool: OnceCell<Pool>,
     accounts: RefCell<HashMap<Id, RobotId>>,
     book: Book,
     traffic: Traffic,
@@ -166,6 +157,7 @@ impl Mapped {
             brokers,
             ears: RefCell::default(),
             sessions: RefCell::default(),
+            pool: OnceCell::new(),
             accounts: RefCell::default(),
             book: Book::default(),
             traffic: Traffic::default(),
@@ -177,33 +169,6 @@ impl Mapped {
     /// The robot whose account that is.
     pub fn robot_of(&self, account: &Id) -> Option<RobotId> {
         self.accounts.borrow().get(account).copied()
-    }
-
-    fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
-        let mut sessions = self.sessions.borrow_mut();
-        let of_kind = &mut sessions[robot.kind as usize];
-        let number = robot.number as usize;
-        if of_kind.len() <= number {
-            of_kind.resize_with(number + 1, || None);
-        }
-        look(of_kind[number].get_or_insert_default())
-    }
-
-    /// The robot's fields; made when it is met for the first time.
-    fn fields(&self, robot: RobotId) -> Result<Fields, String> {
-        let fields = self.session(robot, |session| session.fields.clone());
-        let made = &self.file.fields[robot.kind as usize];
-        let met = made.first().is_none_or(|(name, _)| fields.get(name).is_some());
-        if met {
-            return Ok(fields);
-        }
-        let mut fields = fields;
-        for (name, text) in made {
-            let value = text.render(&self.scope(robot, &fields))?;
-            fields.set(name, &value);
-        }
-        self.session(robot, |session| session.fields.clone_from(&fields));
-        Ok(fields)
     }
 
     fn scope<'a>(&'a self, robot: RobotId, me: &'a Fields) -> Scope<'a> {
@@ -222,7 +187,8 @@ impl Mapped {
             Ok(ended) => ended,
             // What cannot be made is not sent.
             Err(why) => {
-                let judged = Judged::refused(Refusal::Other, format!("`{}`: {why}", step.key));
+                let why = self.hide(robot, &format!("`{}`: {why}", step.key));
+                let judged = Judged::refused(Refusal::Other, why);
                 Ended { judged, node: None, status: None }
             }
         }
@@ -310,7 +276,7 @@ impl Mapped {
         raw: &Raw,
         retry_after: Option<&HeaderValue>,
     ) -> Judged {
-        let words = || self.file.run.secrets.hide(&step.judge.words(scope, raw));
+        let words = || self.hide(scope.robot, &step.judge.words(scope, raw));
         match step.judge.meaning(scope, raw, step.open) {
             Meaning::Ok => self.accepted(step, scope, raw),
             Meaning::Expired => {
@@ -345,26 +311,9 @@ impl Mapped {
             }
             // It was done, but what came of it cannot be read: nobody can go on from here.
             Err(why) => {
-                let why = self.file.run.secrets.hide(&why);
+                let why = self.hide(scope.robot, &why);
                 Judged { retry: false, ..Judged::unknown(format!("unreadable answer: {why}")) }
             }
-        }
-    }
-
-    /// Keeps what the step wants kept of the robot.
-    fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
-        for (name, pick) in &step.keep {
-            if let Some(value) = pick.text(scope, body)? {
-                self.kept(scope.robot, name, &value);
-            }
-        }
-        Ok(())
-    }
-
-    fn kept(&self, robot: RobotId, name: &str, value: &str) {
-        self.session(robot, |session| session.fields.set(name, value));
-        if name == ACCOUNT {
-            self.accounts.borrow_mut().insert(Id::from(value), robot);
         }
     }
 
@@ -475,22 +424,6 @@ impl Mapped {
         if let Some(seconds) = seconds {
             let span = Duration::from_secs_f64(seconds).min(RETRY_AFTER_MAX);
             self.paused_until.set(self.paused_until.get().max(self.env.now() + span));
-        }
-    }
-
-    fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
-        self.session(robot, |session| {
-            // A late refusal of an older token says nothing of the one that took its place.
-            if judged.expired && session.fields.get(TOKEN) == used {
-                session.fields.remove(TOKEN);
-            }
-            session.was_in |= session.fields.get(TOKEN).is_some();
-            if let Some(account) = &judged.answer.account {
-                session.fields.set(ACCOUNT, account.as_str());
-            }
-        });
-        if let Some(account) = &judged.answer.account {
-            self.accounts.borrow_mut().insert(account.clone(), robot);
         }
     }
 
@@ -616,6 +549,10 @@ impl Target for Mapped {
     fn listen(&self, ears: Ears) {
         self.ears.replace(Some(ears));
         self.tap_brokers();
+    }
+
+    fn recall(&self, robot: RobotId, account: &Id) {
+        self.kept(robot, ACCOUNT, account.as_str());
     }
 
     fn traffic(&self) -> Option<&Traffic> {

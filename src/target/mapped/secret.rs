@@ -40,9 +40,14 @@ impl Secrets {
 
     /// The text with every secret in it replaced.
     pub fn hide(&self, text: &str) -> String {
-        let long = self.0.values().filter(|value| value.len() >= HIDDEN_BYTES_MIN);
-        long.fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
+        hide(text.to_owned(), self.0.values().map(String::as_str))
     }
+}
+
+/// The text with every one of `secrets` in it replaced.
+pub fn hide<'a>(text: String, secrets: impl Iterator<Item = &'a str>) -> String {
+    let long = secrets.filter(|value| value.len() >= HIDDEN_BYTES_MIN);
+    long.fold(text, |text, value| text.replace(value, "***"))
 }
 
 fn value(secret: &Secret, folder: &Path) -> Result<String, String> {

@@ -235,7 +235,7 @@ impl Mapped {
         });
         let options =
             websocket::Options::new(line::tls_of(&self.file, link)?, line::allowed(&self.file));
-        let said = |why: WireError| self.file.run.secrets.hide(&why.to_string());
+        let said = |why: WireError| self.hide(robot, &why.to_string());
         let (ours, theirs) = (self.me.clone(), Rc::downgrade(&open));
         let take = move |raw: Raw| {
             if let (Some(mapped), Some(open)) = (ours.upgrade(), theirs.upgrade()) {

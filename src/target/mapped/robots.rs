@@ -1,0 +1,131 @@
+//! What is known of each robot while a mapping is carried out: its fields, made or leased with an
+//! account of the pool, and its session. Sends nothing.
+
+use serde_json::Value;
+
+use super::{ACCOUNT, Judged, Mapped, TOKEN, scope::Scope, secret, session::Fields, step::Step};
+use crate::{
+    base::{
+        id::{Id, RobotId, RobotKind},
+        time::Time,
+    },
+    target::accounts::{Account, Pool},
+};
+
+/// What a robot is to the backend.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    pub fields: Fields,
+    /// Its fields are made.
+    met: bool,
+    /// It had a token once: a refresh may do.
+    pub was_in: bool,
+    /// Instances away from home.
+    pub away: usize,
+    /// Since when.
+    pub since: Time,
+    /// Requests so far.
+    pub requests: u64,
+}
+
+impl Mapped {
+    pub(super) fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
+        let mut sessions = self.sessions.borrow_mut();
+        let of_kind = &mut sessions[robot.kind as usize];
+        let number = robot.number as usize;
+        if of_kind.len() <= number {
+            of_kind.resize_with(number + 1, || None);
+        }
+        look(of_kind[number].get_or_insert_default())
+    }
+
+    /// Lets robots have the accounts of `pool`. Once, before the first of them asks.
+    pub fn lease_from(&self, pool: Pool) {
+        // A second pool would give robots that are known by now other accounts.
+        let _ = self.pool.set(pool);
+    }
+
+    /// The robot's fields; made when it is met for the first time.
+    pub(super) fn fields(&self, robot: RobotId) -> Result<Fields, String> {
+        let (mut fields, met) =
+            self.session(robot, |session| (session.fields.clone(), session.met));
+        if met {
+            return Ok(fields);
+        }
+        let leased = self.lease(robot)?;
+        for (name, value) in leased.iter().flat_map(|account| account.fields()) {
+            fields.set(name, value);
+        }
+        for (name, text) in &self.file.fields[robot.kind as usize] {
+            // What its account says of a robot is not made up.
+            if leased.is_some_and(|account| account.get(name).is_some()) {
+                continue;
+            }
+            let value = text.render(&self.scope(robot, &fields))?;
+            fields.set(name, &value);
+        }
+        self.session(robot, |session| {
+            session.fields.clone_from(&fields);
+            session.met = true;
+        });
+        if let Some(account) = fields.get(ACCOUNT) {
+            self.accounts.borrow_mut().insert(Id::from(account), robot);
+        }
+        Ok(fields)
+    }
+
+    /// The robot's account of the pool, where there is a pool. Auditors may do without.
+    fn lease(&self, robot: RobotId) -> Result<Option<&Account>, String> {
+        match (self.pool.get(), &self.file.pool) {
+            (Some(pool), _) => match pool.lease(robot) {
+                Ok(account) => Ok(Some(account)),
+                Err(_) if robot.kind == RobotKind::Auditor => Ok(None),
+                Err(why) => Err(why.to_string()),
+            },
+            (None, Some(file)) => Err(format!("the pool of accounts {file} was not opened")),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The text without what is secret of the run, and of that robot's account.
+    pub(super) fn hide(&self, robot: RobotId, text: &str) -> String {
+        let text = self.file.run.secrets.hide(text);
+        match self.pool.get().map(|pool| pool.lease(robot)) {
+            Some(Ok(account)) => secret::hide(text, account.secrets()),
+            _ => text,
+        }
+    }
+
+    /// Keeps what the step wants kept of the robot.
+    pub(super) fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
+        for (name, pick) in &step.keep {
+            if let Some(value) = pick.text(scope, body)? {
+                self.kept(scope.robot, name, &value);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn kept(&self, robot: RobotId, name: &str, value: &str) {
+        self.session(robot, |session| session.fields.set(name, value));
+        if name == ACCOUNT {
+            self.accounts.borrow_mut().insert(Id::from(value), robot);
+        }
+    }
+
+    pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
+        self.session(robot, |session| {
+            // A late refusal of an older token says nothing of the one that took its place.
+            if judged.expired && session.fields.get(TOKEN) == used {
+                session.fields.remove(TOKEN);
+            }
+            session.was_in |= session.fields.get(TOKEN).is_some();
+            if let Some(account) = &judged.answer.account {
+                session.fields.set(ACCOUNT, account.as_str());
+            }
+        });
+        if let Some(account) = &judged.answer.account {
+            self.accounts.borrow_mut().insert(account.clone(), robot);
+        }
+    }
+}
