@@ -11,6 +11,7 @@ mod replay;
 mod report;
 mod run;
 mod shrink;
+mod target;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -46,6 +47,8 @@ enum Command {
     Shrink(shrink::Args),
     /// The embedded backend alone.
     Backend(backend::Args),
+    /// Mapping files: whether one fits its backend, and a first one.
+    Target(target::Args),
     /// What there is: faults, laws, robots, targets, bugs, outputs.
     List(list::Args),
     /// One node of the embedded backend (started by `run`).
@@ -96,6 +99,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Replay(args) => replay::main(&args),
         Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
+        Command::Target(args) => target::main(args),
         Command::List(args) => list::main(&args),
         Command::Node => node::main(),
         Command::Proxy(args) => proxy::main(&args),

@@ -20,6 +20,7 @@ pub mod shrink;
 pub mod signals;
 pub mod stage;
 pub mod swarm;
+pub mod target_check;
 pub mod targets;
 pub mod virtual_;
 pub mod virtual_fleet;
