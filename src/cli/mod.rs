@@ -10,6 +10,7 @@ mod rehearse;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod shrink;
 mod target;
 
@@ -51,6 +52,8 @@ enum Command {
     Target(target::Args),
     /// What there is: faults, laws, robots, targets, bugs, outputs.
     List(list::Args),
+    /// The JSON Schema of a file that people write.
+    Schema(schema::Args),
     /// One node of the embedded backend (started by `run`).
     #[command(hide = true)]
     Node,
@@ -101,6 +104,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Backend(args) => backend::main(args),
         Command::Target(args) => target::main(args),
         Command::List(args) => list::main(&args),
+        Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),
         Command::Proxy(args) => proxy::main(&args),
     };

@@ -21,6 +21,7 @@ pub mod signals;
 pub mod stage;
 pub mod swarm;
 pub mod target_check;
+pub mod target_init;
 pub mod targets;
 pub mod virtual_;
 pub mod virtual_fleet;

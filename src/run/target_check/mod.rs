@@ -9,7 +9,14 @@ use std::{path::Path, rc::Rc, time::Duration};
 
 use futures_util::future::{Either, select};
 
-use super::{RunError, signals::Signals};
+use super::{
+    RunError,
+    fleet::Fleet,
+    folder::Folder,
+    plan::{RunPlan, Wishes},
+    signals::Signals,
+    stage::Stage as _,
+};
 use crate::{
     base::{
         file::{FileError, Source},
@@ -21,7 +28,10 @@ use crate::{
     engine::target::{Ears, Target as _},
     history::declares::Declares,
     report::verdict::Exit,
-    target::mapped::{Compiled, For, Mapped, reach},
+    target::{
+        embedded::Settings,
+        mapped::{Compiled, For, Mapped, reach},
+    },
     world::{
         Env,
         real::{Boot, RealWorld, run_local},
@@ -36,6 +46,9 @@ const WITHIN: Duration = Duration::from_mins(2);
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(5);
 /// Tidying up after it takes no longer.
 const TIDY_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the reference backend is set up by, when it is the target.
+const SCENARIO: &str = "scenarios/smoke.toml";
 
 /// A mapping without a run: for who wants to know whether its file is sound.
 pub fn compile(source: &Source, run: &str) -> Result<Compiled, FileError> {
@@ -53,30 +66,61 @@ pub fn compile(source: &Source, run: &str) -> Result<Compiled, FileError> {
 pub fn check(file: &Path, city: &Path, sets: &[String]) -> anyhow::Result<Exit> {
     let origin = std::time::Instant::now();
     let run = jiff::Timestamp::now().strftime("check-%Y%m%dT%H%M%S%3f").to_string();
-    let compiled = compile(&Source::read(file)?.with_sets(sets), &run)?;
-    let city = City::load(city)?;
-    if compiled.is_embedded() {
-        let why = format!(
-            "{}: `embedded` is started by a run alone. Start one with `robot-city backend up`, and \
-             check against what it prints: --set link.api.url=http://127.0.0.1:PORT",
-            file.display()
-        );
-        return Err(RunError::Unfit(why).into());
-    }
+    let source = Source::read(file)?.with_sets(sets);
+    let compiled = compile(&source, &run)?;
     println!("{}: {} ({})", file.display(), compiled.name, compiled.environment.word());
+    if compiled.is_embedded() {
+        return embedded(&source, city, &run, origin);
+    }
+    let city = City::load(city)?;
     run_local(async move {
         reach(&compiled).await.map_err(|why| RunError::Unfit(not_there(&why)))?;
         let name = NodeName::from(ROBOTS);
-        let rng = Rng::from_seed(&run);
         let world = RealWorld::new(name.clone(), Boot::default(), origin);
-        let env = Env::new(name, &rng, world);
-        let page = Rc::new(Page::default());
-        let mapped = Mapped::new(env.clone(), compiled, &[], ATTEMPT_WITHIN);
-        let mapped = mapped.map_err(RunError::Unfit)?;
-        watch(&mapped, &page);
-        let walk = Walk::new(env, mapped, page, &city, &run);
-        go(&walk).await
+        let env = Env::new(name, &Rng::from_seed(&run), world);
+        go(env, compiled, &[], &city, &run).await
     })?
+}
+
+/// The same with the reference backend, which is started for it and stopped after it.
+fn embedded(
+    source: &Source,
+    city: &Path,
+    run: &str,
+    origin: std::time::Instant,
+) -> anyhow::Result<Exit> {
+    let wishes = Wishes {
+        city: Some(city.to_string_lossy().into_owned()),
+        chaos: Some("none".to_owned()),
+        seed: Some(run.to_owned()),
+        sets: vec!["time.time_scale=1.0".to_owned()],
+        ..Wishes::default()
+    };
+    let plan = RunPlan::resolve(Path::new(SCENARIO), &wishes)?;
+    let made = For {
+        run: run.to_owned(),
+        seed: plan.seed.clone(),
+        columns: Vec::new(),
+        defaults: Settings::of(&plan.scenario, &plan.seed, &[]).declares,
+    };
+    let compiled = Compiled::new(source, &made)?;
+    let root = std::env::temp_dir().join(format!("robot-city-{run}-{}", std::process::id()));
+    let folder = Folder::create(&root, "target", run)?;
+    let city = Rc::new(City::load(city)?);
+    let done = run_local(async {
+        let fleet = Fleet::new(&plan, &city, &folder, origin)?;
+        let done = match fleet.start().await {
+            Ok(()) => go(fleet.robots(), compiled, &plan.nodes(&city.azs), &city, run).await,
+            Err(why) => Err(RunError::Unfit(why).into()),
+        };
+        fleet.stop().await;
+        done
+    })?;
+    // Its logs tell more only where it did not come up.
+    if done.is_ok() {
+        let _ = std::fs::remove_dir_all(&root);
+    }
+    done
 }
 
 fn not_there(why: &str) -> String {
@@ -91,7 +135,18 @@ fn watch(mapped: &Mapped, page: &Rc<Page>) {
     mapped.listen(Ears::new(move |told| hears.told(told)));
 }
 
-async fn go(walk: &Walk) -> anyhow::Result<Exit> {
+async fn go(
+    env: Env,
+    compiled: Compiled,
+    nodes: &[NodeName],
+    city: &City,
+    run: &str,
+) -> anyhow::Result<Exit> {
+    let page = Rc::new(Page::default());
+    let mapped = Mapped::new(env.clone(), compiled, nodes, ATTEMPT_WITHIN);
+    let mapped = mapped.map_err(RunError::Unfit)?;
+    watch(&mapped, &page);
+    let walk = &Walk::new(env, mapped, page, city, run);
     let signals = Signals::take()?;
     let work = walk.env.timeout(WITHIN, walk.all());
     let stopped = match select(Box::pin(work), Box::pin(signals.wait_for(1))).await {
