@@ -73,9 +73,9 @@ fn measured(walk: &Walk, declares: &Declares) {
     match measured.own_writes {
         Some(true) => println!("   a look right after the request showed the job"),
         Some(false) => {
-            let declared = declares.read_delay;
+            let promised = declares.read_delay;
             walk.page.note(format!(
-                "a look right after the request did not show the job: `read_delay` is {declared}"
+                "a look right after the request did not show the job: `read_delay` is {promised}"
             ));
         }
         None => println!("   reads after writes: not measured, [passenger.job_status] is missing"),
@@ -84,10 +84,10 @@ fn measured(walk: &Walk, declares: &Declares) {
         println!("   a driver was found after {:.1} s", after.as_secs_f64());
     }
     if let Some(ms) = measured.offer_ms {
-        let declared = declares.offer_ttl;
-        println!("   the offer said that it lives {ms} ms; `offer_ttl` is {declared}");
-        if u128::from(ms) > declared.0.as_millis() {
-            walk.page.note(format!("offers live longer than the `offer_ttl` of {declared}"));
+        let promised = declares.offer_ttl;
+        println!("   the offer said that it lives {ms} ms; `offer_ttl` is {promised}");
+        if u128::from(ms) > promised.0.as_millis() {
+            walk.page.note(format!("offers live longer than the `offer_ttl` of {promised}"));
         }
     }
 }

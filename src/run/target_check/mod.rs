@@ -155,7 +155,7 @@ async fn go(
             walk.page.problem(format!("the walk took longer than {} s", WITHIN.as_secs()));
             None
         }
-        Either::Right((word, _)) => Some(word),
+        Either::Right((signal, _)) => Some(signal),
     };
     if stopped.is_some() {
         println!("\nstopped: the driver goes home, and what is open is cancelled");

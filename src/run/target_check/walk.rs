@@ -146,6 +146,11 @@ impl Walk {
         // An account that is there already will do.
         let exists = tried.answer.refusal == Some(Refusal::Conflict);
         self.page.step(op, &tried, exists);
+        if exists {
+            let hint = "an account like it is there already. Should it be new, let what must be its \
+                        own differ from run to run: `unique`, or `pattern` with 8 # and more";
+            self.page.note(hint.to_owned());
+        }
         if tried.outcome == Outcome::Fail && !exists { Err(Stopped) } else { Ok(()) }
     }
 
