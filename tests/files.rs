@@ -12,6 +12,7 @@ use std::{
 use robot_city::{
     base::file::{FileError, Source},
     city::City,
+    run::target_check::compile,
     scenario::Scenario,
 };
 
@@ -28,13 +29,14 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Loads a file as what the first word of its name says: `city-…` or `scenario-…`.
+/// Loads a file as what the first word of its name says: `city-…`, `scenario-…` or `target-…`.
 fn load(path: &Path) -> Result<(), FileError> {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     match name.split_once('-').map(|(kind, _)| kind) {
         Some("city") => City::load(path).map(drop),
         Some("scenario") => load_scenario(path).map(drop),
-        _ => panic!("{name}: the name must begin with city- or scenario-"),
+        Some("target") => compile(&Source::read(path)?, "test").map(drop),
+        _ => panic!("{name}: the name must begin with city-, scenario- or target-"),
     }
 }
 

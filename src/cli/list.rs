@@ -1,10 +1,13 @@
 //! `robot-city list`: what there is, from the registries.
 
+use std::path::Path;
+
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
 use crate::{
     backend::{self, plants::Plant},
+    base::file::Source,
     chaos, law, robot, run, target,
 };
 
@@ -41,7 +44,7 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
         What::Faults => chaos::fault::FAULTS.iter().map(|f| row(f.name, f.means)).collect(),
         What::Laws => law::registry::LAWS.iter().map(|l| row(l.name, l.means)).collect(),
         What::Robots => robot::ROBOTS.iter().map(|r| row(r.name, r.what)).collect(),
-        What::Targets => target::TARGETS.iter().map(|t| row(t.name, t.means)).collect(),
+        What::Targets => targets(),
         What::Bugs => backend::plants::ALL.iter().map(bug).collect(),
         What::Outputs => run::outputs::OUTPUTS.iter().map(|o| row(o.name, o.means)).collect(),
     };
@@ -60,15 +63,39 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
 /// One line.
 #[derive(Debug, Serialize)]
 struct Row {
-    name: &'static str,
-    means: &'static str,
+    name: String,
+    means: String,
     /// Of a bug: who catches it, or that nobody does yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     caught: Option<String>,
 }
 
-fn row(name: &'static str, means: &'static str) -> Row {
-    Row { name, means, caught: None }
+fn row(name: &str, means: &str) -> Row {
+    Row { name: name.to_owned(), means: means.to_owned(), caught: None }
+}
+
+/// Those that are built in, and the mapping files of the folder `targets`.
+fn targets() -> Vec<Row> {
+    let mut rows: Vec<Row> = target::TARGETS.iter().map(|t| row(t.name, t.means)).collect();
+    // Where there is no such folder, there are no files in it.
+    let entries = std::fs::read_dir("targets").into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    rows.extend(files.iter().map(|path| row(&path.to_string_lossy(), &about(path))));
+    rows
+}
+
+/// What a mapping file says that it is.
+fn about(path: &Path) -> String {
+    let source = match Source::read(path) {
+        Ok(source) => source,
+        Err(error) => return error.what,
+    };
+    match source.parse::<toml::Table>() {
+        Ok(table) => table.get("about").and_then(toml::Value::as_str).unwrap_or("").to_owned(),
+        Err(error) => error.what,
+    }
 }
 
 fn bug(plant: &Plant) -> Row {

@@ -11,7 +11,9 @@ mod rehearse;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod shrink;
+mod target;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -49,8 +51,12 @@ enum Command {
     Shrink(shrink::Args),
     /// The embedded backend alone.
     Backend(backend::Args),
+    /// Mapping files: whether one fits its backend, and a first one.
+    Target(target::Args),
     /// What there is: faults, laws, robots, targets, bugs, outputs.
     List(list::Args),
+    /// The JSON Schema of a file that people write.
+    Schema(schema::Args),
     /// One node of the embedded backend (started by `run`).
     #[command(hide = true)]
     Node,
@@ -100,7 +106,9 @@ fn dispatch(command: Command) -> u8 {
         Command::Clean(args) => clean::main(&args),
         Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
+        Command::Target(args) => target::main(args),
         Command::List(args) => list::main(&args),
+        Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),
         Command::Proxy(args) => proxy::main(&args),
     };

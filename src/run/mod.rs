@@ -22,6 +22,8 @@ pub mod shrink;
 pub mod signals;
 pub mod stage;
 pub mod swarm;
+pub mod target_check;
+pub mod target_init;
 pub mod targets;
 pub mod virtual_;
 pub mod virtual_fleet;

@@ -11,6 +11,7 @@ mod line;
 pub mod made;
 mod pick;
 mod read;
+mod request;
 mod robots;
 mod scope;
 mod secret;
@@ -18,6 +19,7 @@ mod session;
 mod sockets;
 mod step;
 mod template;
+mod watch;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -28,12 +30,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Response, header};
 use serde_json::Value;
 
 use compiled::Push;
 pub use compiled::{Compiled, For};
 pub use line::reach;
+pub use watch::Exchange;
 
 use crate::{
     base::{
@@ -55,11 +58,13 @@ use broker::Connection;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
+use request::header_value;
 use robots::Session;
 use scope::Scope;
 use session::Fields;
 use sockets::Sockets;
 use step::{Body, Step, Way};
+use watch::Watch;
 
 /// A robot that was driven away from its own instance tries it again after so long.
 const HOME_AFTER: Duration = Duration::from_secs(10);
@@ -89,6 +94,7 @@ pub struct Mapped {
     accounts: RefCell<HashMap<Id, RobotId>>,
     book: Book,
     traffic: Traffic,
+    watch: Watch,
     /// Nobody sends anything before: the backend said so.
     paused_until: Cell<Time>,
     attempt_timeout: Duration,
@@ -161,6 +167,7 @@ impl Mapped {
             accounts: RefCell::default(),
             book: Book::default(),
             traffic: Traffic::default(),
+            watch: Watch::default(),
             paused_until: Cell::new(Time::ZERO),
             attempt_timeout,
         }))
@@ -241,6 +248,7 @@ impl Mapped {
         let (away, instance) = self.instance(robot, line.instances());
         let request = self.to_http(robot, step, link, scope)?;
         let bytes = request.body().len();
+        let shown = self.shown(&request);
         let used = scope.me.get(TOKEN).map(str::to_owned);
         let sent = self.env.timeout(self.attempt_timeout, line.exchange(instance, request)).await;
         match &sent {
@@ -252,10 +260,11 @@ impl Mapped {
             Ok(Ok(response)) => Some(response.status().as_u16()),
             _ => None,
         };
+        let mut came = None;
         let judged = match sent {
             Ok(Ok(response)) => {
                 let after = response.headers().get(header::RETRY_AFTER);
-                self.judge(step, scope, &raw(step, &response), after)
+                self.judge(step, scope, came.insert(raw(step, &response)), after)
             }
             Ok(Err(HttpError::NotConnected(why))) => Judged::not_sent(why),
             Ok(Err(HttpError::Broken(why))) => Judged::unknown(why),
@@ -265,6 +274,9 @@ impl Mapped {
             self.move_on(robot, away, line.instances());
         }
         self.remember(robot, used.as_deref(), &judged);
+        if let Some(shown) = shown {
+            self.saw(robot, step, scope, shown, came.as_ref(), &judged);
+        }
         Ok(Ended { judged, node: Some(line.node(instance)), status })
     }
 
@@ -450,95 +462,6 @@ impl Mapped {
             }
         });
     }
-
-    fn to_http(
-        &self,
-        robot: RobotId,
-        step: &Step,
-        link: usize,
-        scope: &Scope<'_>,
-    ) -> Result<Request<Bytes>, String> {
-        let Way::Http { method, path, body, .. } = &step.way else {
-            return Err("it is no request".to_owned());
-        };
-        let mut target = path.render_path(scope)?;
-        for (name, text) in &step.query {
-            // What has no value is left out, as in a JSON body.
-            let Some(value) = text.render_maybe(scope)? else { continue };
-            target.push(if target.contains('?') { '&' } else { '?' });
-            let mut pair = form_urlencoded::Serializer::new(String::new());
-            target.push_str(&pair.append_pair(name, &value).finish());
-        }
-        let (content, bytes) = self.body(body, scope)?;
-        let mut request = Request::new(bytes);
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = target.parse().map_err(|why| format!("`{target}`: {why}"))?;
-        let headers = request.headers_mut();
-        if let Some(content) = content {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
-        }
-        self.identify(robot, headers);
-        for (name, text) in self.file.links[link].headers.iter().chain(&step.headers) {
-            headers.insert(name.clone(), header_value(name, &text.render(scope)?)?);
-        }
-        Ok(request)
-    }
-
-    fn body(
-        &self,
-        body: &Body,
-        scope: &Scope<'_>,
-    ) -> Result<(Option<&'static str>, Bytes), String> {
-        match body {
-            Body::None => Ok((None, Bytes::new())),
-            Body::Json(tree) => {
-                let mut json = String::with_capacity(96);
-                tree.render(scope, &mut json)?;
-                Ok((Some("application/json"), json.into()))
-            }
-            Body::Form(pairs) => {
-                let mut form = form_urlencoded::Serializer::new(String::new());
-                for (name, text) in pairs {
-                    form.append_pair(name, &text.render(scope)?);
-                }
-                Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
-            }
-            Body::Proto { tree, message, .. } => {
-                let mut json = String::new();
-                tree.render(scope, &mut json)?;
-                let json: Value = serde_json::from_str(&json).map_err(|why| why.to_string())?;
-                let bytes = message.encode(&json).map_err(|why| why.to_string())?;
-                Ok((Some("application/x-protobuf"), bytes))
-            }
-        }
-    }
-
-    /// Who asks: in every request, so that a backend's logs can be matched with a run.
-    fn identify(&self, robot: RobotId, headers: &mut http::HeaderMap) {
-        let request = self.session(robot, |session| {
-            session.requests += 1;
-            session.requests
-        });
-        let put = |headers: &mut http::HeaderMap, name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        put(headers, "user-agent", concat!("robot-city/", env!("CARGO_PKG_VERSION")));
-        put(headers, "x-robot-city-run", &self.file.run.id);
-        put(headers, "x-robot-city-robot", &robot.to_string());
-        put(headers, "traceparent", &traceparent(&self.file.run.id, robot, request));
-    }
-}
-
-/// W3C trace context: a trace for each request of each robot, whose first half is the run's.
-fn traceparent(run: &str, robot: RobotId, request: u64) -> String {
-    let hash = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    // FNV-1a: all that is asked of it is to tell runs apart.
-    let run = run.bytes().fold(0xCBF2_9CE4_8422_2325, hash);
-    let kind = (robot.kind as u64 + 1) << 60;
-    let own = kind | u64::from(robot.number) << 32 | request & 0xFFFF_FFFF;
-    format!("00-{run:016x}{own:016x}-{own:016x}-01")
 }
 
 impl Target for Mapped {
@@ -642,11 +565,4 @@ fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
         text,
         key: String::new(),
     }
-}
-
-fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| format!("the header `{name}` cannot hold what was made for it"))?;
-    value.set_sensitive(*name == header::AUTHORIZATION);
-    Ok(value)
 }

@@ -110,6 +110,11 @@ impl Pick {
         Ok(Self { key: key.to_owned(), from, unit: more.unit, of: more.of.clone() })
     }
 
+    /// The key in the file.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The names of its expression.
     pub fn names(&self) -> Vec<String> {
         match &self.from {

@@ -263,6 +263,45 @@ impl Reader {
         )
     }
 
+    /// Every pick, with the list whose entries it reads; those of a job's assignments aside.
+    pub fn each_pick<'a>(&'a self, see: &mut dyn FnMut(Option<&'a Path>, &'a Pick)) {
+        for pick in [&self.account, &self.next].into_iter().flatten() {
+            see(None, pick);
+        }
+        for job in [&self.job, &self.jobs].into_iter().flatten() {
+            let each = job.each.as_ref();
+            let own =
+                [&job.id, &job.state, &job.assignment, &job.driver, &job.passenger, &job.fare];
+            own.into_iter().flatten().for_each(|pick| see(each, pick));
+            for place in [&job.pickup, &job.dropoff].into_iter().flatten() {
+                see(each, &place.lat);
+                see(each, &place.lon);
+            }
+        }
+        if let Some(offer) = &self.offer {
+            see(None, &offer.job);
+            let more = [&offer.id, &offer.expires_in, &offer.fare];
+            more.into_iter().flatten().for_each(|pick| see(None, pick));
+            for place in [&offer.pickup, &offer.dropoff].into_iter().flatten() {
+                see(None, &place.lat);
+                see(None, &place.lon);
+            }
+        }
+        if let Some(near) = &self.drivers {
+            for pick in [&near.driver, &near.at.lat, &near.at.lon].into_iter().chain(&near.eta) {
+                see(Some(&near.each), pick);
+            }
+        }
+        if let Some(quote) = &self.quote {
+            let all = std::iter::once(&quote.fare).chain(&quote.trip).chain(&quote.eta);
+            all.for_each(|pick| see(None, pick));
+        }
+        if let Some(charge) = &self.charges {
+            let all = [&charge.id, &charge.amount].into_iter().chain(&charge.job);
+            all.for_each(|pick| see(charge.each.as_ref(), pick));
+        }
+    }
+
     /// What the answer says; an error names the key of the mapping that does not fit it.
     pub fn read(&self, around: &Around<'_>, body: &Value) -> Result<Answer, String> {
         let scope = &around.scope;

@@ -157,6 +157,13 @@ impl Mapped {
             let key = step.key.clone();
             waiting.push(Waiting { number, key, ask: ask.clone(), told });
         }
+        let shown = self.is_watched().then(|| text.clone());
+        let saw = |judged: Judged, raw: Option<&Raw>| {
+            if let Some(sent) = shown {
+                self.saw(scope.robot, step, scope, sent, raw, &judged);
+            }
+            judged
+        };
         // Whatever ends the wait, a time-out too: nobody waits any more.
         let _forgotten = Forget { open, number };
         let sent = match &*open.wire.borrow() {
@@ -164,17 +171,19 @@ impl Mapped {
             _ => Err(WireError::NotConnected("the socket is gone".to_owned())),
         };
         if let Err(why) = sent {
-            return Ok(Judged::not_sent(why.to_string()));
+            return Ok(saw(Judged::not_sent(why.to_string()), None));
         }
         if !awaits {
-            return Ok(Judged::new(Outcome::Ok, None));
+            return Ok(saw(Judged::new(Outcome::Ok, None), None));
         }
         let closed = closed(open);
         let closed = std::pin::pin!(closed);
         match select(answer, closed).await {
-            Either::Left((Ok(raw), _)) => Ok(self.judge(step, scope, &raw, None)),
-            Either::Left((Err(_), _)) => Ok(Judged::unknown("the socket is gone".to_owned())),
-            Either::Right((why, _)) => Ok(Judged::unknown(why)),
+            Either::Left((Ok(raw), _)) => Ok(saw(self.judge(step, scope, &raw, None), Some(&raw))),
+            Either::Left((Err(_), _)) => {
+                Ok(saw(Judged::unknown("the socket is gone".to_owned()), None))
+            }
+            Either::Right((why, _)) => Ok(saw(Judged::unknown(why), None)),
         }
     }
 
@@ -195,17 +204,24 @@ impl Mapped {
             return Judged::not_sent("the socket is gone".to_owned());
         };
         let payload: Vec<Value> = payload.into_iter().collect();
-        if !acknowledged {
-            return match socket.emit(event, payload) {
+        let shown = self.is_watched().then(|| format!("{event} {}", Value::from(payload.clone())));
+        let mut came = None;
+        let judged = if acknowledged {
+            match socket.emit_with_ack(event, payload).await {
+                Ok(answer) => self.judge(step, scope, came.insert(event_raw(event, answer)), None),
+                Err(WireError::Broken(why)) => Judged::unknown(why),
+                Err(why) => Judged::not_sent(why.to_string()),
+            }
+        } else {
+            match socket.emit(event, payload) {
                 Ok(()) => Judged::new(Outcome::Ok, None),
                 Err(why) => Judged::not_sent(why.to_string()),
-            };
+            }
+        };
+        if let Some(sent) = shown {
+            self.saw(scope.robot, step, scope, sent, came.as_ref(), &judged);
         }
-        match socket.emit_with_ack(event, payload).await {
-            Ok(answer) => self.judge(step, scope, &event_raw(event, answer), None),
-            Err(WireError::Broken(why)) => Judged::unknown(why),
-            Err(why) => Judged::not_sent(why.to_string()),
-        }
+        judged
     }
 
     /// The robot's socket, open.
@@ -325,6 +341,7 @@ impl Mapped {
                 let _ = waiting.told.send(raw);
             }
             None => {
+                self.overheard(robot, &raw);
                 for push in self.file.pushes.iter().filter(|push| push.link == place) {
                     self.pushed(push, Some(robot), &raw);
                 }
