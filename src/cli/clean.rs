@@ -28,23 +28,18 @@ fn told(cleaned: &Cleaned) -> String {
         return "the run started its backend itself, and it went with the run: nothing left\n"
             .into();
     }
-    let mut text = String::new();
-    if let Some(damage) = &cleaned.damage {
-        text += &format!("the history ends early ({damage}): all robots of the plan were asked\n");
-    }
-    text += &format!("{} robots signed off, {} jobs ended", cleaned.signed_off, cleaned.ended);
-    if cleaned.left.is_empty() && cleaned.unproven.is_empty() {
-        return text + ", nothing left\n";
-    }
-    text.push('\n');
-    for why in &cleaned.unproven {
-        text += &format!("cannot be proven: {why}\n");
-    }
-    for left in cleaned.left.iter().take(LINES_MAX) {
-        text += &format!("left: {left}\n");
-    }
-    if cleaned.left.len() > LINES_MAX {
-        text += &format!("and {} more\n", cleaned.left.len() - LINES_MAX);
-    }
-    text
+    let damage = cleaned.damage.iter();
+    let early = damage.map(|why| format!("the history ends early, so all were asked: {why}"));
+    let (robots, jobs) = (cleaned.signed_off, cleaned.ended);
+    let proven = cleaned.left.is_empty() && cleaned.unproven.is_empty();
+    let done = format!(
+        "{robots} robots signed off, {jobs} jobs ended{}",
+        if proven { ", nothing left" } else { "" }
+    );
+    let unproven = cleaned.unproven.iter().map(|why| format!("cannot be proven: {why}"));
+    let left = cleaned.left.iter().take(LINES_MAX).map(|left| format!("left: {left}"));
+    let more = cleaned.left.len().saturating_sub(LINES_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let lines = early.chain([done]).chain(unproven).chain(left).chain(more);
+    lines.map(|line| line + "\n").collect()
 }

@@ -122,7 +122,7 @@ impl Census {
 
     /// Those who may have come after the last record.
     fn add_unseen(&mut self, load: &Load) {
-        let last = |kind| self.robots.keys().filter(|robot| robot.kind == kind).next_back();
+        let last = |kind| self.robots.keys().rfind(|robot| robot.kind == kind);
         let next = |kind| last(kind).map_or(0, |robot: &RobotId| robot.number + 1);
         let drivers = next(RobotKind::Driver).max(load.drivers);
         let passengers = next(RobotKind::Passenger).max(load.passengers) + UNSEEN_PASSENGERS;

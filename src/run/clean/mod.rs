@@ -106,3 +106,6 @@ async fn go_through(sweep: &Sweep) {
     }
     sweep.put_to_rest().await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,12 +60,12 @@ impl Sweep {
         match seen {
             Seen::None => {}
             Seen::Live(view) => self.found_live(robot, view),
-            Seen::Unknown(why) => self.leave(robot, format!("cannot be looked at: {why}")),
+            Seen::Unknown(why) => self.leave(&robot, format!("cannot be looked at: {why}")),
         }
     }
 
     fn found_live(&self, robot: RobotId, view: JobView) {
-        self.leave(format!("job {}", view.id), format!("{} ({robot})", view.state.word()));
+        self.leave(&format!("job {}", view.id), format!("{} ({robot})", view.state.word()));
         let mut state = self.state.borrow_mut();
         // It was not ended after all.
         state.ended.remove(&view.id);
@@ -79,7 +79,7 @@ impl Sweep {
             let ask = Ask { key: next.clone(), ..Ask::new(OpKind::AuditJobs) };
             let tried = self.hand.ask(auditor, ask).await;
             if tried.outcome != Outcome::Ok {
-                return self.leave("audit.jobs", format!("cannot be read: {}", words(&tried)));
+                return self.leave(&"audit.jobs", format!("cannot be read: {}", words(&tried)));
             }
             for view in &tried.answer.jobs {
                 if let (false, Some(robot)) = (view.state.is_terminal(), self.whose(view)) {
@@ -91,7 +91,7 @@ impl Sweep {
             }
             next = tried.answer.next;
         }
-        self.leave("audit.jobs", format!("more than {PAGES_MAX} pages"));
+        self.leave(&"audit.jobs", format!("more than {PAGES_MAX} pages"));
     }
 
     /// The robot of ours whose job that is, the passenger before the driver.

@@ -86,7 +86,7 @@ impl Sweep {
         }
     }
 
-    pub(super) fn leave(&self, what: impl ToString, why: String) {
+    pub(super) fn leave(&self, what: &impl ToString, why: String) {
         self.state.borrow_mut().left.insert(what.to_string(), why);
     }
 
@@ -233,7 +233,7 @@ impl Sweep {
                 Some(Refusal::Conflict | Refusal::NotFound | Refusal::Forbidden)
             );
             if tried.outcome != Outcome::Ok && !off {
-                return self.leave(robot, format!("on shift: {}", words(&tried)));
+                return self.leave(&robot, format!("on shift: {}", words(&tried)));
             }
         }
         self.state.borrow_mut().signed_off.insert(robot);
@@ -311,7 +311,7 @@ impl Sweep {
         self.each(all, |sweep, robot| async move {
             let tried = sweep.hand.ask(robot, Ask::new(OpKind::CleanupRobot)).await;
             if tried.outcome == Outcome::Info {
-                sweep.leave(robot, format!("its account: {}", words(&tried)));
+                sweep.leave(&robot, format!("its account: {}", words(&tried)));
             }
         })
         .await;
