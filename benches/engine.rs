@@ -43,7 +43,7 @@ fn around() -> Surroundings {
         ping_every: PING_EVERY,
         ops: OpSet::all().without(OpKind::SetupApproveDriver),
         offers: Offers::Ping,
-        search_ttl: Duration::from_secs(60),
+        search_ttl: Duration::from_mins(1),
     }
 }
 

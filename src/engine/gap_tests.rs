@@ -31,7 +31,7 @@ use crate::{
 use JobState::{Accepted, Arrived, Cancelled, Completed, Expired, PickedUp, Requested};
 use OpKind as K;
 
-const SEARCH: Duration = Duration::from_secs(60);
+const SEARCH: Duration = Duration::from_mins(1);
 /// A journey that the backend ends by itself ends so long after its last step.
 const ENDS_AFTER: Duration = Duration::from_secs(25);
 
@@ -345,7 +345,7 @@ impl Target for Gappy {
                 Err(refusal) => (Outcome::Fail, puppet::refusal_answer(refusal)),
             };
             self.answers.set(self.answers.get() + 1);
-            let lost = self.loses > 0 && self.answers.get() % self.loses == 0;
+            let lost = self.loses > 0 && self.answers.get().is_multiple_of(self.loses);
             let (outcome, answer) =
                 if lost { (Outcome::Info, Answer::default()) } else { (outcome, answer) };
             let (node, status, error, expired, retry) = (None, None, None, false, false);

@@ -139,9 +139,7 @@ pub fn choose(operations: &[Operation]) -> Vec<(OpKind, usize)> {
 fn score(rule: &Rule, operation: &Operation) -> Option<i32> {
     let has = |word: &&str| operation.words.iter().any(|known| known.starts_with(word));
     let place = rule.methods.iter().position(|method| *method == operation.method)?;
-    if !rule.any.is_empty() && !rule.any.iter().any(|word| has(&word))
-        || rule.not.iter().any(|w| has(&w))
-    {
+    if !rule.any.is_empty() && !rule.any.iter().any(&has) || rule.not.iter().any(&has) {
         return None;
     }
     let fits = match rule.form {
@@ -158,8 +156,8 @@ fn score(rule: &Rule, operation: &Operation) -> Option<i32> {
         Some("passenger") => (PASSENGERS, DRIVERS),
         _ => (&["admin", "audit", "operator"][..], &[][..]),
     };
-    let own = i32::from(ours.iter().any(|word| has(&word))) * 4;
-    let other = i32::from(theirs.iter().any(|word| has(&word))) * 4;
+    let own = i32::from(ours.iter().any(&has)) * 4;
+    let other = i32::from(theirs.iter().any(has)) * 4;
     // Short paths are the general case, long ones somebody's special one.
     let parts = operation.path.split('/').count() as i32;
     fits.then_some(20 + own - other - parts - place as i32)

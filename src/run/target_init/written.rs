@@ -90,7 +90,7 @@ fn head(document: &Document) -> String {
             let _ = writeln!(text, "\n[auth]\nheaders.{} = {}", key(name), quoted(value));
         }
         None => {
-            text.push_str("\n# TODO: the document names no bearer token and no header with one.\n")
+            text.push_str("\n# TODO: the document names no bearer token and no header with one.\n");
         }
     }
     text.push_str("\n[answer]\nerror = \"$.message\" # TODO: its words on what went wrong\n");

@@ -334,17 +334,14 @@ impl Mapped {
             }
         };
         let found = open.waiting.borrow().iter().position(answers);
-        match found {
-            Some(at) => {
-                let waiting = open.waiting.borrow_mut().remove(at);
-                // Who does not wait any more does not mind.
-                let _ = waiting.told.send(raw);
-            }
-            None => {
-                self.overheard(robot, &raw);
-                for push in self.file.pushes.iter().filter(|push| push.link == place) {
-                    self.pushed(push, Some(robot), &raw);
-                }
+        if let Some(at) = found {
+            let waiting = open.waiting.borrow_mut().remove(at);
+            // Who does not wait any more does not mind.
+            let _ = waiting.told.send(raw);
+        } else {
+            self.overheard(robot, &raw);
+            for push in self.file.pushes.iter().filter(|push| push.link == place) {
+                self.pushed(push, Some(robot), &raw);
             }
         }
     }

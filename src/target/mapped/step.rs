@@ -370,9 +370,10 @@ impl File<'_> {
                 let hint = crate::base::suggest::must_be_one_of(name, known);
                 return Err((at, format!("there is no [link.{name}]: {hint}")));
             };
-            return match fit.contains(&self.links[place].1) {
-                true => Ok(place),
-                false => Err((at, format!("[link.{name}] does not speak what this step needs"))),
+            return if fit.contains(&self.links[place].1) {
+                Ok(place)
+            } else {
+                Err((at, format!("[link.{name}] does not speak what this step needs")))
             };
         }
         let fitting: Vec<usize> =
