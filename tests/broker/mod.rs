@@ -141,9 +141,12 @@ impl RabbitMq {
         Ok(())
     }
 
-    /// SIGSTOP: it holds its connections and says nothing.
+    /// SIGSTOP: it holds its connections and says nothing. Returns when its last thread stands.
     pub fn pause(&mut self) {
-        self.say("pause");
+        let pid = self.say("pause");
+        while !stands(&pid) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGCONT.
@@ -249,7 +252,16 @@ fn accepts(port: u16) -> bool {
         && first == [1]
 }
 
+/// Whether no thread of a process runs.
+fn stands(pid: &str) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the broker lives");
+    threads.flatten().all(|thread| state(&thread.path().join("stat")).is_none_or(|s| s == 'T'))
+}
+
 fn is_zombie(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    state(Path::new(&format!("/proc/{pid}/stat"))) == Some('Z')
+}
+
+fn state(stat: &Path) -> Option<char> {
+    fs::read_to_string(stat).ok()?.rsplit_once(')')?.1.trim_start().chars().next()
 }
