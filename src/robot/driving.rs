@@ -237,7 +237,7 @@ impl Driver {
                 cue.wake(cue.city(dwell), self.alarm(driver::MOVE));
             }
             (driver::MOVE, Leg::AtDropoff) if !cue.has(OpKind::DriverDropOff) => {
-                self.see_it_end(cue)
+                self.see_it_end(cue);
             }
             (driver::MOVE, Leg::Ending) => self.done_with(cue),
             (driver::MOVE, Leg::AtDropoff) => self.ask_leg(Leg::DroppingOff, cue),
