@@ -9,12 +9,13 @@ use super::{
     puppet::{Puppet, job, job_answer, offer, refusal_answer, steady, trip},
 };
 use crate::{
-    base::{id::Id, span::Span, time::Time},
+    base::{dist::Spread, id::Id, span::Span, time::Time},
     history::{
         answer::{Answer, JobState, JobView, Refusal},
         declares::Offers,
         op::{Ask, OpKind, OpSet, Outcome},
     },
+    scenario::Robots,
 };
 use JobState::{Accepted, Arrived, Cancelled, Completed, PickedUp, Requested};
 use OpKind as K;
@@ -232,6 +233,7 @@ fn an_op_that_never_works_is_not_tried_for_ever() {
         let ask = puppet.until(K::DriverArrive, None);
         puppet.done(ask, Outcome::Info, Answer::default());
         tries += 1;
+        assert!(tries <= 8);
     }
     assert_eq!(tries, 8);
 }
@@ -345,22 +347,32 @@ fn the_live_job_is_read_where_no_job_can_be_asked_for_by_name() {
     }
 }
 
-#[test]
-fn a_cancel_without_a_read_after_it_is_believed() {
-    let mut puppet = Puppet::new(
-        Passenger::new(3),
-        crate::scenario::Robots {
-            cancels_before_match: 1.0,
-            patience_s: crate::base::dist::Spread::Fixed(5.0),
-            ..steady()
-        },
-    );
+/// A passenger who can only be told, and who gives up after five seconds without a driver.
+fn impatient() -> Puppet<Passenger> {
+    let habits = Robots { cancels_before_match: 1.0, patience_s: Spread::Fixed(5.0), ..steady() };
+    let mut puppet = Puppet::new(Passenger::new(3), habits);
     puppet.around.ops = without(&READS);
     puppet.event(Event::Start);
     puppet.ok(K::PassengerRegister);
     puppet.ok(K::PassengerLogin);
     puppet.event(Event::Wish(trip()));
     puppet.end(K::PassengerRequestJob, Outcome::Ok, job_answer(Some(&job(Requested))));
+    puppet
+}
+
+#[test]
+fn old_news_does_not_take_the_driver_away() {
+    let mut puppet = impatient();
+    for state in [Accepted, Requested] {
+        tell(&mut puppet, &job(state));
+    }
+    puppet.ring();
+    assert!(puppet.asked.is_empty(), "it has a driver, whatever came late");
+}
+
+#[test]
+fn a_cancel_without_a_read_after_it_is_believed() {
+    let mut puppet = impatient();
     let cancel = puppet.until(K::PassengerCancel, None);
     puppet.done(cancel, Outcome::Ok, Answer::default());
     assert_eq!(puppet.standing(), Standing::Free);
