@@ -109,18 +109,6 @@ impl Gappy {
         }
     }
 
-    fn offer(&self, job: &Live, robot: RobotId) -> Answer {
-        let offer = OfferView {
-            id: Id::from(format!("O-{}-{robot}", job.view.id).as_str()),
-            job: job.view.id.clone(),
-            pickup: job.view.pickup.unwrap(),
-            dropoff: job.view.dropoff,
-            expires_in_ms: 15_000,
-            fare_minor: None,
-        };
-        Answer { offer: Some(Rc::new(offer)), ..Answer::default() }
-    }
-
     fn is_busy(&self, robot: RobotId) -> bool {
         let jobs = self.jobs.borrow();
         jobs.iter().any(|job| job.driver == Some(robot) && job.view.state.is_held())
@@ -132,7 +120,7 @@ impl Gappy {
         }
         let jobs = self.jobs.borrow();
         let next = jobs.iter().find(|job| job.waits());
-        next.map_or_else(Answer::default, |job| self.offer(job, robot))
+        next.map_or_else(Answer::default, |job| offer(job, robot))
     }
 
     /// What it does by itself, now and then.
@@ -171,7 +159,7 @@ impl Gappy {
         }
         for driver in drivers {
             if job.offered.insert(*driver) {
-                self.tell(*driver, &self.offer(job, *driver), synthetic);
+                self.tell(*driver, &offer(job, *driver), synthetic);
             }
         }
     }
@@ -448,6 +436,18 @@ fn play(case: &Case, what: &str) -> End {
     let paid = jobs.iter().filter(|job| job.paid).count();
     let records = records.borrow().clone();
     End { states, paid, records }
+}
+
+fn offer(job: &Live, robot: RobotId) -> Answer {
+    let offer = OfferView {
+        id: Id::from(format!("O-{}-{robot}", job.view.id).as_str()),
+        job: job.view.id.clone(),
+        pickup: job.view.pickup.unwrap(),
+        dropoff: job.view.dropoff,
+        expires_in_ms: 15_000,
+        fare_minor: None,
+    };
+    Answer { offer: Some(Rc::new(offer)), ..Answer::default() }
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Driver {
                 self.ping(cue);
                 cue.acts.push(Act::Wake(self.next_beat(cue), alarm(PING, 0)));
             }
-            self.seek_again(cue);
+            Self::seek_again(cue);
         }
         self.be_free(cue);
     }

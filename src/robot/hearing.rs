@@ -42,7 +42,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn seek_again(&mut self, cue: &mut Cue<'_>) {
+    pub(super) fn seek_again(cue: &mut Cue<'_>) {
         if let Some((_, every)) = Self::seeks(cue) {
             let wait = every.mul_f64(cue.rng.between(0.75, 1.25)).max(SEEK_MIN);
             cue.wake(wait, alarm(driver::SEEK, 0));
@@ -53,7 +53,7 @@ impl Driver {
         if matches!(self.state, State::Off) {
             return;
         }
-        self.seek_again(cue);
+        Self::seek_again(cue);
         if matches!(self.state, State::Free)
             && let Some((op, _)) = Self::seeks(cue)
         {

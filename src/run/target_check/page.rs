@@ -87,7 +87,7 @@ impl Page {
     }
 
     /// A step that the mapping does not have.
-    pub fn skipped(&self, op: OpKind) {
+    pub fn skipped(op: OpKind) {
         println!("\n{op}: not mapped, skipped");
     }
 

@@ -139,7 +139,7 @@ impl Walk {
 
     async fn register(&self, robot: RobotId, op: OpKind) -> Result<(), Stopped> {
         if !self.has(op) {
-            self.page.skipped(op);
+            Page::skipped(op);
             return Ok(());
         }
         let tried = self.carry(robot, &Ask::new(op)).await;
@@ -227,7 +227,7 @@ impl Walk {
     async fn wait(&self, job: &JobView, until: crate::base::time::Time) -> Result<Match, Stopped> {
         loop {
             while let Some(told) = self.page.next_told() {
-                if let Some(found) = self.is_match(&told.answer, job, told.robot == DRIVER) {
+                if let Some(found) = is_match(&told.answer, job, told.robot == DRIVER) {
                     return Ok(found);
                 }
             }
@@ -243,7 +243,7 @@ impl Walk {
             for (robot, ask) in looks.into_iter().filter(|(_, ask)| self.has(ask.op)) {
                 let tried = self.carry(robot, &ask).await;
                 self.page.polled(ask.op, &tried);
-                if let Some(found) = self.is_match(&tried.answer, job, robot == DRIVER) {
+                if let Some(found) = is_match(&tried.answer, job, robot == DRIVER) {
                     return Ok(found);
                 }
                 let over = tried.answer.job.as_ref().filter(|seen| seen.id == job.id);
@@ -264,17 +264,6 @@ impl Walk {
             }
             self.env.sleep(LOOK_EVERY).await;
         }
-    }
-
-    fn is_match(&self, answer: &Answer, job: &JobView, driver: bool) -> Option<Match> {
-        if let Some(offer) = answer.offer.as_ref().filter(|_| driver) {
-            if offer.job == job.id {
-                return Some(Match::Offer(Rc::clone(offer)));
-            }
-            println!("   -- an offer of another job, {}: let be", offer.job);
-        }
-        let seen = answer.job.as_ref().filter(|seen| seen.id == job.id)?;
-        seen.state.is_held().then(|| Match::Held(JobView::clone(seen)))
     }
 
     async fn drive(&self, job: &JobView) -> Result<(), Stopped> {
@@ -362,7 +351,7 @@ impl Walk {
     /// A step that the walk cannot do without, where it is mapped.
     async fn needed(&self, robot: RobotId, ask: Ask) -> Result<Option<Answer>, Stopped> {
         if !self.has(ask.op) {
-            self.page.skipped(ask.op);
+            Page::skipped(ask.op);
             return Ok(None);
         }
         let tried = self.carry(robot, &ask).await;
@@ -407,4 +396,15 @@ impl Walk {
             return tried;
         }
     }
+}
+
+fn is_match(answer: &Answer, job: &JobView, driver: bool) -> Option<Match> {
+    if let Some(offer) = answer.offer.as_ref().filter(|_| driver) {
+        if offer.job == job.id {
+            return Some(Match::Offer(Rc::clone(offer)));
+        }
+        println!("   -- an offer of another job, {}: let be", offer.job);
+    }
+    let seen = answer.job.as_ref().filter(|seen| seen.id == job.id)?;
+    seen.state.is_held().then(|| Match::Held(JobView::clone(seen)))
 }

@@ -10,6 +10,7 @@ const DRIVERS: &[&str] = &["driver", "courier", "captain", "chauffeur"];
 const PASSENGERS: &[&str] = &["passenger", "customer", "rider", "client"];
 
 /// What tells one of ours.
+#[derive(Clone, Copy)]
 struct Rule {
     op: OpKind,
     methods: &'static [&'static str],
@@ -23,7 +24,7 @@ struct Rule {
 }
 
 /// What its path looks like.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Form {
     Any,
     /// Ends with a word for jobs.

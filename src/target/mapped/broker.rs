@@ -98,7 +98,7 @@ impl Mapped {
         let Way::Publish { link, exchange, key, body, call } = &step.way else {
             return Err("it is no message to a broker".to_owned());
         };
-        let (content, body) = self.body(body, scope)?;
+        let (content, body) = body.render(scope)?;
         let mut message = Message {
             exchange: exchange.render(scope)?,
             routing_key: key.render(scope)?,

@@ -115,9 +115,15 @@ fn unique(state: &State<'_, '_>, head: &str) -> String {
 
 fn uuid(state: &State<'_, '_>) -> String {
     let digest = sha256(&format!("uuid of {}", who(state).0));
-    let (a, b, c, d, e) =
-        (&digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32]);
-    format!("{a}-{b}-4{c}-8{d}-{e}")
+    // Version 4, variant 8: the digits between them are the digest's own.
+    format!(
+        "{}-{}-4{}-8{}-{}",
+        &digest[..8],
+        &digest[8..12],
+        &digest[13..16],
+        &digest[17..20],
+        &digest[20..32]
+    )
 }
 
 fn person(state: &State<'_, '_>) -> String {

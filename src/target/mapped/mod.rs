@@ -244,13 +244,13 @@ impl Mapped {
         link: usize,
         scope: &Scope<'_>,
     ) -> Result<Ended, String> {
-        let (line, op) = (&self.lines[link], scope.ask.map_or(OpKind::AuditJob, |ask| ask.op));
-        let (away, instance) = self.instance(robot, line.instances());
+        let (via, op) = (&self.lines[link], scope.ask.map_or(OpKind::AuditJob, |ask| ask.op));
+        let (away, instance) = self.instance(robot, via.instances());
         let request = self.to_http(robot, step, link, scope)?;
         let bytes = request.body().len();
         let shown = self.shown(&request);
         let used = scope.me.get(TOKEN).map(str::to_owned);
-        let sent = self.env.timeout(self.attempt_timeout, line.exchange(instance, request)).await;
+        let sent = self.env.timeout(self.attempt_timeout, via.exchange(instance, request)).await;
         match &sent {
             Ok(Ok(response)) => self.traffic.count(op, bytes, response.body().len()),
             Ok(Err(HttpError::NotConnected(_))) => {}
@@ -271,13 +271,13 @@ impl Mapped {
             Err(_) => Judged::unknown("no answer in time".to_owned()),
         };
         if judged.instance_failed {
-            self.move_on(robot, away, line.instances());
+            self.move_on(robot, away, via.instances());
         }
         self.remember(robot, used.as_deref(), &judged);
         if let Some(shown) = shown {
-            self.saw(robot, step, scope, shown, came.as_ref(), &judged);
+            self.saw(robot, step, scope, &shown, came.as_ref(), &judged);
         }
-        Ok(Ended { judged, node: Some(line.node(instance)), status })
+        Ok(Ended { judged, node: Some(via.node(instance)), status })
     }
 
     /// What an answer came to; keeps what the step wants kept.

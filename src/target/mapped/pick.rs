@@ -186,8 +186,8 @@ impl Pick {
     /// The same as milliseconds: a plain number is in them.
     pub fn millis(&self, scope: &Scope<'_>, within: &Value) -> Result<Option<u64>, String> {
         let per_unit = match self.unit {
-            Some(Unit::Seconds) => 1e3,
-            Some(Unit::Minutes) => 1e3, // `number` makes seconds of minutes
+            // `number` makes seconds of minutes.
+            Some(Unit::Seconds | Unit::Minutes) => 1e3,
             _ => 1.0,
         };
         Ok(self.number(scope, within)?.map(|number| (number * per_unit).max(0.0) as u64))

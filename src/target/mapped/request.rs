@@ -31,7 +31,7 @@ impl Mapped {
             let mut pair = form_urlencoded::Serializer::new(String::new());
             target.push_str(&pair.append_pair(name, &value).finish());
         }
-        let (content, bytes) = self.body(body, scope)?;
+        let (content, bytes) = body.render(scope)?;
         let mut request = Request::new(bytes);
         *request.method_mut() = method.clone();
         *request.uri_mut() = target.parse().map_err(|why| format!("`{target}`: {why}"))?;
@@ -44,36 +44,6 @@ impl Mapped {
             headers.insert(name.clone(), header_value(name, &text.render(scope)?)?);
         }
         Ok(request)
-    }
-
-    pub(super) fn body(
-        &self,
-        body: &Body,
-        scope: &Scope<'_>,
-    ) -> Result<(Option<&'static str>, Bytes), String> {
-        match body {
-            Body::None => Ok((None, Bytes::new())),
-            Body::Json(tree) => {
-                let mut json = String::with_capacity(96);
-                tree.render(scope, &mut json)?;
-                Ok((Some("application/json"), json.into()))
-            }
-            Body::Form(pairs) => {
-                let mut form = form_urlencoded::Serializer::new(String::new());
-                for (name, text) in pairs {
-                    form.append_pair(name, &text.render(scope)?);
-                }
-                Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
-            }
-            Body::Proto { tree, message, .. } => {
-                let mut json = String::new();
-                tree.render(scope, &mut json)?;
-                let json: serde_json::Value =
-                    serde_json::from_str(&json).map_err(|why| why.to_string())?;
-                let bytes = message.encode(&json).map_err(|why| why.to_string())?;
-                Ok((Some("application/x-protobuf"), bytes))
-            }
-        }
     }
 
     /// Who asks: in every request, so that a backend's logs can be matched with a run.
@@ -110,4 +80,36 @@ pub(super) fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue,
         .map_err(|_| format!("the header `{name}` cannot hold what was made for it"))?;
     value.set_sensitive(*name == header::AUTHORIZATION);
     Ok(value)
+}
+
+impl Body {
+    /// The content type and the bytes.
+    pub(super) fn render(
+        &self,
+        scope: &Scope<'_>,
+    ) -> Result<(Option<&'static str>, Bytes), String> {
+        match self {
+            Self::None => Ok((None, Bytes::new())),
+            Self::Json(tree) => {
+                let mut json = String::with_capacity(96);
+                tree.render(scope, &mut json)?;
+                Ok((Some("application/json"), json.into()))
+            }
+            Self::Form(pairs) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                for (name, text) in pairs {
+                    form.append_pair(name, &text.render(scope)?);
+                }
+                Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
+            }
+            Self::Proto { tree, message, .. } => {
+                let mut json = String::new();
+                tree.render(scope, &mut json)?;
+                let json: serde_json::Value =
+                    serde_json::from_str(&json).map_err(|why| why.to_string())?;
+                let bytes = message.encode(&json).map_err(|why| why.to_string())?;
+                Ok((Some("application/x-protobuf"), bytes))
+            }
+        }
+    }
 }

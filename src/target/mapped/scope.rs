@@ -256,7 +256,7 @@ impl<'a> Scope<'a> {
             "ask" => Value::from_pairs(ASK_PARTS.iter().filter_map(|(word, part)| {
                 Some(((*word).to_owned(), self.ask_part(*part).value()?))
             })),
-            "batch" => Value::from_iter(self.batch.iter().map(update)),
+            "batch" => self.batch.iter().map(update).collect(),
             "status" => self.answer.map_or(Value::UNDEFINED, |answer| answer.status.into()),
             "body" => {
                 self.answer.map_or(Value::UNDEFINED, |answer| Value::from(Serde(answer.body)))

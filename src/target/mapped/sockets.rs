@@ -34,12 +34,15 @@ use crate::{
 /// Ops of one socket that may wait for an answer at once.
 const WAITING_MAX: usize = 64;
 
+/// Where a socket is, or will be: locked by whoever opens it.
+type Slot = Rc<Mutex<Option<Rc<Open>>>>;
+
 /// Sockets by robot and place of the link.
 #[derive(Default)]
-pub struct Sockets(RefCell<HashMap<(RobotId, usize), Rc<Mutex<Option<Rc<Open>>>>>>);
+pub struct Sockets(RefCell<HashMap<(RobotId, usize), Slot>>);
 
 impl Sockets {
-    fn slot(&self, robot: RobotId, link: usize) -> Rc<Mutex<Option<Rc<Open>>>> {
+    fn slot(&self, robot: RobotId, link: usize) -> Slot {
         Rc::clone(self.0.borrow_mut().entry((robot, link)).or_default())
     }
 
@@ -160,7 +163,7 @@ impl Mapped {
         let shown = self.is_watched().then(|| text.clone());
         let saw = |judged: Judged, raw: Option<&Raw>| {
             if let Some(sent) = shown {
-                self.saw(scope.robot, step, scope, sent, raw, &judged);
+                self.saw(scope.robot, step, scope, &sent, raw, &judged);
             }
             judged
         };
@@ -219,7 +222,7 @@ impl Mapped {
             }
         };
         if let Some(sent) = shown {
-            self.saw(scope.robot, step, scope, sent, came.as_ref(), &judged);
+            self.saw(scope.robot, step, scope, &sent, came.as_ref(), &judged);
         }
         judged
     }

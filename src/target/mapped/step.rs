@@ -382,8 +382,8 @@ impl File<'_> {
             [only] => Ok(*only),
             [] => Err((key.to_owned(), "there is no [link.…] that speaks what it needs".into())),
             several => {
-                let names: Vec<_> = several.iter().map(|place| named(*place)).collect();
-                Err((key.to_owned(), format!("say `via`: one of {}", names.join(", "))))
+                let all: Vec<_> = several.iter().map(|place| named(*place)).collect();
+                Err((key.to_owned(), format!("say `via`: one of {}", all.join(", "))))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Templates, compiled once: texts with `{{ … }}` in them, JSON trees of such texts, and tests. A
 //! plain name (`{{ at.lat }}`) is looked up without a detour; everything else is minijinja's.
 
-use std::sync::LazyLock;
+use std::{fmt::Write as _, sync::LazyLock};
 
 use minijinja::{Environment, Expression, UndefinedBehavior, Value, value::ValueKind};
 
@@ -241,7 +241,7 @@ fn encode_to(text: &str, to: &mut String) {
             to.push(char::from(byte));
         } else {
             to.push('%');
-            to.push_str(&format!("{byte:02X}"));
+            let _ = write!(to, "{byte:02X}");
         }
     }
 }
@@ -527,7 +527,7 @@ mod tests {
     fn names_are_told_as_they_are_written() {
         let text = Text::compile("/{{ me.x }}/{{ job.trip | upper }}/{{ uuid() }}").unwrap();
         assert_eq!(text.names(), ["me.x", "job.trip"]);
-        let test = Test::compile("body.success and status == 200").unwrap();
-        assert_eq!(test.names(), ["body.success", "status"]);
+        let predicate = Test::compile("body.success and status == 200").unwrap();
+        assert_eq!(predicate.names(), ["body.success", "status"]);
     }
 }

@@ -86,7 +86,7 @@ impl Mapped {
         robot: RobotId,
         step: &Step,
         scope: &Scope<'_>,
-        sent: String,
+        sent: &str,
         came: Option<&Raw>,
         judged: &Judged,
     ) {
@@ -95,34 +95,34 @@ impl Mapped {
             _ => Vec::new(),
         };
         let key = step.key.clone();
-        self.show(Exchange { picks, ..self.exchange(robot, key, sent, came) });
+        self.show(&Exchange { picks, ..self.exchange(robot, key, sent, came) });
     }
 
     /// Shows what came unasked.
     pub(super) fn overheard(&self, robot: RobotId, raw: &Raw) {
         if self.is_watched() {
-            self.show(self.exchange(robot, "push".to_owned(), String::new(), Some(raw)));
+            self.show(&self.exchange(robot, "push".to_owned(), "", Some(raw)));
         }
     }
 
-    fn exchange(&self, robot: RobotId, key: String, sent: String, came: Option<&Raw>) -> Exchange {
+    fn exchange(&self, robot: RobotId, key: String, sent: &str, came: Option<&Raw>) -> Exchange {
         // By now it holds what the answer brought, too.
         let me = self.session(robot, |session| session.fields.clone());
         Exchange {
             key,
             robot: Some(robot),
-            sent: self.hidden(&me, &sent),
+            sent: self.hidden(&me, sent),
             status: came.map(|raw| raw.status).filter(|status| *status != 0),
             received: came.map(|raw| self.hidden(&me, &String::from_utf8_lossy(&raw.text))),
             picks: Vec::new(),
         }
     }
 
-    fn show(&self, exchange: Exchange) {
+    fn show(&self, exchange: &Exchange) {
         // Cloned: the one who watches may ask for another.
         let watcher = self.watch.0.borrow().clone();
         if let Some(watcher) = watcher {
-            watcher(&exchange);
+            watcher(exchange);
         }
     }
 
