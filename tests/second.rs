@@ -28,14 +28,14 @@ fn evening(kind: &'static str, fault: Option<&str>) -> (Option<i32>, serde_json:
     (output.status.code(), serde_json::from_slice(&summary).unwrap())
 }
 
-fn is_healthy(kind: &'static str) {
+fn is_healthy(kind: &'static str, laws: &[&str]) {
     let (code, summary) = evening(kind, None);
     assert_eq!(code, Some(0), "{:#}", summary["reasons"]);
     let jobs = &summary["load"]["jobs"];
     assert!(jobs["completed"].as_u64().unwrap() >= 5, "{jobs}");
     assert_eq!(jobs["open"], 0, "{jobs}");
-    for law in ["charged-once", "one-job-per-driver", "nothing-acknowledged-is-lost"] {
-        let entry = summary["laws"].as_array().unwrap().iter().find(|entry| entry["law"] == law);
+    for law in laws {
+        let entry = summary["laws"].as_array().unwrap().iter().find(|entry| entry["law"] == *law);
         assert_eq!(entry.unwrap()["verdict"], "pass", "{law}: {entry:#?}");
     }
 }
@@ -49,7 +49,7 @@ fn is_caught(kind: &'static str, fault: &str, law: &str) {
 
 #[test]
 fn a_company_with_envelopes_and_relayed_offers_passes() {
-    is_healthy("envelope");
+    is_healthy("envelope", &["charged-once", "one-job-per-driver", "nothing-acknowledged-is-lost"]);
 }
 
 #[test]
@@ -59,7 +59,10 @@ fn a_company_that_charges_twice_is_caught() {
 
 #[test]
 fn an_office_on_one_socket_passes() {
-    is_healthy("broadcast");
+    is_healthy(
+        "broadcast",
+        &["charged-once", "one-job-per-driver", "nothing-acknowledged-is-lost"],
+    );
 }
 
 #[test]
@@ -69,7 +72,8 @@ fn an_office_with_two_winners_is_caught() {
 
 #[test]
 fn cabs_by_events_pass() {
-    is_healthy("events");
+    // Nobody accepts here: rides are born with a driver.
+    is_healthy("events", &["charged-once", "nothing-acknowledged-is-lost"]);
 }
 
 #[test]
