@@ -27,8 +27,6 @@ pub fn of(plan: &RunPlan, env: Env, city: &City, run: &str) -> anyhow::Result<Rc
     if let Some(mut pool) = pool {
         let load = &plan.scenario.load;
         pool.enough(load.drivers, load.passengers)?;
-        // Demand may want more passengers than those who are there at first.
-        pool.rest_to_passengers();
         mapped.lease_from(pool);
     }
     Ok(mapped)

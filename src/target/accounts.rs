@@ -3,6 +3,8 @@
 //! a report or an error of this room.
 
 use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
     fmt,
     fs::File,
     io::Read as _,
@@ -56,8 +58,12 @@ pub struct Pool {
     path: PathBuf,
     /// The accounts of each kind of robot, in the order of the file.
     of: [Vec<Account>; KINDS.len()],
-    /// Those without a role that nobody has yet.
+    /// Those without a role that nobody has yet: whoever comes first beyond the accounts of its kind.
     anybody: Vec<Account>,
+    /// Places of those that are still free.
+    free: RefCell<BTreeSet<usize>>,
+    /// Places of those that somebody has. Not iterated.
+    spares: RefCell<HashMap<RobotId, usize>>,
     _locks: [FileLock; 2],
 }
 
@@ -132,6 +138,8 @@ impl Pool {
             path: path.to_owned(),
             of: Default::default(),
             anybody: Vec::new(),
+            free: RefCell::default(),
+            spares: RefCell::default(),
             _locks: locks,
         };
         pool.read(file, secret)?;
@@ -186,8 +194,8 @@ impl Pool {
     /// Two robots with one account would disturb each other.
     fn each_stands_once(&self) -> Result<(), FileError> {
         // Not iterated.
-        let mut rows = std::collections::HashMap::new();
-        let mut ids = std::collections::HashMap::new();
+        let mut rows = HashMap::new();
+        let mut ids = HashMap::new();
         for account in self.of.iter().flatten().chain(&self.anybody) {
             if let Some(before) =
                 rows.insert(account.values.iter().collect::<Vec<_>>(), account.line)
@@ -222,12 +230,8 @@ impl Pool {
         }
         let auditors = usize::from(self.rows(RobotKind::Auditor) == 0 && !self.anybody.is_empty());
         self.deal(RobotKind::Auditor, auditors);
+        self.free.replace((0..self.anybody.len()).collect());
         Ok(())
-    }
-
-    /// The accounts that are still anybody's, for passengers who come later.
-    pub fn rest_to_passengers(&mut self) {
-        self.deal(RobotKind::Passenger, self.anybody.len());
     }
 
     fn deal(&mut self, kind: RobotKind, count: usize) {
@@ -235,12 +239,40 @@ impl Pool {
         self.of[index(kind)].extend(dealt);
     }
 
-    /// The account of a robot: always the same, by its number.
+    /// The account of a robot: always the same, by its number, and beyond those of its kind one of
+    /// anybody's, in the order in which they come: for whoever takes the place of a driver that went
+    /// home, and for passengers whom the demand brings.
     pub fn lease(&self, robot: RobotId) -> Result<&Account, FileError> {
-        self.of[index(robot.kind)].get(robot.number as usize).ok_or_else(|| {
-            let what = format!("no account is left for {robot}: the pool has {}", self.told());
+        let own = self.of[index(robot.kind)].get(robot.number as usize);
+        own.or_else(|| self.spare(robot)).ok_or_else(|| {
+            let what = format!(
+                "no account is left for {robot}: the pool has {}. Give it spare ones without a role",
+                self.told()
+            );
             FileError::whole(&self.path, what)
         })
+    }
+
+    fn spare(&self, robot: RobotId) -> Option<&Account> {
+        let known = self.spares.borrow().get(&robot).copied();
+        let place = known.or_else(|| {
+            let place = self.free.borrow_mut().pop_first()?;
+            self.spares.borrow_mut().insert(robot, place);
+            Some(place)
+        })?;
+        self.anybody.get(place)
+    }
+
+    /// The robot has the spare account of that id, if there is one: known from a run before. Asked
+    /// before any other is leased.
+    pub fn recall(&self, robot: RobotId, id: &str) {
+        if self.of[index(robot.kind)].get(robot.number as usize).is_some() {
+            return;
+        }
+        let place = self.anybody.iter().position(|account| account.get(ID) == Some(id));
+        if let Some(place) = place.filter(|place| self.free.borrow_mut().remove(place)) {
+            self.spares.borrow_mut().insert(robot, place);
+        }
     }
 
     /// Accounts of that kind of robot.
@@ -448,10 +480,23 @@ mod tests {
         assert_eq!([0, 1].map(|n| of(&pool, RobotId::driver(n))), ["1", "3"]);
         assert_eq!([0, 1].map(|n| of(&pool, RobotId::passenger(n))), ["2", "4"]);
         assert_eq!(of(&pool, RobotId { kind: RobotKind::Auditor, number: 0 }), "5");
+        // The last is spare: for whoever comes first, again and again.
+        assert_eq!([4, 4].map(|n| of(&pool, RobotId::driver(n))), ["6", "6"]);
+        let error = pool.lease(RobotId::passenger(2)).unwrap_err().to_string();
+        assert!(error.contains("spare ones without a role"), "{error}");
         let mut all = Place::with(b"id\n1\n2\n").open().unwrap();
         all.enough(1, 1).unwrap();
         assert_eq!(of(&all, RobotId::passenger(0)), "2");
         assert_eq!(all.rows(RobotKind::Auditor), 0);
+    }
+
+    #[test]
+    fn a_spare_account_is_recalled_by_its_id() {
+        let mut pool = Place::with(b"id\n1\n2\n3\n4\n").open().unwrap();
+        pool.enough(1, 0).unwrap();
+        pool.recall(RobotId::driver(7), "4");
+        let id = |robot| pool.lease(robot).unwrap().get(ID).unwrap().to_owned();
+        assert_eq!([8, 7, 0].map(|n| id(RobotId::driver(n))), ["3", "4", "1"]);
     }
 
     #[test]

@@ -97,8 +97,10 @@ impl Sweep {
     /// The robot of ours whose job that is, the passenger before the driver.
     fn whose(&self, view: &JobView) -> Option<RobotId> {
         let state = self.state.borrow();
-        let of = |account: &Option<Id>| account.as_ref().and_then(|id| state.accounts.get(id));
         let known = || self.census.jobs.get(&view.id).and_then(|job| job.passenger.or(job.driver));
-        of(&view.passenger).or_else(|| of(&view.driver)).copied().or_else(known)
+        state
+            .who(RobotKind::Passenger, view.passenger.as_ref())
+            .or_else(|| state.who(RobotKind::Driver, view.driver.as_ref()))
+            .or_else(known)
     }
 }

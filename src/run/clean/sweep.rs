@@ -32,7 +32,7 @@ pub(super) struct State {
     /// Who was never in, or is put to rest.
     pub absent: BTreeSet<RobotId>,
     /// Accounts of ours.
-    pub accounts: BTreeMap<Id, RobotId>,
+    pub accounts: BTreeMap<(RobotKind, Id), RobotId>,
     /// Jobs that were found alive and not yet seen to end.
     pub live: BTreeMap<Id, (RobotId, JobView)>,
     /// Jobs that were ended.
@@ -52,6 +52,13 @@ pub(super) enum Seen {
     Unknown(String),
 }
 
+impl State {
+    /// The robot of that kind whose account that is.
+    pub(super) fn who(&self, kind: RobotKind, account: Option<&Id>) -> Option<RobotId> {
+        account.and_then(|id| self.accounts.get(&(kind, id.clone())).copied())
+    }
+}
+
 /// The work.
 pub struct Sweep {
     /// Asks.
@@ -66,7 +73,7 @@ impl Sweep {
         let mut state = State::default();
         for (robot, known) in &census.robots {
             if let Some(account) = &known.account {
-                state.accounts.insert(account.clone(), *robot);
+                state.accounts.insert((robot.kind, account.clone()), *robot);
                 hand.target().recall(*robot, account);
             }
         }
@@ -134,7 +141,7 @@ impl Sweep {
         if tried.outcome == Outcome::Ok || way == register {
             state.inside.insert(robot);
             if let Some(account) = tried.answer.account {
-                state.accounts.insert(account, robot);
+                state.accounts.insert((robot.kind, account), robot);
             }
         } else if refused && (!known.was_in || self.hand.has(OpKind::CleanupRobot)) {
             state.absent.insert(robot);
@@ -241,9 +248,7 @@ impl Sweep {
 
     fn holds(&self, robot: RobotId) -> bool {
         self.state.borrow().live.values().any(|(_, view)| {
-            let account = view.driver.as_ref();
-            account.and_then(|account| self.state.borrow().accounts.get(account).copied())
-                == Some(robot)
+            self.state.borrow().who(RobotKind::Driver, view.driver.as_ref()) == Some(robot)
         })
     }
 
@@ -279,9 +284,8 @@ impl Sweep {
             let whose = self.census.jobs.get(&job).and_then(|job| job.passenger);
             let Some(passenger) = whose else { continue };
             let Seen::Live(view) = self.status(passenger, &job).await else { continue };
-            let of_another = view.driver.as_ref().is_some_and(|account| {
-                self.state.borrow().accounts.get(account).is_some_and(|driver| *driver != robot)
-            });
+            let driver = self.state.borrow().who(RobotKind::Driver, view.driver.as_ref());
+            let of_another = driver.is_some_and(|driver| driver != robot);
             if view.state.is_held() && !of_another {
                 return Some(view);
             }

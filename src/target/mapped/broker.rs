@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{
-    Ended, Judged, Mapped,
+    Ended, Judged, Mapped, TOKEN,
     compiled::{Compiled, Link},
     grammar::Speaks,
     judge::Raw,
@@ -124,11 +124,13 @@ impl Mapped {
                 Err(_) => Err(AmqpError::Unknown("no confirmation in time".to_owned())),
             }
         };
-        Ok(ended(match answered {
+        let judged = match answered {
             Ok(raw) => self.judge(step, scope, &raw, None),
             Err(why) if why.certainly_not() => Judged::not_sent(why.to_string()),
             Err(why) => Judged::unknown(why.to_string()),
-        }))
+        };
+        self.remember(scope.robot, scope.me.get(TOKEN), &judged);
+        Ok(ended(judged))
     }
 
     /// One op that is a command: its rows are the answer.

@@ -202,8 +202,12 @@ impl Compiled {
 
     /// Every step, those that come before others too.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
-        let top = self.steps.iter().flatten().chain(&self.refresh);
-        top.flat_map(|step| step.first.iter().chain(std::iter::once(step)))
+        let mut rest: Vec<&Step> = self.steps.iter().flatten().chain(&self.refresh).collect();
+        std::iter::from_fn(move || {
+            let step = rest.pop()?;
+            rest.extend(&step.first);
+            Some(step)
+        })
     }
 
     /// True when the run starts the backend itself.
@@ -239,7 +243,7 @@ impl Builder<'_> {
             rules: &mapping.answer,
             shapes: &mapping.shape,
             names,
-            kept: vec!["token".into(), "account".into()],
+            kept: vec!["account".into()],
             kept_of_jobs: Vec::new(),
         };
         let steps = steps(mapping, &mut file)?;
@@ -316,17 +320,21 @@ impl Builder<'_> {
         for (place, (name, link)) in self.mapping.link.iter().enumerate() {
             let key = format!("link.{name}");
             let (mut urls, mut own_urls) = (Vec::new(), Vec::new());
-            for (n, source) in link.url.all().iter().enumerate() {
+            for source in link.url.all() {
                 let key = format!("{key}.url");
                 let text = file.text(source, &key)?;
-                if text.names().iter().any(|name| name.starts_with("me.")) {
-                    // The part that robots fill in comes after the host.
-                    urls.push(source.split("{{").next().unwrap_or_default().to_owned());
-                } else {
-                    let url = render_alone(&text, run).map_err(|why| (key.clone(), why))?;
-                    check_url(&url, file.links[place].1, n).map_err(|why| (key, why))?;
-                    urls.push(url);
+                let speaks = file.links[place].1;
+                let socket = matches!(speaks, Speaks::Websocket | Speaks::SocketIo);
+                if text.is_own() && !socket {
+                    let why = "robots share this link: give what is each one's own in the path, \
+                               query or headers of its steps";
+                    return Err((key, why.to_owned()));
                 }
+                // What robots fill in comes after the host.
+                let url = alone(run, |scope| text.render_shared(scope));
+                let url = url.map_err(|why| (key.clone(), why))?;
+                check_url(&url, speaks).map_err(|why| (key, why))?;
+                urls.push(if socket { without_query(url) } else { url });
                 own_urls.push(text);
             }
             let tree = |file: &mut File<'_>, value: Option<&toml::Value>, word: &str| match value {
@@ -472,10 +480,12 @@ fn word(axis: Axis) -> &'static str {
 
 /// A text that speaks of no robot.
 fn render_alone(text: &Text, facts: &RunFacts) -> Result<String, String> {
+    alone(facts, |scope| text.render(scope))
+}
+
+fn alone<T>(facts: &RunFacts, render: impl FnOnce(&Scope<'_>) -> T) -> T {
     let (me, robot) = (Fields::default(), RobotId { kind: RobotKind::Auditor, number: 0 });
-    let scope =
-        Scope { run: facts, robot, me: &me, ask: None, job: None, batch: &[], answer: None };
-    text.render(&scope)
+    render(&Scope { run: facts, robot, me: &me, ask: None, job: None, batch: &[], answer: None })
 }
 
 /// The word after the dot of every operation of a table.
@@ -537,6 +547,10 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
         if amqp && (push.exchange.is_none() || push.account.is_none()) {
             return Err((key, "a tap on a broker needs `exchange` and `account`".to_owned()));
         }
+        if push.account.is_some() && push.to.is_none() {
+            let why = "`account` needs `to`: a driver and a passenger may have the same id";
+            return Err((key, why.to_owned()));
+        }
         all.push(Push {
             link,
             to: push.to,
@@ -570,8 +584,7 @@ fn speaks(name: &str, link: &super::grammar::Link, run: &RunFacts) -> Result<Spe
     if let Some(why) = text.names().iter().find_map(|name| missing_variable(name)) {
         return Err((key, why));
     }
-    // What robots fill in comes after the host.
-    let url = render_alone(&text, run).unwrap_or_else(|_| source.to_owned());
+    let url = alone(run, |scope| text.render_shared(scope)).unwrap_or_else(|_| source.to_owned());
     let scheme = url.split("://").next().unwrap_or_default();
     match scheme {
         "http" | "https" | EMBEDDED => Ok(Speaks::Http),
@@ -587,7 +600,7 @@ fn speaks(name: &str, link: &super::grammar::Link, run: &RunFacts) -> Result<Spe
     }
 }
 
-fn check_url(url: &str, speaks: Speaks, _place: usize) -> Result<(), String> {
+fn check_url(url: &str, speaks: Speaks) -> Result<(), String> {
     if url == EMBEDDED && speaks == Speaks::Http {
         return Ok(());
     }
@@ -598,6 +611,9 @@ fn check_url(url: &str, speaks: Speaks, _place: usize) -> Result<(), String> {
     };
     let parsed: http::Uri =
         url.parse().map_err(|why| format!("`{}` is not a URL: {why}", without_password(url)))?;
+    if matches!(speaks, Speaks::Http | Speaks::Http2) && parsed.query().is_some() {
+        return Err("ends before its `?`: give `query` with the steps".to_owned());
+    }
     match (parsed.scheme_str(), parsed.host()) {
         (Some(scheme), Some(host)) if fit.contains(&scheme) && !host.is_empty() => Ok(()),
         _ => Err(format!(
@@ -606,6 +622,12 @@ fn check_url(url: &str, speaks: Speaks, _place: usize) -> Result<(), String> {
             fit.join(":// or ")
         )),
     }
+}
+
+/// Where a socket is reached, without what it is told on the way in.
+fn without_query(mut url: String) -> String {
+    url.truncate(url.find('?').unwrap_or(url.len()));
+    url
 }
 
 /// The URL without what stands before the `@`.

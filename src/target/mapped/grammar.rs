@@ -366,11 +366,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a robot is of it.
-    pub fn is(self, robot: crate::base::id::RobotId) -> bool {
+    /// The robots of it.
+    pub fn robots(self) -> crate::base::id::RobotKind {
         match self {
-            Self::Driver => robot.kind == crate::base::id::RobotKind::Driver,
-            Self::Passenger => robot.kind == crate::base::id::RobotKind::Passenger,
+            Self::Driver => crate::base::id::RobotKind::Driver,
+            Self::Passenger => crate::base::id::RobotKind::Passenger,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         dial::{Allowed, Dialer},
         http::{HttpClient, Options, Version},
         tls::{self, Identity, Tls},
+        websocket,
     },
     world::{Env, HttpError},
 };
@@ -113,6 +114,16 @@ impl Line {
     }
 }
 
+/// How the sockets of a link are opened, if it is one of sockets.
+pub fn door(file: &Compiled, link: &Link) -> Result<Option<websocket::Options>, String> {
+    match link.speaks {
+        Speaks::Websocket | Speaks::SocketIo => {
+            Ok(Some(websocket::Options::new(tls_of(file, link)?, allowed(file))))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Opens a connection to every instance of every link, and closes it again: whether the target is
 /// there at all, and its certificates are good, before a robot starts.
 pub async fn reach(file: &Compiled) -> Result<(), String> {
@@ -143,7 +154,7 @@ pub async fn reach(file: &Compiled) -> Result<(), String> {
 }
 
 /// TLS, where any of its URLs asks for it.
-pub fn tls_of(file: &Compiled, link: &Link) -> Result<Option<Tls>, String> {
+fn tls_of(file: &Compiled, link: &Link) -> Result<Option<Tls>, String> {
     if !link.urls.iter().any(|url| url.starts_with("https://") || url.starts_with("wss://")) {
         return Ok(None);
     }

@@ -33,6 +33,10 @@ const LAST: &[&str] = &[
 ];
 const STREETS: &[&str] =
     &["Abbey Street", "Castle Street", "Harbour Road", "High Street", "Mill Lane", "North Quay"];
+/// Robots in the texts that they draw from, and a letter for each kind.
+const KINDS: [(&str, char); 3] = [("/driver/", 'd'), ("/passenger/", 'p'), ("/auditor/", 'a')];
+/// Fewer digits cannot tell both robots and runs apart.
+const PLACES_MIN: usize = 6;
 /// Letters that nobody takes for a digit.
 const LETTERS: &[u8] = b"ABCDEFGHJKLMNPRSTUVWXYZ";
 
@@ -53,7 +57,11 @@ pub fn mount(environment: &mut Environment<'static>) {
 
 /// The names of the functions, for the documents.
 pub const FUNCTIONS: &[(&str, &str)] = &[
-    ("pattern('+353 8# ### ####')", "each `#` a digit; unique among the robots of a run"),
+    (
+        "pattern('+353 8# ### ####')",
+        "each `#` a digit, six or more of them; unique among the robots of a run, and hardly ever met \
+         by another run (eight digits, 1,000 robots: once in 16,000 pairs of runs)",
+    ),
     ("plate()", "a number plate, unique among the robots of a run"),
     ("unique('rc-')", "the text, then what tells run and robot apart"),
     ("uuid()", "a UUID (version 4): the same for a robot throughout a run"),
@@ -70,47 +78,47 @@ fn who(state: &State<'_, '_>) -> (String, u64) {
     (draw, number)
 }
 
-/// The run alone, as a short word.
-fn run_word(draw: &str) -> String {
-    let run = draw.rsplit_once('/').and_then(|(rest, _)| rest.rsplit_once('/'));
-    sha256(run.map_or(draw, |(run, _)| run))[..8].to_owned()
+/// Which of [`KINDS`] draws.
+fn kind(draw: &str) -> usize {
+    KINDS.iter().position(|(kind, _)| draw.contains(kind)).unwrap_or(0)
 }
 
-/// The last digits are the robot's number, and those before it the run's: two robots of a kind share
-/// one only where there are fewer places than robots.
+/// The run alone, as a word of hexadecimal digits.
+fn run_word(draw: &str) -> String {
+    let run = draw.rsplit_once('/').and_then(|(rest, _)| rest.rsplit_once('/'));
+    sha256(run.map_or(draw, |(run, _)| run))
+}
+
+/// Counts on from a place of the run's own, and around at the end: robots of one run never share a
+/// text, and two runs of `n` robots do with a chance of about `6 n / 10^places`.
 fn pattern(state: &State<'_, '_>, pattern: &str) -> Result<String, Error> {
     let (draw, number) = who(state);
     let places = pattern.bytes().filter(|byte| *byte == b'#').count();
-    if places < 4 {
-        let why =
-            format!("`{pattern}` has {places} `#`, and needs at least 4 to tell robots apart");
+    if places < PLACES_MIN {
+        let why = format!(
+            "`{pattern}` has {places} `#`, and needs at least {PLACES_MIN} to tell robots and runs \
+             apart"
+        );
         return Err(Error::new(ErrorKind::InvalidOperation, why));
     }
-    let kind = u64::from(draw.contains("/driver/"));
-    let own = if places >= 7 { 5 } else { places - 1 };
-    let run = u64::from_str_radix(&run_word(&draw), 16).unwrap_or(0);
-    let modulus = 10_u64.saturating_pow((places - own - 1) as u32);
-    let filled = format!(
-        "{:0run_places$}{kind}{:0own$}",
-        run % modulus.max(1),
-        number % 10_u64.saturating_pow(own as u32),
-        run_places = places - own - 1
-    );
-    let mut digits = filled[filled.len() - places..].chars();
+    let run = u64::from_str_radix(&run_word(&draw)[..16], 16).unwrap_or(0);
+    let own = number * KINDS.len() as u64 + kind(&draw) as u64;
+    let all = 10_u64.checked_pow(places as u32).unwrap_or(u64::MAX);
+    let filled = format!("{:0places$}", (run % all).wrapping_add(own) % all);
+    let mut digits = filled.chars();
     Ok(pattern.chars().map(|c| if c == '#' { digits.next().unwrap_or('0') } else { c }).collect())
 }
 
 fn plate(state: &State<'_, '_>) -> String {
     let (draw, number) = who(state);
-    let mut rng = Rng::from_seed(&run_word(&draw));
+    let mut rng = Rng::from_seed(&run_word(&draw)[..8]);
     let letters: String = (0..3).map(|_| char::from(LETTERS[rng.below(LETTERS.len())])).collect();
     format!("{letters}-{number:05}")
 }
 
 fn unique(state: &State<'_, '_>, head: &str) -> String {
     let (draw, number) = who(state);
-    let kind = if draw.contains("/driver/") { 'd' } else { 'p' };
-    format!("{head}{}-{kind}{number:05}", run_word(&draw))
+    format!("{head}{}-{}{number:05}", &run_word(&draw)[..8], KINDS[kind(&draw)].1)
 }
 
 fn uuid(state: &State<'_, '_>) -> String {
@@ -150,4 +158,37 @@ fn sha256(text: &str) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(source: &str, run: &str, robot: &str) -> Result<String, String> {
+        let mut environment = Environment::new();
+        mount(&mut environment);
+        let formula = environment.compile_expression_owned(source.to_owned()).unwrap();
+        let draw = minijinja::context! { draw__ => format!("seed/{run}/{robot}") };
+        formula.eval(draw).map(|value| value.to_string()).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn robots_and_runs_are_told_apart() {
+        let robots = ["driver/00000", "driver/00001", "passenger/00000", "auditor/00000"];
+        for source in ["pattern('+353 8# ### ###')", "unique('rc-')", "uuid()"] {
+            let all = ["one", "two"].map(|run| robots.map(|robot| made(source, run, robot)));
+            let all: std::collections::BTreeSet<_> =
+                all.into_iter().flatten().map(Result::unwrap).collect();
+            assert_eq!(all.len(), 8, "{all:?}");
+            assert_eq!(made(source, "one", robots[1]), made(source, "one", robots[1]));
+        }
+        let phone = made("pattern('+353 8# ### ###')", "one", "driver/00000").unwrap();
+        assert!(phone.starts_with("+353 8") && phone.len() == 15, "{phone}");
+    }
+
+    #[test]
+    fn too_few_digits_are_refused() {
+        let why = made("pattern('8#-####')", "one", "driver/00000").unwrap_err();
+        assert!(why.contains("at least 6"), "{why}");
+    }
 }

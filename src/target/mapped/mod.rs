@@ -50,11 +50,12 @@ use crate::{
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
-    target::accounts::Pool,
+    target::{accounts::Pool, wire::websocket},
     world::{Env, HttpError},
 };
 use book::Book;
 use broker::Connection;
+use grammar::Kind;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
@@ -84,6 +85,8 @@ pub struct Mapped {
     me: Weak<Self>,
     file: Compiled,
     lines: Vec<Line>,
+    /// How sockets are opened, by the place of their link.
+    doors: Vec<Option<websocket::Options>>,
     sockets: Sockets,
     /// By the place of their link.
     brokers: Vec<Connection>,
@@ -91,7 +94,8 @@ pub struct Mapped {
     sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
     /// Accounts that exist already.
     pool: OnceCell<Pool>,
-    accounts: RefCell<HashMap<Id, RobotId>>,
+    /// An account's id may be that of a driver and of a passenger.
+    accounts: RefCell<HashMap<(RobotKind, Id), RobotId>>,
     book: Book,
     traffic: Traffic,
     watch: Watch,
@@ -153,12 +157,15 @@ impl Mapped {
             .iter()
             .map(|link| Line::new(&env, &file, link, nodes))
             .collect::<Result<_, _>>()?;
+        let doors =
+            file.links.iter().map(|link| line::door(&file, link)).collect::<Result<_, _>>()?;
         let brokers = file.links.iter().map(|_| Connection::default()).collect();
         Ok(Rc::new_cyclic(|me| Self {
             env,
             me: me.clone(),
             file,
             lines,
+            doors,
             sockets: Sockets::default(),
             brokers,
             ears: RefCell::default(),
@@ -173,9 +180,9 @@ impl Mapped {
         }))
     }
 
-    /// The robot whose account that is.
-    pub fn robot_of(&self, account: &Id) -> Option<RobotId> {
-        self.accounts.borrow().get(account).copied()
+    /// The robot of that kind whose account that is.
+    pub fn robot_of(&self, kind: RobotKind, account: &Id) -> Option<RobotId> {
+        self.accounts.borrow().get(&(kind, account.clone())).copied()
     }
 
     fn scope<'a>(&'a self, robot: RobotId, me: &'a Fields) -> Scope<'a> {
@@ -333,7 +340,7 @@ impl Mapped {
     fn relay(&self, step: &Step, scope: &Scope<'_>, job: &JobView, body: &Value) {
         let Some(pick) = &step.relay else { return };
         let Ok(Some(account)) = pick.id(scope, body) else { return };
-        let Some(driver) = self.robot_of(&account) else { return };
+        let Some(driver) = self.robot_of(RobotKind::Driver, &account) else { return };
         let offer = Id(compact_str::format_compact!("{}~{account}", job.id));
         let notes = self.book.fields(&job.id);
         let known = notes.as_ref().and_then(|notes| notes.get(RELAYED)) == Some(offer.as_str());
@@ -374,10 +381,13 @@ impl Mapped {
             None => owner,
             Some(pick) => {
                 let account = pick.id(&scope, &raw.body).ok().flatten();
-                account.and_then(|account| self.robot_of(&account))
+                let kind = push.to.map(Kind::robots);
+                account.zip(kind).and_then(|(account, kind)| self.robot_of(kind, &account))
             }
         };
-        if let Some(robot) = robot.filter(|robot| push.to.is_none_or(|kind| kind.is(*robot))) {
+        if let Some(robot) =
+            robot.filter(|robot| push.to.is_none_or(|kind| kind.robots() == robot.kind))
+        {
             self.read_push(push, robot, &scope, raw);
         }
     }
@@ -475,6 +485,9 @@ impl Target for Mapped {
     }
 
     fn recall(&self, robot: RobotId, account: &Id) {
+        if let Some(pool) = self.pool.get() {
+            pool.recall(robot, account.as_str());
+        }
         self.kept(robot, ACCOUNT, account.as_str());
     }
 

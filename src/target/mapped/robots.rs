@@ -69,7 +69,7 @@ impl Mapped {
             session.met = true;
         });
         if let Some(account) = fields.get(ACCOUNT) {
-            self.accounts.borrow_mut().insert(Id::from(account), robot);
+            self.is_of(robot, Id::from(account));
         }
         Ok(fields)
     }
@@ -109,8 +109,12 @@ impl Mapped {
     pub(super) fn kept(&self, robot: RobotId, name: &str, value: &str) {
         self.session(robot, |session| session.fields.set(name, value));
         if name == ACCOUNT {
-            self.accounts.borrow_mut().insert(Id::from(value), robot);
+            self.is_of(robot, Id::from(value));
         }
+    }
+
+    fn is_of(&self, robot: RobotId, account: Id) {
+        self.accounts.borrow_mut().insert((robot.kind, account), robot);
     }
 
     pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
@@ -125,7 +129,7 @@ impl Mapped {
             }
         });
         if let Some(account) = &judged.answer.account {
-            self.accounts.borrow_mut().insert(account.clone(), robot);
+            self.is_of(robot, account.clone());
         }
     }
 }

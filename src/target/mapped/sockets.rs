@@ -4,7 +4,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    rc::Rc,
+    rc::{Rc, Weak},
+    time::Duration,
 };
 
 use futures_util::future::{Either, select};
@@ -13,11 +14,10 @@ use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 
 use super::{
-    Ended, Judged, Mapped,
+    Ended, Judged, Mapped, TOKEN,
     compiled::Link,
     grammar::Speaks,
     judge::{Raw, answered},
-    line,
     scope::Scope,
     step::{Step, Way},
     template::Tree,
@@ -34,6 +34,10 @@ use crate::{
 /// Ops of one socket that may wait for an answer at once.
 const WAITING_MAX: usize = 64;
 
+/// A socket that broke is opened again after so long, up to twice that; doubled each time.
+const REOPEN_AFTER: Duration = Duration::from_millis(250);
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(8);
+
 /// Where a socket is, or will be: locked by whoever opens it.
 type Slot = Rc<Mutex<Option<Rc<Open>>>>;
 
@@ -44,6 +48,11 @@ pub struct Sockets(RefCell<HashMap<(RobotId, usize), Slot>>);
 impl Sockets {
     fn slot(&self, robot: RobotId, link: usize) -> Slot {
         Rc::clone(self.0.borrow_mut().entry((robot, link)).or_default())
+    }
+
+    /// Whether that one is still wanted.
+    fn has(&self, robot: RobotId, link: usize) -> bool {
+        self.0.borrow().contains_key(&(robot, link))
     }
 
     /// Lets a robot's sockets go.
@@ -83,6 +92,15 @@ impl Open {
         }
     }
 
+    /// What tells how it ended.
+    fn handle(&self) -> Option<websocket::Handle> {
+        match &*self.wire.borrow() {
+            Some(Wire::Raw(socket)) => Some(socket.handle()),
+            Some(Wire::Io(socket)) => Some(socket.handle()),
+            None => None,
+        }
+    }
+
     fn forget(&self, number: u64) {
         self.waiting.borrow_mut().retain(|waiting| waiting.number != number);
     }
@@ -111,6 +129,7 @@ impl Mapped {
             Way::Send { link, .. } | Way::Emit { link, .. } => *link,
             _ => return Err("it is no message of a socket".to_owned()),
         };
+        let used = scope.me.get(TOKEN).map(str::to_owned);
         let name = self.file.links[link].name.as_str();
         let node = Some(NodeName::from(name));
         let ended = |judged: Judged| Ended { judged, node: node.clone(), status: None };
@@ -136,6 +155,11 @@ impl Mapped {
             Ok(judged) => judged?,
             Err(_) => Judged::unknown("no answer in time".to_owned()),
         };
+        self.remember(scope.robot, used.as_deref(), &judged);
+        if judged.expired {
+            // It was let in with the old token.
+            self.sockets.close(scope.robot);
+        }
         Ok(ended(judged))
     }
 
@@ -236,7 +260,34 @@ impl Mapped {
         }
         let open = self.open(robot, link).await?;
         *slot = Some(Rc::clone(&open));
+        if self.file.pushes.iter().any(|push| push.link == link) {
+            self.keep_open(robot, link, Rc::downgrade(&open));
+        }
         Ok(open)
+    }
+
+    /// Opens a socket again that broke, until it is open or not wanted any more: who is told what to
+    /// do hears nothing without it, and may have nothing to ask.
+    fn keep_open(&self, robot: RobotId, link: usize, open: Weak<Open>) {
+        let me = self.me.clone();
+        self.env.spawn(async move {
+            let Some(ended) = open.upgrade().and_then(|open| open.handle()) else { return };
+            ended.closed().await;
+            let mut wait = REOPEN_AFTER;
+            while let Some(mapped) = me.upgrade() {
+                let env = mapped.env.clone();
+                // Not all at once, when all broke at once.
+                let part = f64::from(robot.number % 16) / 16.0;
+                drop(mapped);
+                env.sleep(wait.mul_f64(1.0 + part)).await;
+                let Some(mapped) = me.upgrade() else { return };
+                // Opening it begins another watch.
+                if !mapped.sockets.has(robot, link) || mapped.socket(robot, link).await.is_ok() {
+                    return;
+                }
+                wait = (wait * 2).min(REOPEN_AFTER_MAX);
+            }
+        });
     }
 
     async fn open(&self, robot: RobotId, place: usize) -> Result<Rc<Open>, String> {
@@ -252,8 +303,7 @@ impl Mapped {
             welcomed: RefCell::new(Some(welcome)),
             next: Cell::default(),
         });
-        let options =
-            websocket::Options::new(line::tls_of(&self.file, link)?, line::allowed(&self.file));
+        let options = self.doors[place].clone().ok_or("it is no link of sockets")?;
         let said = |why: WireError| self.hide(robot, &why.to_string());
         let (ours, theirs) = (self.me.clone(), Rc::downgrade(&open));
         let take = move |raw: Raw| {
@@ -365,11 +415,7 @@ impl Drop for Forget<'_> {
 /// Why a socket ended, once it has.
 async fn closed(open: &Open) -> String {
     // The socket's own future cannot be held across an await while it may be replaced.
-    let handle = match &*open.wire.borrow() {
-        Some(Wire::Raw(socket)) => Some(socket.handle()),
-        _ => None,
-    };
-    match handle {
+    match open.handle() {
         Some(handle) => handle.closed().await.to_string(),
         None => "the socket is gone".to_owned(),
     }
@@ -396,3 +442,7 @@ fn event_raw(name: &str, mut payload: Vec<Value>) -> Raw {
     let text = body.to_string().into();
     Raw { status: 0, text, body, key: name.to_owned() }
 }
+
+#[cfg(test)]
+#[path = "sockets_tests.rs"]
+mod tests;

@@ -132,6 +132,17 @@ impl Piece {
         Ok(())
     }
 
+    /// Whether it is another for each robot.
+    fn is_own(&self) -> bool {
+        match self {
+            Self::Text(_) => false,
+            Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
+                matches!(name, Name::Me(_) | Name::Number | Name::Kind)
+            }
+            Self::Formula(formula) => formula.roots.iter().any(|root| root == "me"),
+        }
+    }
+
     fn names(&self, inner: &str) -> Vec<String> {
         match self {
             Self::Text(_) => Vec::new(),
@@ -153,6 +164,9 @@ pub struct Text {
 impl Text {
     /// Compiles it; the error says what cannot be read.
     pub fn compile(source: &str) -> Result<Self, String> {
+        if source.contains("{%") {
+            return Err("`{% … %}` has no meaning here: use `{{ … }}`".to_owned());
+        }
         let (mut pieces, mut names) = (Vec::new(), Vec::new());
         let mut rest = source;
         while let Some((before, after)) = rest.split_once("{{") {
@@ -166,9 +180,6 @@ impl Text {
             names.extend(piece.names(inner));
             pieces.push(piece);
             rest = after;
-        }
-        if rest.contains("{%") || pieces.is_empty() && source.contains("{%") {
-            return Err("`{% … %}` has no meaning here: use `{{ … }}`".to_owned());
         }
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.to_owned()));
@@ -216,6 +227,21 @@ impl Text {
             encode_to(&filled, &mut path);
         }
         Ok(path)
+    }
+
+    /// What stands before the first piece that each robot fills in by itself, and the whole where
+    /// there is none.
+    pub fn render_shared(&self, scope: &Scope<'_>) -> Result<String, String> {
+        let mut text = String::new();
+        for piece in self.pieces.iter().take_while(|piece| !piece.is_own()) {
+            piece.render(scope, &mut text)?;
+        }
+        Ok(text)
+    }
+
+    /// True where robots fill something in by themselves.
+    pub fn is_own(&self) -> bool {
+        self.pieces.iter().any(Piece::is_own)
     }
 
     /// True when nothing is filled in.
@@ -516,6 +542,7 @@ mod tests {
             ("a = 'x {{ me.nothing }}'", "me.nothing"),
             ("a = '{{ me. }}'", "not an expression"),
             ("a = 'x {{ me.token'", "never closes"),
+            ("a = '{% if me.token %}{{ me.token }}'", "no meaning"),
             ("a = '{{ me.phone | int }}'", "no whole number"),
         ] {
             let why = filled(source).unwrap_err();

@@ -14,6 +14,6 @@ mod http2;
 pub mod protobuf;
 pub mod socket_io;
 #[cfg(test)]
-mod testing;
+pub(in crate::target) mod testing;
 pub mod tls;
 pub mod websocket;

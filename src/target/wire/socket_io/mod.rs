@@ -159,6 +159,11 @@ impl SocketIo {
         self.socket.is_open()
     }
 
+    /// A handle that does not keep it open.
+    pub fn handle(&self) -> super::websocket::Handle {
+        self.socket.handle()
+    }
+
     /// How it ended, once it has.
     pub async fn closed(&self) -> Closed {
         self.socket.closed().await
