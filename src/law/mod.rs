@@ -12,6 +12,7 @@ mod calm;
 mod fact;
 mod graph;
 mod holds;
+mod lived;
 mod readback;
 
 mod answers_match;
@@ -22,9 +23,11 @@ mod legal_transitions;
 mod never_goes_back;
 mod no_server_error;
 mod nothing_lost;
+mod offer_dies;
 mod offers_in_reach;
 mod one_driver_per_job;
 mod one_job_per_driver;
+mod rejected_changes_nothing;
 mod unique_ids;
 
 #[cfg(test)]

@@ -53,10 +53,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts the one of that name, with the fault `fault` in it; `folder` is for its files.
-    pub fn start(kind: &'static str, fault: Option<&str>, folder: &Path) -> Self {
+    /// Starts the one of that name, with those faults in it; `folder` is for its files.
+    pub fn start(kind: &'static str, faults: &[&str], folder: &Path) -> Self {
         let mut args: Vec<String> =
-            fault.iter().flat_map(|fault| ["--fault".to_owned(), (*fault).to_owned()]).collect();
+            faults.iter().flat_map(|fault| ["--fault".to_owned(), (*fault).to_owned()]).collect();
         let script = format!("tests/backends/{kind}/server.py");
         if kind != "events" {
             let server = Server::start(&script, &args);
