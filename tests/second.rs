@@ -22,7 +22,9 @@ type Found = (&'static str, &'static str, &'static str);
 fn evening(kind: &'static str, faults: &[&str]) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::start(kind, faults, folder.path());
-    let output = backend.run(folder.path()).output().unwrap();
+    // Where a fault leaves jobs open for good nobody waits for them for long.
+    let settle = if faults.is_empty() { "30s" } else { "12s" };
+    let output = backend.run(folder.path(), settle).output().unwrap();
     let summary = std::fs::read(folder.path().join("latest/summary.json")).unwrap_or_else(|why| {
         panic!(
             "{why}: {}{}",

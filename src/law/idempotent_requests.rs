@@ -47,6 +47,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "a second job that nobody was offered, and no driver had, in this run",
+    rare: false,
     start: |declares, tally| Box::new(IdempotentRequests::new(declares, tally)),
 };
 

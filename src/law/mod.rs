@@ -133,6 +133,8 @@ pub struct LawEntry {
     pub watches: &'static [OpKind],
     /// What it cannot see.
     pub blind_spot: &'static str,
+    /// Few runs give a wrong backend its chance: it is required only where a scenario names it.
+    pub rare: bool,
     /// Starts it; it counts its breaches in a copy of that empty tally.
     pub start: fn(&Declares, Tally) -> Box<dyn Law>,
 }

@@ -34,6 +34,7 @@ pub const ENTRY: LawEntry = LawEntry {
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverAccept],
     blind_spot: "offers that are pushed; offers whose end was put off; all of a run in which clocks \
                  were set wrong",
+    rare: true,
     start: |_, tally| Box::new(OfferDies::new(tally)),
 };
 

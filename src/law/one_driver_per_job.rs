@@ -21,6 +21,7 @@ pub const ENTRY: LawEntry = LawEntry {
     cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a second accept whose answer was lost and that no later op or read confirmed",
+    rare: false,
     start: |declares, blank| Box::new(OneDriverPerJob { holds: Holds::new(declares), blank }),
 };
 

@@ -25,6 +25,7 @@ pub const ENTRY: LawEntry = LawEntry {
     cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
+    rare: false,
     start: |declares, tally| Box::new(OneJobPerDriver::new(declares, tally)),
 };
 

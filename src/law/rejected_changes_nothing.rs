@@ -47,6 +47,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "requests, where the read-back does not show the key by which a job was asked for; \
                  refused cancels and moves; a refusal that says that somebody was first",
+    rare: true,
     start: |declares, tally| Box::new(RejectedChangesNothing::new(declares, tally)),
 };
 
