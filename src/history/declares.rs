@@ -11,6 +11,7 @@ use crate::base::span::Span;
 /// Declarations of a target; the defaults are those of the embedded backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub struct Declares {
     /// Its name.
     pub name: String,
