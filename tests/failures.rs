@@ -176,6 +176,17 @@ fn a_failure_is_shrunk_to_the_one_fault_that_it_needs() {
 }
 
 #[test]
+fn accepts_after_the_end_of_their_offers_are_found_by_a_few_seeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_string_lossy();
+    let swarm = ["run", "scenarios/crush.toml", "--time", "virtual", "--seeds", "1..8"];
+    let args: Vec<_> = swarm.into_iter().chain(["--plant", "late-accept", "--out", &out]).collect();
+    let (code, text) = robot_city(&args);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("offer-dies: driver/"), "{text}");
+}
+
+#[test]
 fn a_search_that_reaches_its_limit_writes_the_best_so_far() {
     let folder = tempfile::tempdir().unwrap();
     let bug = ["--seed", "7", "--plant", "double-dispatch"];

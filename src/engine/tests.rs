@@ -73,6 +73,7 @@ impl Toy {
                 assignment: 0,
                 driver: None,
                 passenger: Some(Id::from(robot.to_string().as_str())),
+                key: None,
                 pickup: ask.at,
                 dropoff: ask.to,
                 fare_minor: None,

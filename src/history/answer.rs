@@ -94,6 +94,9 @@ pub struct JobView {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passenger: Option<Id>,
+    /// The key of the request that asked for it, where the backend shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Id>,
     /// Where it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pickup: Option<Place>,

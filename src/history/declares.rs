@@ -11,6 +11,7 @@ use crate::base::span::Span;
 /// Declarations of a target; the defaults are those of the embedded backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub struct Declares {
     /// Its name.
     pub name: String,
@@ -50,6 +51,9 @@ pub struct Declares {
     /// How a driver hears of an offer.
     #[serde(skip_serializing_if = "Offers::is_usual")]
     pub offers: Offers,
+    /// An accept names the offer and not the job alone, so that one offer cannot stand for another.
+    #[serde(skip_serializing_if = "is_true")]
+    pub named_offers: bool,
     /// Operations that the backend does by itself: no robot asks for them, and their effects are
     /// expected all the same (`driver.accept`: a job is born with its driver).
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -122,6 +126,11 @@ impl Declares {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_true(truth: &bool) -> bool {
+    *truth
+}
+
 /// How a driver hears of an offer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
@@ -186,6 +195,7 @@ impl Default for Declares {
             settle_bound: Span::secs(20),
             scaled_time: true,
             offers: Offers::Ping,
+            named_offers: true,
             automatic: Vec::new(),
             fees: Fees::default(),
             money: Money::default(),
@@ -200,7 +210,7 @@ mod tests {
     #[test]
     fn what_is_usual_is_not_written_and_old_headers_are_read() {
         let text = serde_json::to_string(&Declares::default()).unwrap();
-        for field in ["offers", "automatic", "fees", "money"] {
+        for field in ["offers", "named_offers", "automatic", "fees", "money"] {
             assert!(!text.contains(&format!("\"{field}\"")), "{field} in {text}");
         }
         assert_eq!(serde_json::from_str::<Declares>(&text).unwrap(), Declares::default());

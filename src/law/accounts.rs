@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    base::id::{Id, RobotId},
+    base::id::{Id, RobotId, RobotKind},
     history::op::{Op, OpKind, Outcome},
 };
 
@@ -20,6 +20,7 @@ pub const TELL_ACCOUNTS: [OpKind; 4] = [
 pub struct Accounts {
     // Never iterated.
     of: HashMap<RobotId, Id>,
+    drivers: HashMap<Id, RobotId>,
 }
 
 impl Accounts {
@@ -29,12 +30,20 @@ impl Accounts {
             && TELL_ACCOUNTS.contains(&op.kind())
         {
             self.of.insert(op.robot, account.clone());
+            if op.robot.kind == RobotKind::Driver {
+                self.drivers.insert(account.clone(), op.robot);
+            }
         }
     }
 
     /// The account of `robot`, where it is known.
     pub fn of(&self, robot: RobotId) -> Option<&Id> {
         self.of.get(&robot)
+    }
+
+    /// The driver who has that account, where one of ours has it.
+    pub fn driver(&self, account: &Id) -> Option<RobotId> {
+        self.drivers.get(account).copied()
     }
 
     /// True when that account is certainly the robot's; none when it is not known.

@@ -35,6 +35,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJob,
     ],
     blind_spot: "answers that name neither job nor robot",
+    rare: false,
     start: |_, tally| Box::new(AnswersMatch { accounts: Accounts::default(), tally }),
 };
 

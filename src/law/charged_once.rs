@@ -35,6 +35,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "a charge that was taken and refunded again before the read-back",
+    rare: false,
     start: |declares, tally| Box::new(ChargedOnce::new(declares, tally)),
 };
 

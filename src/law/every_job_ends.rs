@@ -43,6 +43,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "jobs asked for (or given back) so late that their search was not over at the \
                  read-back; jobs that a driver still holds: that is the robot's move",
+    rare: false,
     start: |declares, tally| Box::new(EveryJobEnds::new(declares, tally)),
 };
 

@@ -1,6 +1,7 @@
 //! Who certainly held which job, and when. An accept that was ok begins a hold; a later own op or
 //! read witnesses it; anything that a driver or the passenger did may have ended it from the moment
-//! it was *sent*. What is left between is certain.
+//! it was *sent*. What is left between is certain. Where nobody accepts, since jobs are born with their
+//! drivers, a hold is certain from the first read that named the driver to the last.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +57,7 @@ pub struct Hold {
     pub job: Id,
     /// Which assignment; 0 when nobody said.
     pub number: u32,
-    /// The accept that began it.
+    /// The accept that began it; where nobody accepts, the first read that named the driver.
     pub accept: Fact,
     /// The answer to the accept named this driver as the job's own.
     pub named: bool,
@@ -77,6 +78,17 @@ pub struct Certain<'a> {
     pub until: Time,
     /// What may have ended it.
     pub ender: Option<&'a Fact>,
+}
+
+impl Hold {
+    /// How it began, for people.
+    pub fn tell_begin(&self) -> String {
+        let told = self.accept.tell();
+        if self.accept.kind == OpKind::DriverAccept {
+            return told;
+        }
+        format!("{told} in the hands of {}", self.driver)
+    }
 }
 
 impl Certain<'_> {
@@ -101,6 +113,10 @@ struct JobHolds {
 pub struct Holds {
     accounts: Accounts,
     releases_alone: bool,
+    /// Nobody accepts: who holds a job is seen in reads alone.
+    sighted: bool,
+    /// A job that lost its driver may find one again.
+    reassigns: bool,
     read_delay: std::time::Duration,
     jobs: BTreeMap<Id, JobHolds>,
     /// Ops of a driver that may end whatever it holds.
@@ -111,10 +127,15 @@ pub struct Holds {
 impl Holds {
     /// None yet.
     pub fn new(declares: &Declares) -> Self {
+        let sighted = !declares.asked().has(OpKind::DriverAccept);
         Self {
             accounts: Accounts::default(),
             // Nor does anybody see the end of a job that the backend ends by itself.
-            releases_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
+            releases_alone: sighted
+                || declares.releases_alone
+                || !declares.asked().has(OpKind::DriverDropOff),
+            sighted,
+            reassigns: declares.reassigns,
             read_delay: declares.read_delay.0,
             jobs: BTreeMap::new(),
             leaves: BTreeMap::new(),
@@ -245,6 +266,9 @@ impl Holds {
 
     fn read_one(&mut self, op: &Op, view: &JobView) {
         let delay = self.read_delay;
+        if self.sighted {
+            self.sight(op, view);
+        }
         let Some(job) = self.jobs.get_mut(&view.id) else { return };
         // The driver's own live job is his whether or not the view names him.
         let own = op.kind() == OpKind::DriverCurrentJob;
@@ -269,6 +293,30 @@ impl Holds {
                 hold.witness = Some(Fact::about(op, view));
             }
         }
+    }
+
+    /// A read names a driver for the first time, and nothing but reads tells of it. Of a job that may
+    /// have gone to another and come back only numbered assignments are certain.
+    fn sight(&mut self, op: &Op, view: &JobView) {
+        let driver = view.driver.as_ref().and_then(|driver| self.accounts.driver(driver));
+        let Some(driver) = driver.filter(|_| view.state.is_held()) else { return };
+        let number = view.assignment;
+        if self.reassigns && number == 0 {
+            return;
+        }
+        let holds = &mut self.jobs.entry(view.id.clone()).or_default().holds;
+        if holds.iter().any(|hold| hold.driver == driver && hold.number == number) {
+            return;
+        }
+        holds.push(Hold {
+            driver,
+            job: view.id.clone(),
+            number,
+            accept: Fact::about(op, view),
+            named: false,
+            witness: None,
+            confirmed: Time::ZERO,
+        });
     }
 
     /// The newest hold of that driver that began before `moment`.

@@ -9,7 +9,8 @@ use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
-    readback::ReadBack,
+    lived::Lived,
+    readback::{ReadBack, jobs_by_key},
     tally::Tally,
 };
 use crate::{
@@ -28,8 +29,8 @@ use crate::{
 /// The law's entry.
 pub const ENTRY: LawEntry = LawEntry {
     name: "idempotent-requests",
-    means: "one key within its life gives two ids, or the read-back has more jobs of one trip of \
-            one passenger than the passenger used keys for it",
+    means: "one key within its life gives two ids, or the read-back has two jobs of one key, or more \
+            jobs of one trip of one passenger than the passenger used keys for it",
     needs: &[&[OpKind::PassengerRequestJob]],
     cannot: |_| None,
     watches: &[
@@ -41,16 +42,19 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::PassengerPay,
         OpKind::DriverPing,
         OpKind::DriverNextOffer,
+        OpKind::DriverCurrentJob,
         OpKind::AuditJob,
         OpKind::AuditJobs,
     ],
-    blind_spot: "a second job that was never offered to anybody in this run",
+    blind_spot: "a second job that nobody was offered, and no driver had, in this run",
+    rare: false,
     start: |declares, tally| Box::new(IdempotentRequests::new(declares, tally)),
 };
 
 /// What one key gave.
 struct Use {
     first_sent: Time,
+    last: Fact,
     gave: Option<(Id, Fact)>,
     may_have_worked: bool,
 }
@@ -74,8 +78,7 @@ struct IdempotentRequests {
     /// Passengers whose accounts were opened in this run: they have no older jobs.
     fresh: BTreeSet<RobotId>,
     accounts: Accounts,
-    /// Jobs that somebody was offered, or was given, in this run.
-    lived: BTreeSet<Id>,
+    lived: Lived,
     read_back: ReadBack,
     tally: Tally,
 }
@@ -88,7 +91,7 @@ impl IdempotentRequests {
             trips: BTreeMap::new(),
             fresh: BTreeSet::new(),
             accounts: Accounts::default(),
-            lived: BTreeSet::new(),
+            lived: Lived::default(),
             read_back: ReadBack::default(),
             tally,
         }
@@ -96,20 +99,13 @@ impl IdempotentRequests {
 
     fn op(&mut self, op: &Op) {
         self.accounts.see(op);
+        self.lived.see(op);
         match op.kind() {
-            OpKind::DriverPing | OpKind::DriverNextOffer => {
-                if let Some(offer) = op.answer.offer.as_deref()
-                    && !self.lived.contains(&offer.job)
-                {
-                    self.lived.insert(offer.job.clone());
-                }
-            }
             OpKind::PassengerRegister if op.outcome == Outcome::Ok && !op.answer.replayed => {
                 self.fresh.insert(op.robot);
             }
             OpKind::PassengerRequestJob if op.outcome != Outcome::Fail => {
                 self.trip(op);
-                self.lived.extend(job_of(op).cloned());
                 self.key(op, job_of(op));
             }
             OpKind::PassengerPay if op.outcome != Outcome::Fail => {
@@ -140,12 +136,14 @@ impl IdempotentRequests {
         });
         let known = self.keys.entry((op.robot, op.kind(), key.clone())).or_insert(Use {
             first_sent: op.sent,
+            last: Fact::of(op),
             gave: None,
             may_have_worked: false,
         });
         let again = tried_again || known.may_have_worked;
         self.tally.opportunities += u64::from(again && op.outcome == Outcome::Ok);
         known.may_have_worked = true;
+        known.last = Fact::of(op);
         let Some(gave) = gave else { return };
         match &known.gave {
             None => known.gave = Some((gave.clone(), Fact::of(op))),
@@ -167,12 +165,38 @@ impl IdempotentRequests {
         let mut effects = Effects::new();
         for (view, fact) in self.read_back.jobs.by_id.values() {
             if let (Some(who), Some(from), Some(to)) = (&view.passenger, view.pickup, view.dropoff)
-                && self.lived.contains(&view.id)
+                && self.lived.has(&view.id)
             {
                 effects.entry((who, from, to)).or_default().push((view, fact));
             }
         }
         effects
+    }
+
+    /// Two jobs of one key at rest, where the backend shows by which key a job was asked for.
+    fn judge_keys(&self, tally: &mut Tally) {
+        let by_key = jobs_by_key(&self.read_back);
+        for ((robot, kind, key), used) in &self.keys {
+            if *kind != OpKind::PassengerRequestJob || used.last.done - used.first_sent >= self.life
+            {
+                continue;
+            }
+            let Some(account) = self.accounts.of(*robot) else { continue };
+            let new = |id: &Id| self.fresh.contains(robot) || self.lived.has(id);
+            let made: Vec<_> = by_key
+                .get(&(account, key))
+                .into_iter()
+                .flatten()
+                .filter(|(view, _)| new(&view.id))
+                .collect();
+            let [.., (view, read)] = made.as_slice() else { continue };
+            if made.len() > 1 {
+                let found: Vec<_> = made.iter().map(|(view, _)| view.id.to_string()).collect();
+                let (asked, found) = (used.last.tell(), found.join(", "));
+                let what = format!("{asked}; jobs made with its key {key}: {found}");
+                tally.breach(what, Some(&view.id), &[&used.last, read]);
+            }
+        }
     }
 
     fn judge_effects(&self, tally: &mut Tally) {
@@ -206,6 +230,7 @@ impl Law for IdempotentRequests {
 
     fn judge(&self, _complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
+        self.judge_keys(&mut tally);
         self.judge_effects(&mut tally);
         tally.judge("no request was sent again that may have worked the first time")
     }
@@ -301,6 +326,29 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Broken);
         let what = &judgement.violations[0].what;
         assert!(what.ends_with("keys used for this trip: 1, jobs made: J1, J2"), "{what}");
+    }
+
+    #[test]
+    fn two_jobs_of_one_key_are_caught_where_the_list_shows_keys() {
+        let mut tale = Tale::default();
+        // An account that is older than the run.
+        tale.op(p(1), OpKind::PassengerLogin, (1.0, 1.1)).answer.account = Some(account(p(1)));
+        tale.request(p(1), (10.0, 10.1), "K1", "J2");
+        let keyed = |job: &str| JobView {
+            passenger: Some(account(p(1))),
+            key: Some("K1".into()),
+            ..view(job, JobState::Completed, 0, Some(d(1)))
+        };
+        tale.read_back(100.0, vec![keyed("J1"), keyed("J2")], Vec::new());
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken, "J1 may be of an older run");
+        let live = view("J1", JobState::PickedUp, 0, Some(d(1)));
+        tale.read(d(1), OpKind::DriverCurrentJob, (20.0, 20.1), live);
+        let judgement = tale.judge(LAW);
+        assert_eq!((judgement.verdict, judgement.violations_total), (Verdict::Broken, 1));
+        let what = &judgement.violations[0].what;
+        assert!(what.ends_with("jobs made with its key K1: J1, J2"), "{what}");
+        tale.declares.idempotency_ttl = Span::millis(50);
+        assert_ne!(tale.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

@@ -158,6 +158,7 @@ mod tests {
         cannot: |declares| declares.reassigns.then_some("jobs go round"),
         watches: &[],
         blind_spot: "",
+        rare: false,
         start: |_, _| Box::new(Faulty),
     };
 

@@ -32,6 +32,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "a wrong move that was gone again before the next read",
+    rare: false,
     start: |declares, tally| Box::new(LegalTransitions::new(declares, tally)),
 };
 

@@ -12,6 +12,7 @@ mod calm;
 mod fact;
 mod graph;
 mod holds;
+mod lived;
 mod readback;
 
 mod answers_match;
@@ -22,9 +23,11 @@ mod legal_transitions;
 mod never_goes_back;
 mod no_server_error;
 mod nothing_lost;
+mod offer_dies;
 mod offers_in_reach;
 mod one_driver_per_job;
 mod one_job_per_driver;
+mod rejected_changes_nothing;
 mod unique_ids;
 
 #[cfg(test)]
@@ -130,6 +133,8 @@ pub struct LawEntry {
     pub watches: &'static [OpKind],
     /// What it cannot see.
     pub blind_spot: &'static str,
+    /// Few runs give a wrong backend its chance: it is required only where a scenario names it.
+    pub rare: bool,
     /// Starts it; it counts its breaches in a copy of that empty tally.
     pub start: fn(&Declares, Tally) -> Box<dyn Law>,
 }

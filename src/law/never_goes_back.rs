@@ -34,6 +34,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "targets that do not number their assignments; steps back within one session that \
                  are younger than the declared delay of reads",
+    rare: false,
     start: |declares, tally| Box::new(NeverGoesBack::new(declares, tally)),
 };
 

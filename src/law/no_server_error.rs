@@ -12,6 +12,7 @@ pub const ENTRY: LawEntry = LawEntry {
     cannot: |_| None,
     watches: OpKind::ALL,
     blind_spot: "failures that are told with another status, or with 200",
+    rare: false,
     start: |_, tally| Box::new(NoServerError { tally }),
 };
 

@@ -50,6 +50,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "positions, ratings and profiles; a write that was lost and made again before the \
                  read-back",
+    rare: false,
     start: |declares, tally| Box::new(NothingLost::new(declares, tally)),
 };
 

@@ -27,6 +27,7 @@ pub const ENTRY: LawEntry = LawEntry {
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverGoOnline],
     blind_spot: "an offer that a position explains which was replaced less than an offer's and a \
                  position's life ago; availability is another law's matter",
+    rare: false,
     start: |declares, tally| Box::new(OffersInReach::new(declares, tally)),
 };
 

@@ -12,10 +12,16 @@ pub const ENTRY: LawEntry = LawEntry {
     name: "one-driver-per-job",
     means: "witnessed holds of one job by two drivers overlap certainly, or one numbered \
             assignment was acknowledged to two drivers, each by name",
-    needs: &[&[OpKind::DriverAccept]],
+    needs: &[&[
+        OpKind::DriverAccept,
+        OpKind::PassengerJobStatus,
+        OpKind::PassengerCurrentJob,
+        OpKind::DriverCurrentJob,
+    ]],
     cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a second accept whose answer was lost and that no later op or read confirmed",
+    rare: false,
     start: |declares, blank| Box::new(OneDriverPerJob { holds: Holds::new(declares), blank }),
 };
 
@@ -67,7 +73,7 @@ fn overlap(one: &Certain<'_>, other: &Certain<'_>) -> bool {
 }
 
 fn tell_number(tally: &mut Tally, first: &Hold, second: &Hold) {
-    let (one, other, number) = (first.accept.tell(), second.accept.tell(), second.number);
+    let (one, other, number) = (first.tell_begin(), second.tell_begin(), second.number);
     let what = format!("{one}; {other}: both were told that assignment {number} is theirs");
     tally.breach(what, Some(&second.job), &[&first.accept, &second.accept]);
 }
@@ -75,9 +81,9 @@ fn tell_number(tally: &mut Tally, first: &Hold, second: &Hold) {
 fn tell(tally: &mut Tally, first: &Certain<'_>, second: &Certain<'_>) {
     let what = format!(
         "{}: {}; {}: {}; two drivers at once from {}",
-        first.hold.accept.tell(),
+        first.hold.tell_begin(),
         first.tell_end(),
-        second.hold.accept.tell(),
+        second.hold.tell_begin(),
         second.tell_end(),
         first.from.max(second.from),
     );

@@ -16,10 +16,16 @@ use crate::{
 pub const ENTRY: LawEntry = LawEntry {
     name: "one-job-per-driver",
     means: "more than `jobs_per_driver` witnessed holds of one driver overlap certainly",
-    needs: &[&[OpKind::DriverAccept]],
+    needs: &[&[
+        OpKind::DriverAccept,
+        OpKind::PassengerJobStatus,
+        OpKind::PassengerCurrentJob,
+        OpKind::DriverCurrentJob,
+    ]],
     cannot: |_| None,
     watches: WATCHES,
     blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
+    rare: false,
     start: |declares, tally| Box::new(OneJobPerDriver::new(declares, tally)),
 };
 
@@ -78,7 +84,7 @@ fn tell(tally: &mut Tally, last: &Certain<'_>, beside: &[&Certain<'_>]) {
     let mut words = Vec::new();
     let mut proof = Vec::new();
     for one in beside.iter().copied().chain([last]) {
-        words.push(format!("{}: {}", one.hold.accept.tell(), one.tell_end()));
+        words.push(format!("{}: {}", one.hold.tell_begin(), one.tell_end()));
         proof.extend([Some(&one.hold.accept), one.hold.witness.as_ref(), one.ender]);
     }
     let jobs = beside.len() + 1;
@@ -104,6 +110,40 @@ mod tests {
         tale.accept(d(1), (accepted, accepted + 0.2), job, 1);
         let job = view(job, JobState::Accepted, 1, Some(d(1)));
         tale.read(d(1), OpKind::DriverCurrentJob, (read, read + 0.1), job);
+    }
+
+    /// Jobs of a target whose jobs are born with their drivers, as passengers saw them.
+    fn sighted(reads: &[(&str, f64, JobState)]) -> Tale {
+        let mut tale = Tale::default();
+        tale.declares.automatic = vec![OpKind::DriverAccept];
+        tale.declares.reassigns = false;
+        tale.robots(&[d(1), p(1)]);
+        for (job, at, state) in reads {
+            let seen = view(job, *state, 0, Some(d(1)));
+            tale.read(p(1), OpKind::PassengerJobStatus, (*at, at + 0.1), seen);
+        }
+        tale
+    }
+
+    #[test]
+    fn where_nobody_accepts_reads_that_name_a_driver_tell_who_has_a_job() {
+        use JobState::{Accepted, Completed, PickedUp};
+        let seen = [("J1", 10.0, Accepted), ("J1", 14.0, PickedUp), ("J1", 20.0, Completed)];
+        let one = sighted(&[seen[0], seen[1], seen[2], ("J2", 15.0, Accepted)]);
+        assert_eq!(one.judge(LAW).verdict, Verdict::Pass, "J1 may be over by then");
+        let two = [("J2", 12.0, Accepted), ("J2", 13.0, Accepted)];
+        let mut both = sighted(&[seen[0], seen[1], seen[2], two[0], two[1]]);
+        let judgement = both.judge(LAW);
+        assert_eq!((judgement.verdict, judgement.violations_total), (Verdict::Broken, 1));
+        let what = &judgement.violations[0].what;
+        assert!(
+            what.contains(
+                "read job J2 as accepted at 12.100 s (ok, op 6) in the hands of driver/00001"
+            ),
+            "{what}"
+        );
+        both.declares.reassigns = true;
+        assert_eq!(both.judge(LAW).verdict, Verdict::Unknown, "it may have gone and come back");
     }
 
     #[test]

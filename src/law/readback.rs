@@ -48,6 +48,17 @@ impl<T> Listing<T> {
     }
 }
 
+/// The jobs at rest by the account that asked and its key, where the backend shows both.
+pub fn jobs_by_key(read_back: &ReadBack) -> BTreeMap<(&Id, &Id), Vec<(&JobView, &Fact)>> {
+    let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (view, fact) in read_back.jobs.by_id.values() {
+        if let (Some(who), Some(key)) = (&view.passenger, &view.key) {
+            by_key.entry((who, key)).or_default().push((view, fact));
+        }
+    }
+    by_key
+}
+
 /// The read-back of a run.
 #[derive(Debug, Clone, Default)]
 pub struct ReadBack {

@@ -2,8 +2,8 @@
 
 use super::{
     LawEntry, answers_match, charged_once, every_job_ends, idempotent_requests, legal_transitions,
-    never_goes_back, no_server_error, nothing_lost, offers_in_reach, one_driver_per_job,
-    one_job_per_driver, unique_ids,
+    never_goes_back, no_server_error, nothing_lost, offer_dies, offers_in_reach,
+    one_driver_per_job, one_job_per_driver, rejected_changes_nothing, unique_ids,
 };
 use crate::history::op::OpKind;
 
@@ -16,7 +16,9 @@ pub static LAWS: &[LawEntry] = &[
     charged_once::ENTRY,
     nothing_lost::ENTRY,
     idempotent_requests::ENTRY,
+    rejected_changes_nothing::ENTRY,
     unique_ids::ENTRY,
+    offer_dies::ENTRY,
     offers_in_reach::ENTRY,
     never_goes_back::ENTRY,
     answers_match::ENTRY,

@@ -49,6 +49,7 @@ pub fn view(job: &str, state: JobState, number: u32, driver: Option<RobotId>) ->
         assignment: number,
         driver: driver.map(account),
         passenger: None,
+        key: None,
         pickup: None,
         dropoff: None,
         fare_minor: None,

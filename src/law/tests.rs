@@ -9,22 +9,28 @@ use super::{
 };
 use crate::{
     base::place::Place,
-    history::{answer::OfferView, declares::Declares, op::Attempt, record::Record},
+    history::{
+        answer::{OfferView, Refusal},
+        declares::Declares,
+        op::Attempt,
+        record::Record,
+    },
 };
 
 fn evening() -> Tale {
     let mut tale = Tale::default();
-    tale.robots(&[d(1), d(2), p(1)]);
+    tale.robots(&[d(1), d(2), d(3), p(1)]);
     let here = Place::from_degrees(53.35, -6.26);
+    let offer = |id: &str, job: &str| OfferView {
+        id: id.into(),
+        job: job.into(),
+        pickup: here,
+        dropoff: None,
+        expires_in_ms: 5_000,
+        fare_minor: None,
+    };
     for (at, job) in [(10.0, "J1"), (30.0, "J2")] {
-        let offer = OfferView {
-            id: format!("offer of {job}").as_str().into(),
-            job: job.into(),
-            pickup: here,
-            dropoff: None,
-            expires_in_ms: 10_000,
-            fare_minor: None,
-        };
+        let offer = offer(&format!("offer of {job}"), job);
         let ping = tale.ping(d(1), (at + 1.0, at + 1.1), here, Some(offer));
         ping.attempts[0].status = Some(200);
         good_journey(&mut tale, at, job);
@@ -33,6 +39,10 @@ fn evening() -> Tale {
     let again = tale.request(p(1), (9.0, 12.0), "key of J1", "J1");
     let lost = Attempt { outcome: crate::history::op::Outcome::Info, ..again.attempts[0].clone() };
     again.attempts.insert(0, lost);
+    // One accept came when the offer was long over.
+    tale.ping(d(3), (31.0, 31.1), here, Some(offer("another", "J2")));
+    let late = tale.accept(d(3), (39.0, 39.1), "J2", 1).refused(Refusal::NotFound);
+    late.ask.offer = Some("another".into());
     let (jobs, charges) = [good_end("J1"), good_end("J2")].into_iter().unzip();
     tale.read_back(100.0, jobs, charges);
     tale

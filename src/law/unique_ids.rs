@@ -34,6 +34,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "two jobs of one passenger with one id look like one job",
+    rare: false,
     start: |_, tally| Box::new(UniqueIds::new(tally)),
 };
 

@@ -20,6 +20,7 @@ use crate::{
         Verdict,
         known::{Entry, times},
         races::RaceCounts,
+        registry,
     },
     scenario::{Adequacy, Laws},
 };
@@ -182,7 +183,11 @@ impl Evidence<'_> {
     }
 
     fn unknown_laws(&self) -> impl Iterator<Item = String> {
-        let required = |name: &String| self.asked.require.as_ref().is_none_or(|r| r.contains(name));
+        let usual = |name: &str| registry::entry(name).is_none_or(|law| !law.rare);
+        let required = move |name: &String| match &self.asked.require {
+            Some(named) => named.contains(name),
+            None => usual(name),
+        };
         self.laws
             .iter()
             .filter(move |law| law.verdict == Verdict::Unknown && required(&law.law))

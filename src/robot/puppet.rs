@@ -217,6 +217,7 @@ pub fn job(state: JobState) -> JobView {
         assignment: 1,
         driver: None,
         passenger: None,
+        key: None,
         pickup: Some(place(0)),
         dropoff: Some(place(1)),
         fare_minor: None,

@@ -355,7 +355,8 @@ pub enum Pings {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Laws {
-    /// Laws whose `unknown` makes the run inconclusive; left out: every law that is applicable.
+    /// Laws whose `unknown` makes the run inconclusive; left out: every law that is applicable,
+    /// but for the few that most runs give no opportunity.
     pub require: Option<Vec<String>>,
     /// Laws that are not judged.
     pub skip: Vec<String>,

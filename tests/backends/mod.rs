@@ -53,10 +53,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts the one of that name, with the fault `fault` in it; `folder` is for its files.
-    pub fn start(kind: &'static str, fault: Option<&str>, folder: &Path) -> Self {
+    /// Starts the one of that name, with those faults in it; `folder` is for its files.
+    pub fn start(kind: &'static str, faults: &[&str], folder: &Path) -> Self {
         let mut args: Vec<String> =
-            fault.iter().flat_map(|fault| ["--fault".to_owned(), (*fault).to_owned()]).collect();
+            faults.iter().flat_map(|fault| ["--fault".to_owned(), (*fault).to_owned()]).collect();
         let script = format!("tests/backends/{kind}/server.py");
         if kind != "events" {
             let server = Server::start(&script, &args);
@@ -92,8 +92,8 @@ impl Backend {
         Self { kind, _server: server, _broker: Some(broker), env }
     }
 
-    /// The command that runs the short evening on it, in `out`.
-    pub fn run(&self, out: &Path) -> Command {
+    /// The command that runs the short evening on it, in `out`; jobs have `settle` to end.
+    pub fn run(&self, out: &Path, settle: &str) -> Command {
         let target = format!("tests/backends/{}/target.toml", self.kind);
         let mut command = Command::new(env!("CARGO_BIN_EXE_robot-city"));
         command
@@ -102,7 +102,9 @@ impl Backend {
             .arg("--out")
             .arg(out)
             // Shorter, and busier; what a busy machine does to the lag is not what is tested.
-            .args(["--set", "time.duration=20s", "--set", "time.settle=30s"])
+            .args(["--set", "time.duration=20s", "--set"])
+            .arg(format!("time.settle={settle}"))
+            .args(["--set", "robots.cancels_after_match=0.5"])
             .args(["--set", "load.jobs_per_hour=3600", "--set", "adequacy.lag_p99=10s"])
             .envs(self.env.iter().map(|(name, value)| (*name, value.as_str())));
         command

@@ -71,6 +71,7 @@ fn view(state: JobState) -> JobView {
         assignment: 1,
         driver: state.is_held().then(|| Id::from("bob")),
         passenger: Some(Id::from("ann")),
+        key: None,
         pickup: None,
         dropoff: None,
         fare_minor: None,

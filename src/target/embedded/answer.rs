@@ -234,6 +234,7 @@ impl From<JobBody> for JobView {
             assignment: body.assignment,
             driver: body.driver,
             passenger: body.passenger,
+            key: None,
             pickup: body.pickup.map(Place::from),
             dropoff: body.dropoff.map(Place::from),
             fare_minor: body.fare_minor,

@@ -263,7 +263,11 @@ impl Builder<'_> {
             made[at] = file.pairs(words, key)?;
         }
         self.check_names(&file)?;
-        let declares = self.declares(&steps)?;
+        let mut declares = self.declares(&steps)?;
+        // Templates of the accept alone: the steps before it, and what is read, prove nothing.
+        let of_accept = |key: &str| key.starts_with("driver.accept") && !key.contains(".read");
+        declares.named_offers =
+            file.names.iter().any(|(key, name)| of_accept(key) && name == "ask.offer");
         self.check_offers(&steps, &pushes)?;
         let compiled = Compiled {
             name: mapping.name.clone(),
@@ -418,7 +422,7 @@ impl Builder<'_> {
             environment: mapping.environment.word().into(),
             ..self.run.defaults.clone()
         };
-        let own = ["name", "environment", "ops", "offers"];
+        let own = ["name", "environment", "ops", "offers", "named_offers"];
         if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
             let why = "is not declared: it follows from the rest of the file".to_owned();
             return Err((format!("declares.{key}"), why));

@@ -596,6 +596,8 @@ pub struct JobRead {
     pub driver: Option<Pick>,
     /// The passenger's account.
     pub passenger: Option<Pick>,
+    /// The key (`ask.key`) of the request that asked for it.
+    pub key: Option<Pick>,
     /// Where it begins.
     pub pickup: Option<PlaceRead>,
     /// Where it ends.

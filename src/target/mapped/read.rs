@@ -63,6 +63,7 @@ struct JobReader {
     assignment: Option<Pick>,
     driver: Option<Pick>,
     passenger: Option<Pick>,
+    key: Option<Pick>,
     pickup: Option<PlaceReader>,
     dropoff: Option<PlaceReader>,
     fare: Option<Pick>,
@@ -167,6 +168,7 @@ impl Compiler<'_> {
             assignment: self.maybe(read.assignment.as_ref(), "assignment")?,
             driver: self.maybe(read.driver.as_ref(), "driver")?,
             passenger: self.maybe(read.passenger.as_ref(), "passenger")?,
+            key: self.maybe(read.key.as_ref(), "key")?,
             pickup: self.place(read.pickup.as_ref(), "pickup")?,
             dropoff: self.place(read.dropoff.as_ref(), "dropoff")?,
             fare: self.maybe(read.fare.as_ref(), "fare")?,
@@ -270,9 +272,9 @@ impl Reader {
         }
         for job in [&self.job, &self.jobs].into_iter().flatten() {
             let each = job.each.as_ref();
-            let own =
-                [&job.id, &job.state, &job.assignment, &job.driver, &job.passenger, &job.fare];
-            own.into_iter().flatten().for_each(|pick| see(each, pick));
+            let own = [&job.id, &job.state, &job.assignment, &job.driver, &job.passenger];
+            let own = own.into_iter().chain([&job.key, &job.fare]);
+            own.flatten().for_each(|pick| see(each, pick));
             for place in [&job.pickup, &job.dropoff].into_iter().flatten() {
                 see(each, &place.lat);
                 see(each, &place.lon);
@@ -396,6 +398,7 @@ impl JobReader {
             assignment,
             driver: id(self.driver.as_ref(), scope, within)?,
             passenger: id(self.passenger.as_ref(), scope, within)?,
+            key: id(self.key.as_ref(), scope, within)?,
             pickup: place(self.pickup.as_ref(), scope, within)?.or(known.map(|(from, _)| from)),
             dropoff: place(self.dropoff.as_ref(), scope, within)?.or(known.map(|(_, to)| to)),
             fare_minor,
