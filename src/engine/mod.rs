@@ -187,6 +187,9 @@ impl Engine {
             state.drivers_here() + state.population.going == 0 && left(RobotKind::Passenger)
         };
         let all = self.until(now + max, nobody).await;
+        self.hub.target.flush().await;
+        let deadline = self.hub.env.now() + LOOK_EVERY;
+        let all = self.until(deadline, |state| state.gathered == 0).await && all;
         self.hub.tell_skipped(self.hub.env.now(), true);
         all
     }

@@ -4,6 +4,7 @@ use std::{cell::Cell, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
 
+use super::ceiling::Ceiling;
 use crate::{
     base::{
         id::{Id, RobotId},
@@ -57,6 +58,21 @@ pub trait Target {
 
     /// The robot's account, known from before: of a run that is cleaned up after.
     fn recall(&self, _robot: RobotId, _account: &Id) {}
+
+    /// Whether ops of that kind wait for company before one request goes out with them all. The
+    /// target bounds how many wait and how long; each ends by itself, and only its requests pass the
+    /// ceiling of [`Self::under`].
+    fn gathers(&self, _op: OpKind) -> bool {
+        false
+    }
+
+    /// The ceiling on requests that are not attempts: those of gathered ops.
+    fn under(&self, _ceiling: Rc<Ceiling>) {}
+
+    /// Sends what was gathered and still waits; ends when it is known what became of it.
+    fn flush(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Bytes to and fro so far, where the target counts them.
     fn traffic(&self) -> Option<&Traffic> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    batch,
     grammar::{Accounts, Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
     judge::Names,
     pick::Pick,
@@ -259,7 +260,9 @@ impl Builder<'_> {
             made[at] = file.pairs(words, key)?;
         }
         self.check_names(&file)?;
+        batch::compiled::check_names(&file.names, mapping.driver.get("ping"))?;
         let declares = self.declares(&steps)?;
+        check_batch(&steps, &declares)?;
         self.check_offers(&steps, &pushes)?;
         let compiled = Compiled {
             name: mapping.name.clone(),
@@ -451,6 +454,21 @@ impl Builder<'_> {
     }
 }
 
+/// Updates that are gathered must arrive while they are of use.
+fn check_batch(steps: &[Option<Step>], declares: &Declares) -> Result<(), Wrong> {
+    let step = steps[OpKind::DriverPing.index()].as_ref();
+    let Some(gather) = step.and_then(|step| step.batch.as_ref()) else { return Ok(()) };
+    let ttl = declares.ping_ttl;
+    if gather.within < ttl.0 {
+        return Ok(());
+    }
+    let why = format!(
+        "must be shorter than `declares.ping_ttl` ({ttl}): the backend would take the drivers for \
+         silent"
+    );
+    Err((format!("{}.batch.within", batch::compiled::STEP), why))
+}
+
 /// What is wrong with a name of the environment that is not there.
 fn missing_variable(name: &str) -> Option<String> {
     let variable = name.strip_prefix("env.")?;
@@ -473,9 +491,7 @@ fn word(axis: Axis) -> &'static str {
 /// A text that speaks of no robot.
 fn render_alone(text: &Text, facts: &RunFacts) -> Result<String, String> {
     let (me, robot) = (Fields::default(), RobotId { kind: RobotKind::Auditor, number: 0 });
-    let scope =
-        Scope { run: facts, robot, me: &me, ask: None, job: None, batch: &[], answer: None };
-    text.render(&scope)
+    text.render(&Scope::bare(facts, robot, &me))
 }
 
 /// The word after the dot of every operation of a table.

@@ -2,6 +2,7 @@
 //! Rust. The file is read and checked by `compiled.rs`; here its steps are carried out for robots.
 //! Knows nothing of the reference backend.
 
+pub mod batch;
 mod book;
 mod broker;
 mod compiled;
@@ -44,7 +45,10 @@ use crate::{
         name::NodeName,
         time::Time,
     },
-    engine::target::{Ears, Target, Told, Traffic, Tried},
+    engine::{
+        ceiling::Ceiling,
+        target::{Ears, Target, Told, Traffic, Tried},
+    },
     history::{
         answer::{Answer, JobView, OfferView, Refusal},
         declares::Declares,
@@ -53,6 +57,7 @@ use crate::{
     target::accounts::Pool,
     world::{Env, HttpError},
 };
+use batch::{Batches, Parcel};
 use book::Book;
 use broker::Connection;
 use judge::{Meaning, Raw, answered};
@@ -93,6 +98,7 @@ pub struct Mapped {
     pool: OnceCell<Pool>,
     accounts: RefCell<HashMap<Id, RobotId>>,
     book: Book,
+    batches: Batches,
     traffic: Traffic,
     watch: Watch,
     /// Nobody sends anything before: the backend said so.
@@ -108,6 +114,7 @@ struct Ended {
 }
 
 /// What an exchange came to.
+#[derive(Clone)]
 struct Judged {
     outcome: Outcome,
     answer: Answer,
@@ -166,6 +173,7 @@ impl Mapped {
             pool: OnceCell::new(),
             accounts: RefCell::default(),
             book: Book::default(),
+            batches: Batches::default(),
             traffic: Traffic::default(),
             watch: Watch::default(),
             paused_until: Cell::new(Time::ZERO),
@@ -179,18 +187,24 @@ impl Mapped {
     }
 
     fn scope<'a>(&'a self, robot: RobotId, me: &'a Fields) -> Scope<'a> {
-        Scope { run: &self.file.run, robot, me, ask: None, job: None, batch: &[], answer: None }
+        Scope::bare(&self.file.run, robot, me)
     }
 
     /// One op: what comes first, then the step itself.
-    async fn carry_out(&self, robot: RobotId, step: &Step, ask: &Ask) -> Ended {
+    async fn carry_out(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        ask: &Ask,
+        batch: Option<&Parcel>,
+    ) -> Ended {
         for first in &step.first {
-            let ended = Box::pin(self.carry_out(robot, first, ask)).await;
+            let ended = Box::pin(self.carry_out(robot, first, ask, None)).await;
             if ended.judged.outcome != Outcome::Ok {
                 return ended;
             }
         }
-        match self.send(robot, step, ask).await {
+        match self.send(robot, step, ask, batch).await {
             Ok(ended) => ended,
             // What cannot be made is not sent.
             Err(why) => {
@@ -201,10 +215,18 @@ impl Mapped {
         }
     }
 
-    async fn send(&self, robot: RobotId, step: &Step, ask: &Ask) -> Result<Ended, String> {
+    async fn send(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        ask: &Ask,
+        batch: Option<&Parcel>,
+    ) -> Result<Ended, String> {
         let me = self.fields(robot)?;
         let notes = ask.job.as_ref().and_then(|job| self.book.fields(job));
-        let scope = Scope { ask: Some(ask), job: notes.as_ref(), ..self.scope(robot, &me) };
+        let wall = self.env.wall();
+        let scope =
+            Scope { ask: Some(ask), job: notes.as_ref(), batch, wall, ..self.scope(robot, &me) };
         if step.unless.as_ref().is_some_and(|test| test.holds(&scope)) {
             let judged = Judged::new(Outcome::Ok, None);
             return Ok(Ended { judged, node: None, status: None });
@@ -308,6 +330,11 @@ impl Mapped {
         let scope = answered(scope, raw);
         let around = self.around(scope);
         let kept = self.keep(step, &scope, &raw.body);
+        if let Some(parcel) = scope.batch
+            && let Some(judged) = self.share_out(step, parcel, &scope, raw)
+        {
+            return judged;
+        }
         let read = kept.and_then(|()| step.reader.read(&around, &raw.body));
         match read {
             Ok(answer) if scope.ask.is_some_and(|ask| lacks(ask.op, &answer)) => Judged {
@@ -482,6 +509,18 @@ impl Target for Mapped {
         Some(&self.traffic)
     }
 
+    fn gathers(&self, op: OpKind) -> bool {
+        self.is_gathered(op)
+    }
+
+    fn under(&self, ceiling: Rc<Ceiling>) {
+        self.passes(ceiling);
+    }
+
+    fn flush(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.send_waiting(None))
+    }
+
     fn attempt<'a>(
         &'a self,
         robot: RobotId,
@@ -489,18 +528,26 @@ impl Target for Mapped {
         _attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
         Box::pin(async move {
+            if let Some(tried) = self.gathered(robot, ask).await {
+                return tried;
+            }
             let Some(step) = self.step(robot, ask.op) else {
                 let why = format!("`{}` has no step for {}", self.file.name, ask.op);
                 return tried(Judged::refused(Refusal::Other, why), None, None);
             };
-            let mut ended = self.carry_out(robot, step, ask).await;
+            if ask.op == OpKind::DriverGoOffline {
+                // What it has to say of its shift comes before the end of it.
+                let waiting = self.send_waiting(Some(robot));
+                let _ = self.env.timeout(self.attempt_timeout, waiting).await;
+            }
+            let mut ended = self.carry_out(robot, step, ask, None).await;
             let refresh =
                 self.file.refresh.as_ref().is_some_and(|refresh| std::ptr::eq(refresh, step));
             if refresh && ended.judged.outcome != Outcome::Ok {
                 // It cannot be refreshed: a whole login.
                 self.session(robot, |session| session.was_in = false);
                 if let Some(login) = self.file.step(ask.op) {
-                    ended = self.carry_out(robot, login, ask).await;
+                    ended = self.carry_out(robot, login, ask, None).await;
                 }
             }
             let Ended { mut judged, node, status } = ended;

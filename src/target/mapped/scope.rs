@@ -1,14 +1,14 @@
 //! What a template or a test may speak of, and how it is looked up. The names of the grammar's
-//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `run`, `var`, `env`, `secret`, and of an answer `status`,
-//! `body`, `key`.
+//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `batch`, `run`, `var`, `env`, `secret`, and of an answer
+//! `status`, `body`, `key`.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use minijinja::{Value, value::Serde};
 
-use super::session::Fields;
+use super::{batch::Parcel, session::Fields};
 use crate::{
-    base::{id::RobotId, place::Place},
+    base::{id::RobotId, place::Place, time::Wall},
     history::op::Ask,
 };
 
@@ -39,7 +39,9 @@ pub struct Scope<'a> {
     /// What is known of the job.
     pub job: Option<&'a Fields>,
     /// Location updates that go out together.
-    pub batch: &'a [Ask],
+    pub batch: Option<&'a Parcel>,
+    /// When it was asked, by the wall clock; zero where nobody asks.
+    pub wall: Wall,
     /// What came back.
     pub answer: Option<Answered<'a>>,
 }
@@ -115,6 +117,8 @@ pub enum AskPart {
     Stars,
     /// `ask.op`.
     Op,
+    /// `ask.wall_ms`.
+    WallMs,
 }
 
 /// The parts of an ask, by their words.
@@ -126,6 +130,7 @@ pub const ASK_PARTS: &[(&str, AskPart)] = &[
     ("seq", AskPart::Seq),
     ("stars", AskPart::Stars),
     ("op", AskPart::Op),
+    ("wall_ms", AskPart::WallMs),
 ];
 
 /// A value that was looked up.
@@ -173,6 +178,12 @@ impl Name {
 }
 
 impl<'a> Scope<'a> {
+    /// Of a robot that asks nothing yet.
+    pub fn bare(run: &'a RunFacts, robot: RobotId, me: &'a Fields) -> Self {
+        let wall = Wall(0);
+        Self { run, robot, me, ask: None, job: None, batch: None, wall, answer: None }
+    }
+
     /// Looks a name up.
     pub fn find(&self, name: &Name) -> Found<'a> {
         match name {
@@ -220,6 +231,7 @@ impl<'a> Scope<'a> {
             AskPart::Seq => whole(ask.seq),
             AskPart::Stars => whole(ask.stars.map(u64::from)),
             AskPart::Op => text(Some(ask.op.word())),
+            AskPart::WallMs => whole(Some(self.wall.0).filter(|ms| *ms > 0)),
         }
     }
 
@@ -256,7 +268,7 @@ impl<'a> Scope<'a> {
             "ask" => Value::from_pairs(ASK_PARTS.iter().filter_map(|(word, part)| {
                 Some(((*word).to_owned(), self.ask_part(*part).value()?))
             })),
-            "batch" => self.batch.iter().map(update).collect(),
+            "batch" => self.batch.map_or(Value::UNDEFINED, list),
             "status" => self.answer.map_or(Value::UNDEFINED, |answer| answer.status.into()),
             "body" => {
                 self.answer.map_or(Value::UNDEFINED, |answer| Value::from(Serde(answer.body)))
@@ -269,14 +281,11 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// One location update of a batch.
-fn update(ask: &Ask) -> Value {
-    let at = ask.at.unwrap_or_default();
-    Value::from_pairs([
-        ("lat".to_owned(), Value::from(at.lat())),
-        ("lon".to_owned(), Value::from(at.lon())),
-        ("seq".to_owned(), Value::from(ask.seq)),
-    ])
+/// The updates of a parcel, for an expression that makes something else of them.
+fn list(parcel: &Parcel) -> Value {
+    // What was written as JSON can be read as such.
+    let list = serde_json::from_str::<serde_json::Value>(&parcel.json).unwrap_or_default();
+    Value::from(Serde(&list))
 }
 
 fn place(place: Place) -> Value {

@@ -9,6 +9,7 @@ use crate::target::wire::{
 };
 
 use super::{
+    batch::compiled::Gather,
     grammar::{self, Auth, Rules, Speaks, Words},
     judge::{Judge, Names},
     pick::Pick,
@@ -43,8 +44,8 @@ pub struct Step {
     pub unless: Option<Test>,
     /// What comes before it.
     pub first: Vec<Step>,
-    /// Location updates that go out together.
-    pub batch: Option<u32>,
+    /// How location updates are gathered.
+    pub batch: Option<Gather>,
 }
 
 /// How a step is sent. `link` is a place in the list of links.
@@ -172,6 +173,7 @@ impl File<'_> {
             query.extend(self.pairs(&self.auth.query.clone(), "auth.query")?);
         }
         let unless = self.test(step.unless.as_ref(), &format!("{key}.unless"))?;
+        let batch = Gather::compile(self, step, key)?;
         let first = step
             .first
             .iter()
@@ -191,7 +193,7 @@ impl File<'_> {
             relay,
             unless,
             first,
-            batch: step.batch.filter(|count| *count > 1),
+            batch,
         })
     }
 

@@ -10,6 +10,9 @@ use super::{
     scope::{Found, Name, Scope},
 };
 
+/// The list of updates that go out together.
+const BATCH: &str = "batch";
+
 /// Functions and filters are the same everywhere.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -80,10 +83,15 @@ enum Piece {
     /// The same, as a text: `{{ at.lat | string }}`.
     Worded(Name),
     Formula(Formula),
+    /// `{{ batch }}`: JSON already.
+    Batch,
 }
 
 impl Piece {
     fn compile(inner: &str) -> Result<Self, String> {
+        if inner == BATCH {
+            return Ok(Self::Batch);
+        }
         if let Some(name) = Name::parse(inner) {
             return Ok(Self::Name(name));
         }
@@ -105,6 +113,7 @@ impl Piece {
             Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
                 Ok(scope.find(name) != Found::Nothing)
             }
+            Self::Batch => Ok(scope.batch.is_some()),
             Self::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 Ok(!value.is_undefined() && !value.is_none())
@@ -121,6 +130,7 @@ impl Piece {
                     return Err(nothing(name));
                 }
             }
+            Self::Batch => to.push_str(&scope.batch.ok_or("there is no batch here")?.json),
             Self::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 if value.is_undefined() {
@@ -138,6 +148,7 @@ impl Piece {
             Self::Name(_) | Self::Whole(_) | Self::Worded(_) => {
                 vec![inner.split('|').next().unwrap_or(inner).trim().to_owned()]
             }
+            Self::Batch => vec![BATCH.to_owned()],
             Self::Formula(formula) => formula.names(),
         }
     }
@@ -384,6 +395,10 @@ impl Lone {
                 }
                 quote(&text, to);
             }
+            Piece::Batch => match scope.batch {
+                Some(parcel) => to.push_str(&parcel.json),
+                None => return Ok(false),
+            },
             Piece::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 if value.is_undefined() || value.kind() == ValueKind::Undefined {
@@ -481,7 +496,8 @@ mod tests {
             me: &me,
             ask: Some(&ask),
             job: None,
-            batch: &[],
+            batch: None,
+            wall: crate::base::time::Wall(0),
             answer: None,
         };
         let value: toml::Table = source.parse().map_err(|_| "not TOML".to_owned())?;
