@@ -22,7 +22,7 @@ use super::{
     life::{self, Intent, Turn},
     population::Population,
     supply::{Supply, census_every},
-    target::{Target, Told},
+    target::{Gap, Target, Told},
 };
 use crate::{
     base::{
@@ -179,6 +179,19 @@ impl Hub {
         let record = record::Told { at: now, robot, answer, synthetic };
         self.sink.record(Record::Told(Box::new(record.clone())));
         self.step(robot, now, Event::Told(&record.answer));
+    }
+
+    /// Something that robots were to be told may never have come.
+    pub fn missed(&self, gap: Gap) {
+        if self.stopped.get() {
+            return;
+        }
+        let Gap { link, why } = gap;
+        self.sink.record(Record::Missed(Box::new(record::Missed {
+            at: self.env.now(),
+            link,
+            why,
+        })));
     }
 
     /// Ends the loop.

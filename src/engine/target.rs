@@ -91,19 +91,36 @@ pub struct Told {
     pub synthetic: bool,
 }
 
+/// Something that robots were to be told may never have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The link, by its name.
+    pub link: String,
+    /// What happened.
+    pub why: String,
+}
+
 /// Takes what robots are told unasked. A cheap handle.
 #[derive(Clone)]
-pub struct Ears(Rc<dyn Fn(Told)>);
+pub struct Ears {
+    hear: Rc<dyn Fn(Told)>,
+    miss: Rc<dyn Fn(Gap)>,
+}
 
 impl Ears {
-    /// Hands all that is told to `hear`.
-    pub fn new(hear: impl Fn(Told) + 'static) -> Self {
-        Self(Rc::new(hear))
+    /// Hands all that is told to `hear`, and to `miss` where something of it was lost.
+    pub fn new(hear: impl Fn(Told) + 'static, miss: impl Fn(Gap) + 'static) -> Self {
+        Self { hear: Rc::new(hear), miss: Rc::new(miss) }
+    }
+
+    /// Something may have been lost.
+    pub fn missed(&self, gap: Gap) {
+        (self.miss)(gap);
     }
 
     /// Tells. Not from within a step of a robot.
     pub fn tell(&self, told: Told) {
-        (self.0)(told);
+        (self.hear)(told);
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     secret::Secrets,
     session::Fields,
     step::{File, Step},
+    stray,
     template::{Test, Text, Tree},
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     },
     target::{
         accounts::{self, Pool},
-        wire::protobuf::Schema,
+        wire::protobuf::{Codec, Schema},
     },
 };
 
@@ -132,6 +133,8 @@ pub struct Push {
     pub event: Option<String>,
     /// Whom it is for.
     pub account: Option<Pick>,
+    /// The protobuf message that it is.
+    pub proto: Option<Codec>,
     /// What is read.
     pub reader: Reader,
     /// What is kept of the job.
@@ -318,6 +321,7 @@ impl Builder<'_> {
         let mut ways = Vec::new();
         for (place, (name, link)) in self.mapping.link.iter().enumerate() {
             let key = format!("link.{name}");
+            stray::of_link(link, file.links[place].1, &key)?;
             let (mut urls, mut own_urls) = (Vec::new(), Vec::new());
             for (n, source) in link.url.all().iter().enumerate() {
                 let key = format!("{key}.url");
@@ -422,6 +426,7 @@ impl Builder<'_> {
             mapping.declares.over(&defaults).map_err(|why| ("declares".to_owned(), why))?;
         let mapped = |op: &OpKind| steps[op.index()].is_some();
         declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();
+        stray::of_offers(&mapping.offers)?;
         let every = mapping.offers.every.unwrap_or(Span::secs(2));
         declares.offers = match mapping.offers.how {
             How::Ping => declares::Offers::Ping,
@@ -549,8 +554,9 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
             let why = format!("there is no [link.{}]: {hint}", push.via);
             return Err((format!("{key}.via"), why));
         };
-        let amqp = file.links[link].1 == Speaks::Amqp;
-        if amqp && (push.exchange.is_none() || push.account.is_none()) {
+        let speaks = file.links[link].1;
+        stray::of_push(push, speaks, &key)?;
+        if speaks == Speaks::Amqp && (push.exchange.is_none() || push.account.is_none()) {
             return Err((key, "a tap on a broker needs `exchange` and `account`".to_owned()));
         }
         all.push(Push {
@@ -560,6 +566,10 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
             exchange: push.exchange.clone(),
             keys: push.keys.clone(),
             event: push.event.clone(),
+            proto: match &push.proto {
+                Some(name) => Some(file.codec(name, link, &format!("{key}.proto"))?),
+                None => None,
+            },
             account: match &push.account {
                 Some(pick) => Some(file.pick(pick, &format!("{key}.account"))?),
                 None => None,
@@ -592,7 +602,7 @@ fn speaks(name: &str, link: &super::grammar::Link, run: &RunFacts) -> Result<Spe
     match scheme {
         "http" | "https" | EMBEDDED => Ok(Speaks::Http),
         "ws" | "wss" => Ok(Speaks::Websocket),
-        "amqp" => Ok(Speaks::Amqp),
+        "amqp" | "amqps" => Ok(Speaks::Amqp),
         _ => Err((
             key,
             format!(
@@ -610,7 +620,7 @@ fn check_url(url: &str, speaks: Speaks, _place: usize) -> Result<(), String> {
     let fit: &[&str] = match speaks {
         Speaks::Http | Speaks::Http2 => &["http", "https"],
         Speaks::Websocket | Speaks::SocketIo => &["ws", "wss", "http", "https"],
-        Speaks::Amqp => &["amqp"],
+        Speaks::Amqp => &["amqp", "amqps"],
     };
     let parsed: http::Uri =
         url.parse().map_err(|why| format!("`{}` is not a URL: {why}", without_password(url)))?;

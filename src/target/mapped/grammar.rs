@@ -341,6 +341,9 @@ pub struct Push {
     /// On Socket.IO: the name of the event.
     #[serde(default)]
     pub event: Option<String>,
+    /// On AMQP: the protobuf message that it is.
+    #[serde(default)]
+    pub proto: Option<String>,
     /// On AMQP: the account whom it is for. On a socket it is for its owner.
     #[serde(default)]
     pub account: Option<Pick>,

@@ -21,6 +21,8 @@ use crate::{
     world::{Env, HttpError},
 };
 
+/// What is spoken over TLS.
+const SECURE: &[&str] = &["https://", "wss://", "amqps://"];
 /// How long it may take to open a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -144,7 +146,8 @@ pub async fn reach(file: &Compiled) -> Result<(), String> {
 
 /// TLS, where any of its URLs asks for it.
 pub fn tls_of(file: &Compiled, link: &Link) -> Result<Option<Tls>, String> {
-    if !link.urls.iter().any(|url| url.starts_with("https://") || url.starts_with("wss://")) {
+    let secure = |url: &String| SECURE.iter().any(|scheme| url.starts_with(scheme));
+    if !link.urls.iter().any(secure) {
         return Ok(None);
     }
     let seen = |name: &String| file.folder.join(name);

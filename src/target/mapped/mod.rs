@@ -19,6 +19,7 @@ mod secret;
 mod session;
 mod sockets;
 mod step;
+mod stray;
 mod template;
 mod watch;
 
@@ -68,7 +69,7 @@ use robots::Session;
 use scope::Scope;
 use session::Fields;
 use sockets::Sockets;
-use step::{Body, Step, Way};
+use step::{Step, Way};
 use watch::Watch;
 
 /// A robot that was driven away from its own instance tries it again after so long.
@@ -600,11 +601,9 @@ fn lacks(op: OpKind, answer: &Answer) -> bool {
 /// what they miss.
 fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
     let text = response.body().clone();
-    let body = match &step.way {
-        Way::Http { body: Body::Proto { answer: Some(message), .. }, .. } => {
-            message.decode(&text).ok()
-        }
-        _ => serde_json::from_slice(&text).ok(),
+    let body = match &step.proto_answer {
+        Some(message) => message.decode(&text).ok(),
+        None => serde_json::from_slice(&text).ok(),
     };
     Raw {
         status: response.status().as_u16(),

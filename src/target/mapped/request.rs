@@ -102,7 +102,7 @@ impl Body {
                 }
                 Ok((Some("application/x-www-form-urlencoded"), form.finish().into()))
             }
-            Self::Proto { tree, message, .. } => {
+            Self::Proto { tree, message } => {
                 let mut json = String::new();
                 tree.render(scope, &mut json)?;
                 let json: serde_json::Value =

@@ -14,6 +14,7 @@ use super::{
     judge::{Judge, Names},
     pick::Pick,
     read::{Reader, Wrong},
+    stray,
     template::{Test, Text, Tree},
 };
 
@@ -30,6 +31,8 @@ pub struct Step {
     pub headers: Vec<(HeaderName, Text)>,
     /// Pairs of the query.
     pub query: Vec<(String, Text)>,
+    /// The protobuf message that its answer is.
+    pub proto_answer: Option<Codec>,
     /// How its answer is judged.
     pub judge: Judge,
     /// What is read out of it.
@@ -119,8 +122,6 @@ pub enum Body {
         tree: Tree,
         /// The message.
         message: Codec,
-        /// The message that the answer is.
-        answer: Option<Codec>,
     },
 }
 
@@ -148,6 +149,13 @@ impl File<'_> {
     /// Compiles a step that stands at `key`.
     pub fn step(&mut self, step: &grammar::Step, key: &str) -> Result<Step, Wrong> {
         let way = self.way(step, key)?;
+        stray::of_step(step, &way, key)?;
+        let proto_answer = match (&step.proto_answer, &way) {
+            (Some(name), Way::Http { link, .. } | Way::Publish { link, .. }) => {
+                Some(self.codec(name, *link, &format!("{key}.proto_answer"))?)
+            }
+            _ => None,
+        };
         let rules = Rules {
             refused: step.refused.clone(),
             undone: step.undone.clone(),
@@ -183,6 +191,7 @@ impl File<'_> {
         Ok(Step {
             key: key.to_owned(),
             way,
+            proto_answer,
             open: step.open,
             headers,
             query,
@@ -326,7 +335,8 @@ impl File<'_> {
         Ok(Way::Command { words, rows })
     }
 
-    fn codec(&self, message: &str, link: usize, key: &str) -> Result<Codec, Wrong> {
+    /// The protobuf message of that name, of a link's file.
+    pub fn codec(&self, message: &str, link: usize, key: &str) -> Result<Codec, Wrong> {
         let wrong = |why: String| (key.to_owned(), why);
         let schema = self.schemas[link]
             .as_ref()
@@ -342,11 +352,7 @@ impl File<'_> {
         match (tree, &step.proto, &step.form) {
             (Some(tree), Some(message), None) => {
                 let message = self.codec(message, link, &format!("{key}.proto"))?;
-                let answer = match &step.proto_answer {
-                    Some(name) => Some(self.codec(name, link, &format!("{key}.proto_answer"))?),
-                    None => None,
-                };
-                Ok(Body::Proto { tree, message, answer })
+                Ok(Body::Proto { tree, message })
             }
             (Some(tree), None, None) => Ok(Body::Json(tree)),
             (None, None, Some(form)) => self.pairs(form, &format!("{key}.form")).map(Body::Form),
@@ -426,6 +432,7 @@ impl File<'_> {
         key: &str,
     ) -> Result<Vec<(String, Pick)>, Wrong> {
         let one = |(name, pick): (&String, &grammar::Pick)| {
+            stray::of_kept(pick, &format!("{key}.{name}"))?;
             Ok((name.clone(), self.pick(pick, &format!("{key}.{name}"))?))
         };
         picks.iter().map(one).collect()
