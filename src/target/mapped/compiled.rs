@@ -16,7 +16,7 @@ use super::{
     scope::{ASK_PARTS, Axis, RunFacts, Scope},
     secret::Secrets,
     session::Fields,
-    step::{File, Step},
+    step::{File, Step, stay_the_same},
     stray,
     template::{Test, Text, Tree},
 };
@@ -86,6 +86,8 @@ pub struct Link {
     pub own_urls: Vec<Text>,
     /// Headers of every request.
     pub headers: Vec<(http::HeaderName, Text)>,
+    /// They speak of nothing but their robot and the run.
+    pub same_headers: bool,
     /// The certificate authority's file.
     pub ca: Option<String>,
     /// Our certificate's file.
@@ -340,12 +342,14 @@ impl Builder<'_> {
                 Some(value) => file.tree(value, &format!("{key}.{word}")).map(Some),
                 None => Ok(None),
             };
+            let headers = file.headers(&link.headers, &format!("{key}.headers"))?;
             ways.push(Link {
                 name: name.clone(),
                 speaks: file.links[place].1,
                 urls,
                 own_urls,
-                headers: file.headers(&link.headers, &format!("{key}.headers"))?,
+                same_headers: stay_the_same(&headers),
+                headers,
                 ca: link.ca.clone(),
                 certificate: link.certificate.clone(),
                 key: link.key.clone(),

@@ -64,7 +64,7 @@ use broker::Connection;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
-use request::header_value;
+use request::{Marks, header_value};
 use robots::Session;
 use scope::Scope;
 use session::Fields;
@@ -105,6 +105,7 @@ pub struct Mapped {
     /// Nobody sends anything before: the backend said so.
     paused_until: Cell<Time>,
     attempt_timeout: Duration,
+    marks: Marks,
 }
 
 /// How one exchange ended.
@@ -162,6 +163,7 @@ impl Mapped {
             .map(|link| Line::new(&env, &file, link, nodes))
             .collect::<Result<_, _>>()?;
         let brokers = file.links.iter().map(|_| Connection::default()).collect();
+        let marks = Marks::new(&file.run.id);
         Ok(Rc::new_cyclic(|me| Self {
             env,
             me: me.clone(),
@@ -179,6 +181,7 @@ impl Mapped {
             watch: Watch::default(),
             paused_until: Cell::new(Time::ZERO),
             attempt_timeout,
+            marks,
         }))
     }
 
@@ -272,7 +275,7 @@ impl Mapped {
         let request = self.to_http(robot, step, link, scope)?;
         let bytes = request.body().len();
         let shown = self.shown(&request);
-        let used = scope.me.get(TOKEN).map(str::to_owned);
+        let used = scope.me.get(TOKEN);
         let sent = self.env.timeout(self.attempt_timeout, via.exchange(instance, request)).await;
         match &sent {
             Ok(Ok(response)) => self.traffic.count(op, bytes, response.body().len()),
@@ -296,7 +299,7 @@ impl Mapped {
         if judged.instance_failed {
             self.move_on(robot, away, via.instances());
         }
-        self.remember(robot, used.as_deref(), &judged);
+        self.remember(robot, used, &judged);
         if let Some(shown) = shown {
             self.saw(robot, step, scope, &shown, came.as_ref(), &judged);
         }

@@ -2,7 +2,7 @@
 //! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `batch`, `run`, `var`, `env`, `secret`, and of an answer
 //! `status`, `body`, `key`.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use minijinja::{Value, value::Serde};
 
@@ -317,10 +317,7 @@ impl Found<'_> {
     pub fn show(&self, to: &mut String) -> bool {
         match self {
             Self::Text(text) => to.push_str(text),
-            Self::Whole(number) => {
-                // Writing to a string cannot fail.
-                let _ = write!(to, "{number}");
-            }
+            Self::Whole(number) => show_whole(*number, to),
             Self::Degrees(e6) => show_degrees(*e6, to),
             Self::Nothing => return false,
         }
@@ -334,6 +331,26 @@ fn show_degrees(e6: i32, to: &mut String) {
         to.push('-');
     }
     let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
-    // Writing to a string cannot fail.
-    let _ = write!(to, "{whole}.{part:06}");
+    show_whole(u64::from(whole), to);
+    to.push('.');
+    let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (part / unit % 10) as u8);
+    push(&digits, to);
+}
+
+fn show_whole(mut number: u64, to: &mut String) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return push(&digits[first..], to);
+        }
+    }
+}
+
+/// Digits are text.
+fn push(digits: &[u8], to: &mut String) {
+    to.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }

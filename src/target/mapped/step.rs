@@ -1,7 +1,7 @@
 //! One step of the mapping, compiled: how it is sent, how its answer is judged, what is read out of
 //! it and kept.
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, Uri};
 
 use crate::target::wire::{
     command::Format,
@@ -29,6 +29,8 @@ pub struct Step {
     pub open: bool,
     /// Headers.
     pub headers: Vec<(HeaderName, Text)>,
+    /// They speak of nothing but their robot and the run.
+    pub same_headers: bool,
     /// Pairs of the query.
     pub query: Vec<(String, Text)>,
     /// The protobuf message that its answer is.
@@ -62,6 +64,8 @@ pub enum Way {
         method: Method,
         /// The path, from the root of the link.
         path: Text,
+        /// The same, where nothing is filled in.
+        uri: Option<Uri>,
         /// The body.
         body: Body,
     },
@@ -145,6 +149,15 @@ pub struct File<'a> {
     pub kept_of_jobs: Vec<String>,
 }
 
+/// Whether headers speak of nothing but their robot and the run.
+pub fn stay_the_same(headers: &[(HeaderName, Text)]) -> bool {
+    let root = |name: &String| name.split('.').next().is_some_and(|root| STAYS.contains(&root));
+    headers.iter().all(|(_, text)| text.names().iter().all(root))
+}
+
+/// What stays the same from one request of a robot to the next.
+const STAYS: &[&str] = &["me", "run", "var", "secret", "env"];
+
 impl File<'_> {
     /// Compiles a step that stands at `key`.
     pub fn step(&mut self, step: &grammar::Step, key: &str) -> Result<Step, Wrong> {
@@ -193,6 +206,7 @@ impl File<'_> {
             way,
             proto_answer,
             open: step.open,
+            same_headers: stay_the_same(&headers),
             headers,
             query,
             judge,
@@ -294,8 +308,12 @@ impl File<'_> {
             return Err((at, format!("`{path}` is not a path: it begins with `/`")));
         }
         let link = self.link(step, key, &[Speaks::Http, Speaks::Http2])?;
+        let uri = match self.text(path, &at)?.is_fixed() {
+            true => Some(path.parse().map_err(|why| (at.clone(), format!("`{path}`: {why}")))?),
+            false => None,
+        };
         let (path, body) = (self.text(path, &at)?, self.body(step, link, key)?);
-        Ok(Way::Http { link, method, path, body })
+        Ok(Way::Http { link, method, path, uri, body })
     }
 
     fn publish(

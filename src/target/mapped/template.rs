@@ -10,6 +10,8 @@ use super::{
     scope::{Found, Name, Scope},
 };
 
+/// Bytes of most texts.
+const TEXT_BYTES: usize = 64;
 /// The list of updates that go out together.
 const BATCH: &str = "batch";
 
@@ -194,7 +196,7 @@ impl Text {
 
     /// The text; a name that is not there is an error.
     pub fn render(&self, scope: &Scope<'_>) -> Result<String, String> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(TEXT_BYTES);
         self.render_to(scope, &mut text)?;
         Ok(text)
     }
@@ -267,9 +269,18 @@ pub enum Tree {
     /// A text.
     Text(Text),
     /// A table.
-    Table(Vec<(String, Self)>),
+    Table(Vec<Entry>),
     /// A list.
     List(Vec<Self>),
+}
+
+/// An entry of a table.
+#[derive(Debug)]
+pub struct Entry {
+    name: String,
+    /// The same as JSON, with its colon.
+    json: String,
+    tree: Tree,
 }
 
 /// A text that is one `{{ … }}`.
@@ -286,7 +297,8 @@ impl Tree {
             toml::Value::String(text) => Self::text(text).map_err(|why| (key.to_owned(), why)),
             toml::Value::Table(table) => {
                 let entry = |(name, value): (&String, &toml::Value)| {
-                    Ok((name.clone(), Self::compile(value, &format!("{key}.{name}"))?))
+                    let tree = Self::compile(value, &format!("{key}.{name}"))?;
+                    Ok(Entry { name: name.clone(), json: quoted(name) + ":", tree })
                 };
                 table.iter().map(entry).collect::<Result<_, _>>().map(Self::Table)
             }
@@ -325,7 +337,7 @@ impl Tree {
             Self::Lone(lone) => put(&lone.names),
             Self::Text(text) => put(text.names()),
             Self::Table(entries) => {
-                for (name, tree) in entries {
+                for Entry { name, tree, .. } in entries {
                     tree.names(&format!("{key}.{name}"), to);
                 }
             }
@@ -346,13 +358,12 @@ impl Tree {
             Self::Table(entries) => {
                 to.push('{');
                 let mut filled = false;
-                for (name, tree) in entries {
+                for Entry { json, tree, .. } in entries {
                     let before = to.len();
                     if filled {
                         to.push(',');
                     }
-                    quote(name, to);
-                    to.push(':');
+                    to.push_str(json);
                     if tree.render(scope, to)? {
                         filled = true;
                     } else {
