@@ -40,6 +40,10 @@ use robot_city::{
     },
 };
 
+/// That of the tool.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     match env::var("PINGS").ok().and_then(|pings| pings.parse().ok()) {
         Some(pings) => play(pings),

@@ -107,7 +107,8 @@ impl Line {
                 None => nobody(),
             },
             Self::Http { client, bases, .. } => match bases.get(instance) {
-                Some(base) => client.exchange(base, request).await,
+                // In a box: it needs much more room than a request to the reference backend.
+                Some(base) => Box::pin(client.exchange(base, request)).await,
                 None => nobody(),
             },
             Self::Other => nobody(),

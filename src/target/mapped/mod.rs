@@ -240,9 +240,12 @@ impl Mapped {
         }
         match &step.way {
             Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
-            Way::Send { .. } | Way::Emit { .. } => self.over_socket(robot, step, &scope).await,
-            Way::Publish { .. } => self.over_broker(step, &scope).await,
-            Way::Command { .. } => self.by_command(step, &scope).await,
+            // In boxes: a request must not carry the room that these would need.
+            Way::Send { .. } | Way::Emit { .. } => {
+                Box::pin(self.over_socket(robot, step, &scope)).await
+            }
+            Way::Publish { .. } => Box::pin(self.over_broker(step, &scope)).await,
+            Way::Command { .. } => Box::pin(self.by_command(step, &scope)).await,
         }
     }
 
@@ -532,7 +535,9 @@ impl Target for Mapped {
         _attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
         Box::pin(async move {
-            if let Some(tried) = self.gathered(robot, ask).await {
+            if self.is_gathered(ask.op)
+                && let Some(tried) = Box::pin(self.gathered(robot, ask)).await
+            {
                 return tried;
             }
             let Some(step) = self.step(robot, ask.op) else {
@@ -542,7 +547,7 @@ impl Target for Mapped {
             if ask.op == OpKind::DriverGoOffline {
                 // What it has to say of its shift comes before the end of it.
                 let waiting = self.send_waiting(Some(robot));
-                let _ = self.env.timeout(self.attempt_timeout, waiting).await;
+                let _ = Box::pin(self.env.timeout(self.attempt_timeout, waiting)).await;
             }
             let mut ended = self.carry_out(robot, step, ask, None).await;
             let refresh =
@@ -551,7 +556,7 @@ impl Target for Mapped {
                 // It cannot be refreshed: a whole login.
                 self.session(robot, |session| session.was_in = false);
                 if let Some(login) = self.file.step(ask.op) {
-                    ended = self.carry_out(robot, login, ask, None).await;
+                    ended = Box::pin(self.carry_out(robot, login, ask, None)).await;
                 }
             }
             let Ended { mut judged, node, status } = ended;
@@ -573,7 +578,7 @@ impl Mapped {
     async fn after(&self, robot: RobotId, op: OpKind) {
         match op {
             OpKind::DriverLogin | OpKind::PassengerLogin | OpKind::DriverGoOnline => {
-                self.listen_in(robot).await;
+                Box::pin(self.listen_in(robot)).await;
             }
             OpKind::DriverGoOffline => self.sockets.close(robot),
             _ => {}

@@ -290,6 +290,51 @@ fn a_run_records_every_update_though_few_requests_are_sent() {
     assert!(sent.iter().all(|count| *count <= 25));
 }
 
+thread_local! {
+    static LOGINS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+#[test]
+fn updates_that_meet_an_expired_token_together_cost_one_login() {
+    let file = "[auth]\nheaders.authorization = 'Bearer {{ me.token }}'\n\
+        [driver.login]\npost = '/login'\nopen = true\njson = {}\nkeep.token = '$.token'\n\
+        [driver.go_online]\npost = '/online'\nopen = true\njson = {}\n\
+        [driver.ping]\npost = '/locations'\njson = { as = '{{ me.token }}', all = '{{ batch }}' }\n\
+        [driver.ping.batch]\nmost = 3\nwithin = '5s'\neach = '{{ ask.seq }}'\n";
+    let answers = |path: &str, body: &Value| match path {
+        "/login" => {
+            LOGINS.set(LOGINS.get() + 1);
+            (200, json!({ "token": format!("t{}", LOGINS.get()) }))
+        }
+        // The first token is of no use any more when the first positions come.
+        "/locations" if body["as"] == "t1" => (401, json!({})),
+        _ => (200, json!({})),
+    };
+    let toy = toy(file, Duration::from_millis(5), answers);
+    let mut around = puppet::around(puppet::steady());
+    around.ops = toy.mapped.declares().asked();
+    around.offers = crate::history::declares::Offers::Push;
+    around.ping_every = Duration::from_millis(500);
+    let load = Load { drivers: 1, passengers: 0, jobs_per_hour: 0.0, ..Load::default() };
+    let ops: Rc<RefCell<Vec<Rc<Op>>>> = Rc::default();
+    let noted = ops.clone();
+    let sink: Rc<dyn Sink> = Rc::new(move |record| {
+        if let Record::Op(op) = record {
+            noted.borrow_mut().push(op);
+        }
+    });
+    let engine = Engine::new(toy.env.clone(), toy.mapped.clone(), around, load, sink);
+    toy.sim.run(engine.fill(Duration::from_secs(1))).unwrap();
+    toy.sim.run(engine.load(Duration::from_secs(10))).unwrap();
+    assert!(toy.sim.run(engine.sign_off(Duration::from_secs(10))).unwrap());
+    let ops = ops.borrow();
+    assert_eq!(LOGINS.get(), 2);
+    assert_eq!(ops.iter().filter(|op| op.kind() == OpKind::DriverLogin).count(), 2);
+    let pings: Vec<_> = ops.iter().filter(|op| op.kind() == OpKind::DriverPing).collect();
+    assert!(pings.len() > 10 && pings.iter().all(|op| op.outcome == Outcome::Ok));
+    assert_eq!(pings.iter().filter(|op| op.attempts.len() == 2).count(), 3);
+}
+
 #[test]
 fn what_makes_no_sense_is_said_with_its_key() {
     let wrong = |file: &str| compiled(&format!("{HEAD}{file}")).unwrap_err();
