@@ -76,6 +76,8 @@ use watch::Watch;
 const HOME_AFTER: Duration = Duration::from_secs(10);
 /// The longest that a backend is believed when it says when to come back.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// An object without anything in it.
+const EMPTY: &[u8] = b"{}";
 /// The name of a robot's session token.
 const TOKEN: &str = "token";
 /// The name of a robot's account.
@@ -611,6 +613,8 @@ fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
     let text = response.body().clone();
     let body = match &step.proto_answer {
         Some(message) => message.decode(&text).ok(),
+        // Nearly every answer to a ping.
+        None if text == EMPTY => Some(Value::Object(serde_json::Map::new())),
         None => serde_json::from_slice(&text).ok(),
     };
     Raw {

@@ -327,30 +327,75 @@ impl Found<'_> {
 
 /// Micro-degrees as decimal degrees, to the last digit: no float is printed on the path of a ping.
 fn show_degrees(e6: i32, to: &mut String) {
+    let mut digits = Digits::default();
+    let part = e6.unsigned_abs() % 1_000_000;
+    digits.put(part, 6);
+    digits.push(b'.');
+    digits.put(e6.unsigned_abs() / 1_000_000, 1);
     if e6 < 0 {
-        to.push('-');
+        digits.push(b'-');
     }
-    let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
-    show_whole(u64::from(whole), to);
-    to.push('.');
-    let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (part / unit % 10) as u8);
-    push(&digits, to);
+    digits.show(to);
 }
 
-fn show_whole(mut number: u64, to: &mut String) {
-    let mut digits = [b'0'; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return push(&digits[first..], to);
+fn show_whole(number: u64, to: &mut String) {
+    match u32::try_from(number) {
+        Ok(number) => {
+            let mut digits = Digits::default();
+            digits.put(number, 1);
+            digits.show(to);
+        }
+        Err(_) => to.push_str(&number.to_string()),
+    }
+}
+
+/// Digits, from the last to the first: a number of 32 bits with a sign and a point has room.
+#[derive(Default)]
+struct Digits {
+    text: [u8; 16],
+    count: usize,
+}
+
+impl Digits {
+    fn push(&mut self, byte: u8) {
+        self.count += 1;
+        let at = self.text.len() - self.count;
+        self.text[at] = byte;
+    }
+
+    /// With so many digits at least.
+    fn put(&mut self, mut number: u32, least: usize) {
+        let before = self.count;
+        while number > 0 || self.count - before < least {
+            self.push(b'0' + (number % 10) as u8);
+            number /= 10;
         }
     }
+
+    fn show(&self, to: &mut String) {
+        let digits = &self.text[self.text.len() - self.count..];
+        // Digits are text.
+        to.push_str(std::str::from_utf8(digits).unwrap_or_default());
+    }
 }
 
-/// Digits are text.
-fn push(digits: &[u8], to: &mut String) {
-    to.push_str(std::str::from_utf8(digits).unwrap_or_default());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_to_the_last_digit() {
+        for e6 in [0, 1, -1, 999_999, -53_349_800, 179_000_001, i32::MAX, i32::MIN] {
+            let mut text = String::new();
+            show_degrees(e6, &mut text);
+            let exact = i64::from(e6).unsigned_abs();
+            let sign = if e6 < 0 { "-" } else { "" };
+            assert_eq!(text, format!("{sign}{}.{:06}", exact / 1_000_000, exact % 1_000_000));
+        }
+        for number in [0, 7, 10, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
+            let mut text = String::new();
+            show_whole(number, &mut text);
+            assert_eq!(text, number.to_string());
+        }
+    }
 }

@@ -278,7 +278,7 @@ pub enum Tree {
 #[derive(Debug)]
 pub struct Entry {
     name: String,
-    /// The same as JSON, with its colon.
+    /// The same as JSON, with a comma before it and its colon.
     json: String,
     tree: Tree,
 }
@@ -298,7 +298,7 @@ impl Tree {
             toml::Value::Table(table) => {
                 let entry = |(name, value): (&String, &toml::Value)| {
                     let tree = Self::compile(value, &format!("{key}.{name}"))?;
-                    Ok(Entry { name: name.clone(), json: quoted(name) + ":", tree })
+                    Ok(Entry { name: name.clone(), json: format!(",{}:", quoted(name)), tree })
                 };
                 table.iter().map(entry).collect::<Result<_, _>>().map(Self::Table)
             }
@@ -360,10 +360,7 @@ impl Tree {
                 let mut filled = false;
                 for Entry { json, tree, .. } in entries {
                     let before = to.len();
-                    if filled {
-                        to.push(',');
-                    }
-                    to.push_str(json);
+                    to.push_str(if filled { json } else { &json[1..] });
                     if tree.render(scope, to)? {
                         filled = true;
                     } else {
