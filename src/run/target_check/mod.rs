@@ -132,7 +132,7 @@ fn watch(mapped: &Mapped, page: &Rc<Page>) {
     let sees = Rc::clone(page);
     mapped.watched_by(Rc::new(move |exchange| sees.saw(exchange.clone())));
     let hears = Rc::clone(page);
-    let misses = Rc::clone(&page);
+    let misses = Rc::clone(page);
     let miss = move |gap: Gap| misses.note(format!("[link.{}]: {}", gap.link, gap.why));
     mapped.listen(Ears::new(move |told| hears.told(told), miss));
 }

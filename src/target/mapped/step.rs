@@ -308,12 +308,10 @@ impl File<'_> {
             return Err((at, format!("`{path}` is not a path: it begins with `/`")));
         }
         let link = self.link(step, key, &[Speaks::Http, Speaks::Http2])?;
-        let uri = match self.text(path, &at)?.is_fixed() {
-            true => Some(path.parse().map_err(|why| (at.clone(), format!("`{path}`: {why}")))?),
-            false => None,
-        };
-        let (path, body) = (self.text(path, &at)?, self.body(step, link, key)?);
-        Ok(Way::Http { link, method, path, uri, body })
+        let (text, body) = (self.text(path, &at)?, self.body(step, link, key)?);
+        let uri = text.is_fixed().then(|| path.parse::<Uri>()).transpose();
+        let uri = uri.map_err(|why| (at, format!("`{path}`: {why}")))?;
+        Ok(Way::Http { link, method, path: text, uri, body })
     }
 
     fn publish(

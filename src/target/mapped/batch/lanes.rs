@@ -35,34 +35,35 @@ struct Open {
 /// All lanes.
 #[derive(Default)]
 pub struct Lanes {
-    lanes: BTreeMap<Place, Lane>,
+    by_place: BTreeMap<Place, Lane>,
     open: BTreeMap<RobotId, Open>,
     waiting: usize,
 }
 
 impl Lanes {
-    /// One more; it comes back when too many wait already.
-    pub fn put(&mut self, place: Place, update: Update, queue: usize) -> Result<(), Update> {
-        if self.waiting >= queue {
-            return Err(update);
-        }
+    /// Whether so many wait already.
+    pub fn is_full(&self, queue: usize) -> bool {
+        self.waiting >= queue
+    }
+
+    /// One more.
+    pub fn put(&mut self, place: Place, update: Update) {
         self.waiting += 1;
         self.open.entry(update.robot).or_default().count += 1;
-        self.lanes.entry(place).or_default().waiting.push_back(update);
-        Ok(())
+        self.by_place.entry(place).or_default().waiting.push_back(update);
     }
 
     /// Takes out what has waited longer than `longest`: it could not go out for so long.
     pub fn late(&mut self, place: Place, now: Time, longest: Duration) -> Vec<Update> {
-        let Some(lane) = self.lanes.get_mut(&place) else { return Vec::new() };
-        let late = |update: &Update| now.since(update.since) > longest;
-        let count = lane.waiting.iter().take_while(|update| late(update)).count();
+        let Some(lane) = self.by_place.get_mut(&place) else { return Vec::new() };
+        let is_late = |update: &Update| now.since(update.since) > longest;
+        let count = lane.waiting.iter().take_while(|update| is_late(update)).count();
         lane.take(count, &mut self.waiting)
     }
 
     /// Takes out the next request's updates, if a request may go now.
     pub fn let_go(&mut self, place: Place, now: Time, gather: &Gather) -> Option<Vec<Update>> {
-        let lane = self.lanes.get_mut(&place)?;
+        let lane = self.by_place.get_mut(&place)?;
         let oldest = lane.waiting.front()?;
         let due = lane.hurried > 0
             || lane.waiting.len() >= gather.most
@@ -78,10 +79,10 @@ impl Lanes {
     /// When a lane must be looked at; `None` where that is seen to, or nothing waits. While no more
     /// requests may go, the one that comes back looks.
     pub fn alarm(&mut self, place: Place, gather: &Gather) -> Option<Time> {
-        let lane = self.lanes.get_mut(&place)?;
+        let lane = self.by_place.get_mut(&place)?;
         let Some(oldest) = lane.waiting.front() else {
             if lane.under_way == 0 && lane.alarm.is_none() {
-                self.lanes.remove(&place);
+                self.by_place.remove(&place);
             }
             return None;
         };
@@ -94,7 +95,7 @@ impl Lanes {
 
     /// The alarm of a lane rang.
     pub fn rang(&mut self, place: Place, at: Time) {
-        if let Some(lane) = self.lanes.get_mut(&place)
+        if let Some(lane) = self.by_place.get_mut(&place)
             && lane.alarm == Some(at)
         {
             lane.alarm = None;
@@ -103,7 +104,7 @@ impl Lanes {
 
     /// A request ended.
     pub fn came_back(&mut self, place: Place) {
-        if let Some(lane) = self.lanes.get_mut(&place) {
+        if let Some(lane) = self.by_place.get_mut(&place) {
             lane.under_way -= 1;
         }
     }
@@ -136,7 +137,7 @@ impl Lanes {
         }
         let wanted = |place: &Place| of_all || robot.is_none() || *place == robot;
         let mut places = Vec::new();
-        for (place, lane) in self.lanes.iter_mut().filter(|(place, _)| wanted(place)) {
+        for (place, lane) in self.by_place.iter_mut().filter(|(place, _)| wanted(place)) {
             // In a lane of all, those behind the robot's last one need not hurry.
             let last = lane.waiting.iter().rposition(|u| robot.is_none_or(|r| r == u.robot));
             lane.hurried = lane.hurried.max(last.map_or(0, |last| last + 1));

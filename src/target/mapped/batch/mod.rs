@@ -81,15 +81,15 @@ impl Mapped {
     /// One update: waits for company, and ends with its request. `None` where nothing is gathered.
     pub(super) async fn gathered(&self, robot: RobotId, ask: &Ask) -> Option<Tried> {
         let (_, gather) = self.gatherer().filter(|_| self.is_gathered(ask.op))?;
+        if self.batches.lanes.borrow().is_full(gather.queue) {
+            return Some(tried(Judged::new(Outcome::Fail, Some(full(gather))), None, None));
+        }
         let (told, tells) = oneshot::channel();
         let (since, wall) = (self.env.now(), self.env.wall());
         let update = Update { robot, ask: ask.clone(), since, wall, told };
         let lane = (gather.of == Of::Driver).then_some(robot);
-        let put = self.batches.lanes.borrow_mut().put(lane, update, gather.queue);
-        match put {
-            Ok(()) => self.pump(lane),
-            Err(update) => update.end(Judged::new(Outcome::Fail, Some(full(gather)))),
-        }
+        self.batches.lanes.borrow_mut().put(lane, update);
+        self.pump(lane);
         let gone = |_| {
             let why = "the run ended before anything was heard of it".to_owned();
             tried(Judged::unknown(why), None, None)
@@ -178,10 +178,7 @@ impl Mapped {
     fn write(&self, gather: &Gather, update: &Update, to: &mut String) -> Result<(), String> {
         let me = self.fields(update.robot)?;
         let scope = self.of_update(update, &me);
-        match gather.each.render(&scope, to)? {
-            true => Ok(()),
-            false => Err("it has no value".to_owned()),
-        }
+        if gather.each.render(&scope, to)? { Ok(()) } else { Err("it has no value".to_owned()) }
     }
 
     /// What an update's own templates speak of.
@@ -223,13 +220,6 @@ impl Mapped {
         }
         // Bounded: each request has a time-out, and what waits too long is let go unsent.
         join_all(waiting).await;
-    }
-}
-
-impl Update {
-    fn end(self, judged: Judged) {
-        // Who does not wait any more does not mind.
-        let _ = self.told.send(tried(judged, None, None));
     }
 }
 
