@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{future::select, pin_mut};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::{
     Sink,
@@ -19,10 +19,10 @@ use super::{
     demand::Demand,
     figures::{Figures, Tally},
     jobs::Jobs,
-    life::{self, Intent},
+    life::{self, Intent, Turn},
     population::Population,
     supply::{Supply, census_every},
-    target::{Target, Told},
+    target::{Gap, Target, Told},
 };
 use crate::{
     base::{
@@ -58,7 +58,7 @@ pub(super) struct Hub {
     pub env: Env,
     pub target: Rc<dyn Target>,
     pub around: Surroundings,
-    pub ceiling: Option<Ceiling>,
+    pub ceiling: Option<Rc<Ceiling>>,
     pub permits: Semaphore,
     sink: Rc<dyn Sink>,
     pub state: RefCell<State>,
@@ -82,6 +82,8 @@ pub(super) struct State {
     pub idle: Vec<u32>,
     /// Wishes that wait for a passenger who is on the way in.
     pub waiting: u32,
+    /// Ops that the target gathers, and whose end is not known.
+    pub gathered: u32,
     pick: Rng,
     skipped: u64,
     skipped_told: Time,
@@ -107,14 +109,19 @@ impl Hub {
             jobs: Jobs::new(around.ops),
             idle: Vec::new(),
             waiting: 0,
+            gathered: 0,
             pick: root.fork("pick"),
             skipped: 0,
             skipped_told: Time::ZERO,
             acts: Vec::new(),
         };
         let per_second = load.ceiling_per_second.and_then(NonZeroU32::new);
+        let ceiling = per_second.map(|per_second| Rc::new(Ceiling::new(env.clone(), per_second)));
+        if let Some(ceiling) = &ceiling {
+            target.under(Rc::clone(ceiling));
+        }
         Rc::new(Self {
-            ceiling: per_second.map(|per_second| Ceiling::new(env.clone(), per_second)),
+            ceiling,
             env,
             target,
             around,
@@ -172,6 +179,19 @@ impl Hub {
         let record = record::Told { at: now, robot, answer, synthetic };
         self.sink.record(Record::Told(Box::new(record.clone())));
         self.step(robot, now, Event::Told(&record.answer));
+    }
+
+    /// Something that robots were to be told may never have come.
+    pub fn missed(&self, gap: Gap) {
+        if self.stopped.get() {
+            return;
+        }
+        let Gap { link, why } = gap;
+        self.sink.record(Record::Missed(Box::new(record::Missed {
+            at: self.env.now(),
+            link,
+            why,
+        })));
     }
 
     /// Ends the loop.
@@ -329,28 +349,34 @@ impl Hub {
 
     /// Starts an op; a ping that is one too many is skipped.
     fn ask(self: &Rc<Self>, robot: RobotId, ask: Ask, planned: Time) {
-        let admitted = match self.permits.try_acquire() {
+        let turn = match self.permits.try_acquire() {
+            _ if self.target.gathers(ask.op) => Turn::Gathered,
             Ok(permit) => {
                 permit.forget();
-                true
+                Turn::Now
             }
-            Err(_) => false,
+            Err(_) => Turn::Waits,
         };
-        if !self.enlist(robot, ask.op, admitted) {
-            if admitted {
+        if !self.enlist(robot, ask.op, turn) {
+            if turn == Turn::Now {
                 self.permits.add_permits(1);
             }
             return;
         }
         let intent = self.intent(robot, ask, planned);
-        self.env.spawn(life::live(self.clone(), intent, admitted));
+        self.env.spawn(life::live(self.clone(), intent, turn));
     }
 
     /// One more op of a robot is in flight; false when it is a ping that is one too many.
-    fn enlist(&self, robot: RobotId, op: OpKind, admitted: bool) -> bool {
+    fn enlist(&self, robot: RobotId, op: OpKind, turn: Turn) -> bool {
         let state = &mut *self.state.borrow_mut();
         let Some(resident) = state.population.get_mut(robot) else { return false };
-        let crowded = resident.in_flight >= IN_FLIGHT_PER_ROBOT || !admitted;
+        if turn == Turn::Gathered {
+            // Most of them only wait for company: the target has a limit of its own.
+            state.gathered += 1;
+            return true;
+        }
+        let crowded = resident.in_flight >= IN_FLIGHT_PER_ROBOT || turn == Turn::Waits;
         if crowded && op == OpKind::DriverPing {
             state.tally.planned(op);
             state.tally.skipped(op);
@@ -375,11 +401,16 @@ impl Hub {
     }
 
     /// An op of a robot ended: recorded, and told to the robot.
-    pub fn ended(self: &Rc<Self>, op: Op) {
+    pub fn ended(self: &Rc<Self>, op: Op, turn: Turn) {
         let op = Rc::new(op);
         self.recorded(op.clone());
-        if let Some(resident) = self.state.borrow_mut().population.get_mut(op.robot) {
-            resident.in_flight = resident.in_flight.saturating_sub(1);
+        {
+            let state = &mut *self.state.borrow_mut();
+            if turn == Turn::Gathered {
+                state.gathered -= 1;
+            } else if let Some(resident) = state.population.get_mut(op.robot) {
+                resident.in_flight = resident.in_flight.saturating_sub(1);
+            }
         }
         self.step(op.robot, op.done, Event::Done(&op));
     }
@@ -426,6 +457,13 @@ impl Hub {
     pub fn renewed(&self, robot: RobotId) -> Time {
         let mut state = self.state.borrow_mut();
         state.population.get_mut(robot).map_or(Time::ZERO, |resident| resident.renewed)
+    }
+
+    /// Who logs a robot in anew does so alone; `None` when it is gone.
+    pub fn renewing(&self, robot: RobotId) -> Option<Rc<Mutex<()>>> {
+        let mut state = self.state.borrow_mut();
+        let resident = state.population.get_mut(robot)?;
+        Some(Rc::clone(resident.renewing.get_or_insert_default()))
     }
 
     /// It got one.

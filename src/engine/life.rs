@@ -16,6 +16,17 @@ use crate::{
 /// The longest wait between two attempts, before jitter.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// How an op comes to its place among those in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has one.
+    Now,
+    /// It waits for one.
+    Waits,
+    /// It needs none: the target gathers such ops.
+    Gathered,
+}
+
 /// One intent that is on its way.
 pub(super) struct Intent {
     /// The number of the op.
@@ -29,16 +40,18 @@ pub(super) struct Intent {
 }
 
 /// Lives an op from its plan to its end.
-pub(super) async fn live(hub: Rc<Hub>, intent: Intent, admitted: bool) {
-    if !admitted {
+pub(super) async fn live(hub: Rc<Hub>, intent: Intent, turn: Turn) {
+    if turn == Turn::Waits {
         // The semaphore is never closed, so this is only ever a permit.
         if let Ok(permit) = hub.permits.acquire().await {
             permit.forget();
         }
     }
     let op = attempts(&hub, intent).await;
-    hub.permits.add_permits(1);
-    hub.ended(op);
+    if turn != Turn::Gathered {
+        hub.permits.add_permits(1);
+    }
+    hub.ended(op, turn);
 }
 
 /// Attempts, until one is ok, or another would be in vain or over the limit.
@@ -50,7 +63,7 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let mut attempts = Vec::with_capacity(1);
     let mut renewed = false;
     loop {
-        if let Some(ceiling) = &hub.ceiling {
+        if let Some(ceiling) = hub.ceiling.as_ref().filter(|_| !hub.target.gathers(ask.op)) {
             ceiling.pass().await;
         }
         let sent = hub.env.now();
@@ -106,6 +119,12 @@ fn login_of(kind: RobotKind) -> Option<OpKind> {
 /// Logs in anew, as an op of its own; true when the robot has a fresh token. One that another op
 /// got since `sent` is fresh enough.
 async fn renew(hub: &Rc<Hub>, robot: RobotId, sent: Time) -> bool {
+    // Gathered ops end together: one of them logs in, and the others wait for it.
+    let turn = hub.renewing(robot);
+    let _alone = match &turn {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
     if hub.renewed(robot) > sent {
         return true;
     }

@@ -68,12 +68,18 @@ impl Engine {
         sink: Rc<dyn Sink>,
     ) -> Self {
         let hub = Hub::new(env, target, around, &load, sink);
-        let heard = Rc::downgrade(&hub);
-        hub.target.listen(Ears::new(move |told| {
+        let (heard, missed) = (Rc::downgrade(&hub), Rc::downgrade(&hub));
+        let hear = move |told| {
             if let Some(hub) = heard.upgrade() {
                 hub.told(told);
             }
-        }));
+        };
+        let miss = move |gap| {
+            if let Some(hub) = missed.upgrade() {
+                hub.missed(gap);
+            }
+        };
+        hub.target.listen(Ears::new(hear, miss));
         hub.env.spawn(hub.clone().run());
         Self { hub, load }
     }
@@ -187,6 +193,9 @@ impl Engine {
             state.drivers_here() + state.population.going == 0 && left(RobotKind::Passenger)
         };
         let all = self.until(now + max, nobody).await;
+        self.hub.target.flush().await;
+        let deadline = self.hub.env.now() + LOOK_EVERY;
+        let all = self.until(deadline, |state| state.gathered == 0).await && all;
         self.hub.tell_skipped(self.hub.env.now(), true);
         all
     }

@@ -1,5 +1,9 @@
 //! The robots of a run, each with its own random stream. A robot that is gone is dropped.
 
+use std::rc::Rc;
+
+use tokio::sync::Mutex;
+
 use crate::{
     base::{
         id::{RobotId, RobotKind},
@@ -17,6 +21,8 @@ pub(super) struct Resident {
     pub in_flight: u32,
     /// When it last got a new token.
     pub renewed: Time,
+    /// Held by the op that gets it one.
+    pub renewing: Option<Rc<Mutex<()>>>,
     /// A wish that waits for it to be in.
     pub wish: Option<Trip>,
     /// It was sent home, and goes as soon as it can.
@@ -63,6 +69,7 @@ impl Population {
             rng: self.root.fork(&id.to_string()),
             in_flight: 0,
             renewed: Time::ZERO,
+            renewing: None,
             wish: None,
             going: false,
             standing: Standing::Arriving,

@@ -4,6 +4,7 @@ use std::{cell::Cell, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
 
+use super::ceiling::Ceiling;
 use crate::{
     base::{
         id::{Id, RobotId},
@@ -58,6 +59,21 @@ pub trait Target {
     /// The robot's account, known from before: of a run that is cleaned up after.
     fn recall(&self, _robot: RobotId, _account: &Id) {}
 
+    /// Whether ops of that kind wait for company before one request goes out with them all. The
+    /// target bounds how many wait and how long; each ends by itself, and only its requests pass the
+    /// ceiling of [`Self::under`].
+    fn gathers(&self, _op: OpKind) -> bool {
+        false
+    }
+
+    /// The ceiling on requests that are not attempts: those of gathered ops.
+    fn under(&self, _ceiling: Rc<Ceiling>) {}
+
+    /// Sends what was gathered and still waits; ends when it is known what became of it.
+    fn flush(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Bytes to and fro so far, where the target counts them.
     fn traffic(&self) -> Option<&Traffic> {
         None
@@ -75,19 +91,36 @@ pub struct Told {
     pub synthetic: bool,
 }
 
+/// Something that robots were to be told may never have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The link, by its name.
+    pub link: String,
+    /// What happened.
+    pub why: String,
+}
+
 /// Takes what robots are told unasked. A cheap handle.
 #[derive(Clone)]
-pub struct Ears(Rc<dyn Fn(Told)>);
+pub struct Ears {
+    hear: Rc<dyn Fn(Told)>,
+    miss: Rc<dyn Fn(Gap)>,
+}
 
 impl Ears {
-    /// Hands all that is told to `hear`.
-    pub fn new(hear: impl Fn(Told) + 'static) -> Self {
-        Self(Rc::new(hear))
+    /// Hands all that is told to `hear`, and to `miss` where something of it was lost.
+    pub fn new(hear: impl Fn(Told) + 'static, miss: impl Fn(Gap) + 'static) -> Self {
+        Self { hear: Rc::new(hear), miss: Rc::new(miss) }
+    }
+
+    /// Something may have been lost.
+    pub fn missed(&self, gap: Gap) {
+        (self.miss)(gap);
     }
 
     /// Tells. Not from within a step of a robot.
     pub fn tell(&self, told: Told) {
-        (self.0)(told);
+        (self.hear)(told);
     }
 }
 

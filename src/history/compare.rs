@@ -202,6 +202,7 @@ fn written_at(record: &Record) -> Option<Time> {
         Record::Phase { at, .. } | Record::Skipped { at, .. } => Some(*at),
         Record::Fault(event) => Some(event.at),
         Record::Told(told) => Some(told.at),
+        Record::Missed(missed) => Some(missed.at),
         Record::Run(_) | Record::Pings(_) | Record::Recalled(_) | Record::End(_) => None,
     }
 }

@@ -41,6 +41,8 @@ pub enum Record {
     Recalled(Rc<Op>),
     /// A robot was told something that it had not asked for: a hint, never a read.
     Told(Box<Told>),
+    /// Something that robots were to be told unasked may never have come.
+    Missed(Box<Missed>),
     /// A fault changed.
     Fault(FaultEvent),
     /// Planned updates that were never sent, since the generator could not.
@@ -144,6 +146,18 @@ pub struct Told {
     /// The simulator told it, of what another robot had seen, and not the backend.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub synthetic: bool,
+}
+
+/// A gap in what is told unasked: whoever listened on that link may have missed something.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// When it was noticed.
+    #[serde(rename = "at_ns")]
+    pub at: Time,
+    /// The link, by its name in the mapping.
+    pub link: String,
+    /// What happened, for people.
+    pub why: String,
 }
 
 /// How a run ended.

@@ -56,8 +56,10 @@ impl Judge {
             }
             Record::Fault(event) => self.see_all(Seen::Fault(event)),
             Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
-            // What is told unasked is a hint, and no read.
+            // What is told unasked is a hint, and no read: where some of it was missed, no law has
+            // seen less.
             Record::Told(_)
+            | Record::Missed(_)
             | Record::Run(_)
             | Record::Pings(_)
             | Record::Skipped { .. }

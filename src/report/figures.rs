@@ -121,6 +121,8 @@ pub struct Figures {
     pub robots: [u32; 2],
     /// Offers that the simulator made of what a passenger saw.
     pub relayed: u64,
+    /// Gaps in what is told unasked.
+    pub missed: u64,
     /// How the run ended.
     pub end: Option<Ending>,
     /// Pings by the second in which they were planned.
@@ -154,6 +156,7 @@ impl Figures {
             Record::Told(told) => {
                 self.relayed += u64::from(told.synthetic && told.answer.offer.is_some());
             }
+            Record::Missed(_) => self.missed += 1,
             Record::Skipped { .. } | Record::Recalled(_) => {}
             Record::End(ending) => self.end = Some(ending.clone()),
         }

@@ -256,8 +256,22 @@ impl Evidence<'_> {
             seen: self.info_share(),
             enough: self.info_share() <= INFO_MAX,
         });
+        all.extend(self.gaps(faults));
         all.extend(self.baseline());
         all
+    }
+
+    /// Robots that missed something took fewer offers than they were made. No law rests on what is
+    /// told unasked; how much was driven does. Faults of ours explain it.
+    fn gaps(&self, faults: &[FaultSummary]) -> Option<AdequacySummary> {
+        let missed = self.figures.missed;
+        (missed > 0).then(|| AdequacySummary {
+            what: "gaps in what is told unasked".into(),
+            required: faults.is_empty(),
+            needed: Some(0.0),
+            seen: missed as f64,
+            enough: false,
+        })
     }
 
     /// Share of ops (pings aside: the last one wins) whose outcome nobody knows.

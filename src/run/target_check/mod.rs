@@ -25,7 +25,7 @@ use crate::{
     },
     chaos::provider::ROBOTS,
     city::City,
-    engine::target::{Ears, Target as _},
+    engine::target::{Ears, Gap, Target as _},
     history::declares::Declares,
     report::verdict::Exit,
     target::{
@@ -132,7 +132,9 @@ fn watch(mapped: &Mapped, page: &Rc<Page>) {
     let sees = Rc::clone(page);
     mapped.watched_by(Rc::new(move |exchange| sees.saw(exchange.clone())));
     let hears = Rc::clone(page);
-    mapped.listen(Ears::new(move |told| hears.told(told)));
+    let misses = Rc::clone(page);
+    let miss = move |gap: Gap| misses.note(format!("[link.{}]: {}", gap.link, gap.why));
+    mapped.listen(Ears::new(move |told| hears.told(told), miss));
 }
 
 async fn go(

@@ -1,7 +1,7 @@
 //! Brokers and commands of a mapping: one connection a link and run, opened when it is needed first,
 //! with its taps.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -17,12 +17,16 @@ use super::{
 };
 use crate::{
     base::name::NodeName,
+    engine::target::Gap as Gone,
     target::wire::{
-        amqp::{AmqpError, Broker, Limits, Message, Received, Tap},
+        amqp::{AmqpError, Broker, Gap, Limits, Message, Received, Tap},
         command::Probe,
+        protobuf::Codec,
     },
 };
 
+/// Between two attempts to have a broker's taps.
+const TAP_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Binding keys of a tap that names none: everything.
 const EVERYTHING: &str = "#";
 
@@ -33,7 +37,8 @@ pub struct Connection(Mutex<Option<(Broker, Vec<Tap>)>>);
 /// Opens a connection, without anything else.
 pub async fn connect(file: &Compiled, link: &Link) -> Result<Broker, String> {
     let url = link.urls.first().map_or("", String::as_str);
-    let broker = Broker::connect(url, Limits::default(), Some(line::allowed(file))).await;
+    let (tls, allowed) = (line::tls_of(file, link)?, Some(line::allowed(file)));
+    let broker = Broker::connect_over(url, Limits::default(), allowed, tls).await;
     broker.map_err(|why| format!("[link.{}]: {why}", link.name))
 }
 
@@ -47,9 +52,21 @@ impl Mapped {
             }
             let me = self.me.clone();
             self.env.spawn(async move {
-                if let Some(mapped) = me.upgrade() {
-                    // One that cannot be had now is tried again by the first step that needs it.
-                    let _ = mapped.broker(place).await;
+                let mut told = false;
+                while let Some(mapped) = me.upgrade() {
+                    let Err(why) = mapped.broker(place).await else {
+                        if told {
+                            mapped.missed(place, "heard from now on");
+                        }
+                        return;
+                    };
+                    if !told {
+                        mapped.missed(place, &format!("nothing is heard: {why}"));
+                    }
+                    told = true;
+                    let pause = mapped.env.sleep(TAP_AGAIN_AFTER);
+                    drop(mapped);
+                    pause.await;
                 }
             });
         }
@@ -73,19 +90,33 @@ impl Mapped {
                     mapped.tapped(place, number, &received);
                 }
             });
-            let tap = broker.tap(exchange, &keys, hear, Rc::new(|_| {})).await;
+            let me = self.me.clone();
+            let miss = Rc::new(move |gap: Gap| {
+                if let Some(mapped) = me.upgrade() {
+                    mapped.missed(place, &words(&gap));
+                }
+            });
+            let tap = broker.tap(exchange, &keys, hear, miss).await;
             taps.push(tap.map_err(|why| why.to_string())?);
         }
         *connection = Some((broker.clone(), taps));
         Ok(broker)
     }
 
+    /// What robots were to be told over a link may never have come.
+    fn missed(&self, place: usize, why: &str) {
+        let ears = self.ears.borrow().clone();
+        if let Some(ears) = ears {
+            let link = self.file.links[place].name.clone();
+            ears.missed(Gone { link, why: self.file.run.secrets.hide(why) });
+        }
+    }
+
     /// A message came to the tap of that number.
     fn tapped(&self, place: usize, number: usize, received: &Received) {
-        let raw = raw(received);
         let of_link = self.file.pushes.iter().filter(|push| push.link == place);
         if let Some(push) = of_link.filter(|push| push.exchange.is_some()).nth(number) {
-            self.pushed(push, None, &raw);
+            self.pushed(push, None, &raw(received, push.proto.as_ref()));
         }
     }
 
@@ -106,7 +137,7 @@ impl Mapped {
             ..Message::default()
         };
         message.properties.content_type = content.map(str::to_owned);
-        for (name, text) in &step.headers {
+        for (name, text) in self.file.links[*link].headers.iter().chain(&step.headers) {
             message.headers.insert(name.to_string(), Value::from(text.render(scope)?));
         }
         let node = Some(NodeName::from(self.file.links[*link].name.as_str()));
@@ -116,7 +147,10 @@ impl Mapped {
             Err(why) => return Ok(ended(Judged::not_sent(why))),
         };
         let answered = if *call {
-            broker.rpc(&message, self.attempt_timeout).await.map(|received| raw(&received))
+            broker
+                .rpc(&message, self.attempt_timeout)
+                .await
+                .map(|received| raw(&received, step.proto_answer.as_ref()))
         } else {
             let published = broker.publish(&message, true);
             match self.env.timeout(self.attempt_timeout, published).await {
@@ -156,11 +190,30 @@ impl Mapped {
     }
 }
 
-fn raw(received: &Received) -> Raw {
+/// What a gap is, in words.
+fn words(gap: &Gap) -> String {
+    match gap {
+        Gap::Lost { why } => format!("nothing is heard: {why}"),
+        Gap::Back => "heard from now on".to_owned(),
+        Gap::Dropped { at_least } => {
+            format!("at least {at_least} messages were dropped: the tap was too slow")
+        }
+        Gap::TooLong { routing_key, bytes } => {
+            format!("a message of {bytes} bytes (`{routing_key}`) was too long")
+        }
+    }
+}
+
+/// A message as an answer; one that cannot be read is `null`.
+fn raw(received: &Received, message: Option<&Codec>) -> Raw {
+    let body = match message {
+        Some(message) => message.decode(&received.body).ok(),
+        None => serde_json::from_slice(&received.body).ok(),
+    };
     Raw {
         status: 0,
         text: received.body.clone(),
-        body: serde_json::from_slice(&received.body).unwrap_or(Value::Null),
+        body: body.unwrap_or(Value::Null),
         key: received.routing_key.clone(),
     }
 }

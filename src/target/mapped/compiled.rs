@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    batch,
     grammar::{Accounts, Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
     judge::Names,
     pick::Pick,
@@ -15,7 +16,8 @@ use super::{
     scope::{ASK_PARTS, Axis, RunFacts, Scope},
     secret::Secrets,
     session::Fields,
-    step::{File, Step},
+    step::{File, Step, stay_the_same},
+    stray,
     template::{Test, Text, Tree},
 };
 use crate::{
@@ -32,7 +34,7 @@ use crate::{
     },
     target::{
         accounts::{self, Pool},
-        wire::protobuf::Schema,
+        wire::protobuf::{Codec, Schema},
     },
 };
 
@@ -84,6 +86,8 @@ pub struct Link {
     pub own_urls: Vec<Text>,
     /// Headers of every request.
     pub headers: Vec<(http::HeaderName, Text)>,
+    /// They speak of nothing but their robot and the run.
+    pub same_headers: bool,
     /// The certificate authority's file.
     pub ca: Option<String>,
     /// Our certificate's file.
@@ -131,6 +135,8 @@ pub struct Push {
     pub event: Option<String>,
     /// Whom it is for.
     pub account: Option<Pick>,
+    /// The protobuf message that it is.
+    pub proto: Option<Codec>,
     /// What is read.
     pub reader: Reader,
     /// What is kept of the job.
@@ -263,11 +269,13 @@ impl Builder<'_> {
             made[at] = file.pairs(words, key)?;
         }
         self.check_names(&file)?;
+        batch::compiled::check_names(&file.names, mapping.driver.get("ping"))?;
         let mut declares = self.declares(&steps)?;
         // Templates of the accept alone: the steps before it, and what is read, prove nothing.
         let of_accept = |key: &str| key.starts_with("driver.accept") && !key.contains(".read");
         declares.named_offers =
             file.names.iter().any(|(key, name)| of_accept(key) && name == "ask.offer");
+        check_batch(&steps, &declares)?;
         self.check_offers(&steps, &pushes)?;
         let compiled = Compiled {
             name: mapping.name.clone(),
@@ -323,6 +331,7 @@ impl Builder<'_> {
         let mut ways = Vec::new();
         for (place, (name, link)) in self.mapping.link.iter().enumerate() {
             let key = format!("link.{name}");
+            stray::of_link(link, file.links[place].1, &key)?;
             let (mut urls, mut own_urls) = (Vec::new(), Vec::new());
             for source in link.url.all() {
                 let key = format!("{key}.url");
@@ -345,12 +354,14 @@ impl Builder<'_> {
                 Some(value) => file.tree(value, &format!("{key}.{word}")).map(Some),
                 None => Ok(None),
             };
+            let headers = file.headers(&link.headers, &format!("{key}.headers"))?;
             ways.push(Link {
                 name: name.clone(),
                 speaks: file.links[place].1,
                 urls,
                 own_urls,
-                headers: file.headers(&link.headers, &format!("{key}.headers"))?,
+                same_headers: stay_the_same(&headers),
+                headers,
                 ca: link.ca.clone(),
                 certificate: link.certificate.clone(),
                 key: link.key.clone(),
@@ -431,6 +442,7 @@ impl Builder<'_> {
             mapping.declares.over(&defaults).map_err(|why| ("declares".to_owned(), why))?;
         let mapped = |op: &OpKind| steps[op.index()].is_some();
         declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();
+        stray::of_offers(&mapping.offers)?;
         let every = mapping.offers.every.unwrap_or(Span::secs(2));
         declares.offers = match mapping.offers.how {
             How::Ping => declares::Offers::Ping,
@@ -463,6 +475,21 @@ impl Builder<'_> {
     }
 }
 
+/// Updates that are gathered must arrive while they are of use.
+fn check_batch(steps: &[Option<Step>], declares: &Declares) -> Result<(), Wrong> {
+    let step = steps[OpKind::DriverPing.index()].as_ref();
+    let Some(gather) = step.and_then(|step| step.batch.as_ref()) else { return Ok(()) };
+    let ttl = declares.ping_ttl;
+    if gather.within < ttl.0 {
+        return Ok(());
+    }
+    let why = format!(
+        "must be shorter than `declares.ping_ttl` ({ttl}): the backend would take the drivers for \
+         silent"
+    );
+    Err((format!("{}.batch.within", batch::compiled::STEP), why))
+}
+
 /// What is wrong with a name of the environment that is not there.
 fn missing_variable(name: &str) -> Option<String> {
     let variable = name.strip_prefix("env.")?;
@@ -489,7 +516,7 @@ fn render_alone(text: &Text, facts: &RunFacts) -> Result<String, String> {
 
 fn alone<T>(facts: &RunFacts, render: impl FnOnce(&Scope<'_>) -> T) -> T {
     let (me, robot) = (Fields::default(), RobotId { kind: RobotKind::Auditor, number: 0 });
-    render(&Scope { run: facts, robot, me: &me, ask: None, job: None, batch: &[], answer: None })
+    render(&Scope::bare(facts, robot, &me))
 }
 
 /// The word after the dot of every operation of a table.
@@ -547,8 +574,9 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
             let why = format!("there is no [link.{}]: {hint}", push.via);
             return Err((format!("{key}.via"), why));
         };
-        let amqp = file.links[link].1 == Speaks::Amqp;
-        if amqp && (push.exchange.is_none() || push.account.is_none()) {
+        let speaks = file.links[link].1;
+        stray::of_push(push, speaks, &key)?;
+        if speaks == Speaks::Amqp && (push.exchange.is_none() || push.account.is_none()) {
             return Err((key, "a tap on a broker needs `exchange` and `account`".to_owned()));
         }
         if push.account.is_some() && push.to.is_none() {
@@ -562,6 +590,10 @@ fn pushes(mapping: &Mapping, file: &mut File<'_>) -> Result<Vec<Push>, Wrong> {
             exchange: push.exchange.clone(),
             keys: push.keys.clone(),
             event: push.event.clone(),
+            proto: match &push.proto {
+                Some(name) => Some(file.codec(name, link, &format!("{key}.proto"))?),
+                None => None,
+            },
             account: match &push.account {
                 Some(pick) => Some(file.pick(pick, &format!("{key}.account"))?),
                 None => None,
@@ -593,7 +625,7 @@ fn speaks(name: &str, link: &super::grammar::Link, run: &RunFacts) -> Result<Spe
     match scheme {
         "http" | "https" | EMBEDDED => Ok(Speaks::Http),
         "ws" | "wss" => Ok(Speaks::Websocket),
-        "amqp" => Ok(Speaks::Amqp),
+        "amqp" | "amqps" => Ok(Speaks::Amqp),
         _ => Err((
             key,
             format!(
@@ -611,7 +643,7 @@ fn check_url(url: &str, speaks: Speaks) -> Result<(), String> {
     let fit: &[&str] = match speaks {
         Speaks::Http | Speaks::Http2 => &["http", "https"],
         Speaks::Websocket | Speaks::SocketIo => &["ws", "wss", "http", "https"],
-        Speaks::Amqp => &["amqp"],
+        Speaks::Amqp => &["amqp", "amqps"],
     };
     let parsed: http::Uri =
         url.parse().map_err(|why| format!("`{}` is not a URL: {why}", without_password(url)))?;

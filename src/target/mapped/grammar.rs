@@ -341,6 +341,9 @@ pub struct Push {
     /// On Socket.IO: the name of the event.
     #[serde(default)]
     pub event: Option<String>,
+    /// On AMQP: the protobuf message that it is.
+    #[serde(default)]
+    pub proto: Option<String>,
     /// On AMQP: the account whom it is for. On a socket it is for its owner.
     #[serde(default)]
     pub account: Option<Pick>,
@@ -440,8 +443,8 @@ pub struct Step {
     /// On a socket: the answer is the first message for which this holds. Left out: none is
     /// awaited, and what was sent counts as done.
     pub answer_if: Option<String>,
-    /// Location updates of one robot that go out as one request, as the list `batch`.
-    pub batch: Option<u32>,
+    /// Of `[driver.ping]`: location updates that go out together, as the list `batch`.
+    pub batch: Option<super::batch::grammar::Batch>,
     /// It certainly did not happen, for that reason: looked at before those of `[answer]`.
     #[schemars(with = "BTreeMap<String, When>")]
     pub refused: BTreeMap<Refusal, When>,

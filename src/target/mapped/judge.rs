@@ -246,8 +246,7 @@ mod tests {
         let judge = Judge::compile(&rules, "x", &Rules::default(), Some(&expired), &mut Vec::new());
         let (run, me) = (RunFacts::default(), Fields::default());
         let robot = RobotId::driver(1);
-        let scope =
-            Scope { run: &run, robot, me: &me, ask: None, job: None, batch: &[], answer: None };
+        let scope = Scope::bare(&run, robot, &me);
         let raw =
             Raw { status, text: body.to_string().into(), body: body.clone(), key: String::new() };
         judge.unwrap().meaning(&scope, &raw, false)

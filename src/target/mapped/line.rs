@@ -22,6 +22,8 @@ use crate::{
     world::{Env, HttpError},
 };
 
+/// What is spoken over TLS.
+const SECURE: &[&str] = &["https://", "wss://", "amqps://"];
 /// How long it may take to open a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -106,7 +108,8 @@ impl Line {
                 None => nobody(),
             },
             Self::Http { client, bases, .. } => match bases.get(instance) {
-                Some(base) => client.exchange(base, request).await,
+                // In a box: it needs much more room than a request to the reference backend.
+                Some(base) => Box::pin(client.exchange(base, request)).await,
                 None => nobody(),
             },
             Self::Other => nobody(),
@@ -154,8 +157,9 @@ pub async fn reach(file: &Compiled) -> Result<(), String> {
 }
 
 /// TLS, where any of its URLs asks for it.
-fn tls_of(file: &Compiled, link: &Link) -> Result<Option<Tls>, String> {
-    if !link.urls.iter().any(|url| url.starts_with("https://") || url.starts_with("wss://")) {
+pub fn tls_of(file: &Compiled, link: &Link) -> Result<Option<Tls>, String> {
+    let secure = |url: &String| SECURE.iter().any(|scheme| url.starts_with(scheme));
+    if !link.urls.iter().any(secure) {
         return Ok(None);
     }
     let seen = |name: &String| file.folder.join(name);

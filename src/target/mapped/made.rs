@@ -48,6 +48,7 @@ pub fn mount(environment: &mut Environment<'static>) {
     environment.add_function("uuid", uuid);
     environment.add_function("person", person);
     environment.add_function("address", address);
+    environment.add_filter("iso", iso);
     environment.add_filter("sha256", |text: &str| sha256(text));
     environment.add_filter("base64", |text: &str| {
         use base64::Engine as _;
@@ -67,9 +68,17 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("uuid()", "a UUID (version 4): the same for a robot throughout a run"),
     ("person()", "a first and a last name"),
     ("address(at)", "a street and a number for a place"),
+    ("ask.wall_ms | iso", "a moment as RFC 3339 in UTC, to the millisecond"),
     ("text | sha256", "SHA-256 in hexadecimal"),
     ("text | base64", "base64, for HTTP basic authentication"),
 ];
+
+/// Milliseconds since 1970 as people and most backends write a moment.
+fn iso(ms: i64) -> Result<String, Error> {
+    let moment = jiff::Timestamp::from_millisecond(ms)
+        .map_err(|why| Error::new(ErrorKind::InvalidOperation, why.to_string()))?;
+    Ok(format!("{moment:.3}"))
+}
 
 /// Who draws: run and robot.
 fn who(state: &State<'_, '_>) -> (String, u64) {

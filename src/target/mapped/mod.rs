@@ -2,6 +2,7 @@
 //! Rust. The file is read and checked by `compiled.rs`; here its steps are carried out for robots.
 //! Knows nothing of the reference backend.
 
+pub mod batch;
 mod book;
 mod broker;
 mod compiled;
@@ -18,6 +19,7 @@ mod secret;
 mod session;
 mod sockets;
 mod step;
+mod stray;
 mod template;
 mod watch;
 
@@ -44,7 +46,10 @@ use crate::{
         name::NodeName,
         time::Time,
     },
-    engine::target::{Ears, Target, Told, Traffic, Tried},
+    engine::{
+        ceiling::Ceiling,
+        target::{Ears, Target, Told, Traffic, Tried},
+    },
     history::{
         answer::{Answer, JobView, OfferView, Refusal},
         declares::Declares,
@@ -53,24 +58,27 @@ use crate::{
     target::{accounts::Pool, wire::websocket},
     world::{Env, HttpError},
 };
+use batch::{Batches, Parcel};
 use book::Book;
 use broker::Connection;
 use grammar::Kind;
 use judge::{Meaning, Raw, answered};
 use line::Line;
 use read::Around;
-use request::header_value;
+use request::{Marks, header_value};
 use robots::Session;
 use scope::Scope;
 use session::Fields;
 use sockets::Sockets;
-use step::{Body, Step, Way};
+use step::{Step, Way};
 use watch::Watch;
 
 /// A robot that was driven away from its own instance tries it again after so long.
 const HOME_AFTER: Duration = Duration::from_secs(10);
 /// The longest that a backend is believed when it says when to come back.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+/// An object without anything in it.
+const EMPTY: &[u8] = b"{}";
 /// The name of a robot's session token.
 const TOKEN: &str = "token";
 /// The name of a robot's account.
@@ -97,11 +105,13 @@ pub struct Mapped {
     /// An account's id may be that of a driver and of a passenger.
     accounts: RefCell<HashMap<(RobotKind, Id), RobotId>>,
     book: Book,
+    batches: Batches,
     traffic: Traffic,
     watch: Watch,
     /// Nobody sends anything before: the backend said so.
     paused_until: Cell<Time>,
     attempt_timeout: Duration,
+    marks: Marks,
 }
 
 /// How one exchange ended.
@@ -112,6 +122,7 @@ struct Ended {
 }
 
 /// What an exchange came to.
+#[derive(Clone)]
 struct Judged {
     outcome: Outcome,
     answer: Answer,
@@ -160,6 +171,7 @@ impl Mapped {
         let doors =
             file.links.iter().map(|link| line::door(&file, link)).collect::<Result<_, _>>()?;
         let brokers = file.links.iter().map(|_| Connection::default()).collect();
+        let marks = Marks::new(&file.run.id);
         Ok(Rc::new_cyclic(|me| Self {
             env,
             me: me.clone(),
@@ -173,10 +185,12 @@ impl Mapped {
             pool: OnceCell::new(),
             accounts: RefCell::default(),
             book: Book::default(),
+            batches: Batches::default(),
             traffic: Traffic::default(),
             watch: Watch::default(),
             paused_until: Cell::new(Time::ZERO),
             attempt_timeout,
+            marks,
         }))
     }
 
@@ -186,18 +200,24 @@ impl Mapped {
     }
 
     fn scope<'a>(&'a self, robot: RobotId, me: &'a Fields) -> Scope<'a> {
-        Scope { run: &self.file.run, robot, me, ask: None, job: None, batch: &[], answer: None }
+        Scope::bare(&self.file.run, robot, me)
     }
 
     /// One op: what comes first, then the step itself.
-    async fn carry_out(&self, robot: RobotId, step: &Step, ask: &Ask) -> Ended {
+    async fn carry_out(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        ask: &Ask,
+        batch: Option<&Parcel>,
+    ) -> Ended {
         for first in &step.first {
-            let ended = Box::pin(self.carry_out(robot, first, ask)).await;
+            let ended = Box::pin(self.carry_out(robot, first, ask, None)).await;
             if ended.judged.outcome != Outcome::Ok {
                 return ended;
             }
         }
-        match self.send(robot, step, ask).await {
+        match self.send(robot, step, ask, batch).await {
             Ok(ended) => ended,
             // What cannot be made is not sent.
             Err(why) => {
@@ -208,10 +228,18 @@ impl Mapped {
         }
     }
 
-    async fn send(&self, robot: RobotId, step: &Step, ask: &Ask) -> Result<Ended, String> {
+    async fn send(
+        &self,
+        robot: RobotId,
+        step: &Step,
+        ask: &Ask,
+        batch: Option<&Parcel>,
+    ) -> Result<Ended, String> {
         let me = self.fields(robot)?;
         let notes = ask.job.as_ref().and_then(|job| self.book.fields(job));
-        let scope = Scope { ask: Some(ask), job: notes.as_ref(), ..self.scope(robot, &me) };
+        let wall = self.env.wall();
+        let scope =
+            Scope { ask: Some(ask), job: notes.as_ref(), batch, wall, ..self.scope(robot, &me) };
         if step.unless.as_ref().is_some_and(|test| test.holds(&scope)) {
             let judged = Judged::new(Outcome::Ok, None);
             return Ok(Ended { judged, node: None, status: None });
@@ -221,9 +249,12 @@ impl Mapped {
         }
         match &step.way {
             Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
-            Way::Send { .. } | Way::Emit { .. } => self.over_socket(robot, step, &scope).await,
-            Way::Publish { .. } => self.over_broker(step, &scope).await,
-            Way::Command { .. } => self.by_command(step, &scope).await,
+            // In boxes: a request must not carry the room that these would need.
+            Way::Send { .. } | Way::Emit { .. } => {
+                Box::pin(self.over_socket(robot, step, &scope)).await
+            }
+            Way::Publish { .. } => Box::pin(self.over_broker(step, &scope)).await,
+            Way::Command { .. } => Box::pin(self.by_command(step, &scope)).await,
         }
     }
 
@@ -256,7 +287,7 @@ impl Mapped {
         let request = self.to_http(robot, step, link, scope)?;
         let bytes = request.body().len();
         let shown = self.shown(&request);
-        let used = scope.me.get(TOKEN).map(str::to_owned);
+        let used = scope.me.get(TOKEN);
         let sent = self.env.timeout(self.attempt_timeout, via.exchange(instance, request)).await;
         match &sent {
             Ok(Ok(response)) => self.traffic.count(op, bytes, response.body().len()),
@@ -280,7 +311,7 @@ impl Mapped {
         if judged.instance_failed {
             self.move_on(robot, away, via.instances());
         }
-        self.remember(robot, used.as_deref(), &judged);
+        self.remember(robot, used, &judged);
         if let Some(shown) = shown {
             self.saw(robot, step, scope, &shown, came.as_ref(), &judged);
         }
@@ -315,6 +346,11 @@ impl Mapped {
         let scope = answered(scope, raw);
         let around = self.around(scope);
         let kept = self.keep(step, &scope, &raw.body);
+        if let Some(parcel) = scope.batch
+            && let Some(judged) = self.share_out(step, parcel, &scope, raw)
+        {
+            return judged;
+        }
         let read = kept.and_then(|()| step.reader.read(&around, &raw.body));
         match read {
             Ok(answer) if scope.ask.is_some_and(|ask| lacks(ask.op, &answer)) => Judged {
@@ -495,6 +531,18 @@ impl Target for Mapped {
         Some(&self.traffic)
     }
 
+    fn gathers(&self, op: OpKind) -> bool {
+        self.is_gathered(op)
+    }
+
+    fn under(&self, ceiling: Rc<Ceiling>) {
+        self.passes(ceiling);
+    }
+
+    fn flush(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.send_waiting(None))
+    }
+
     fn attempt<'a>(
         &'a self,
         robot: RobotId,
@@ -502,18 +550,28 @@ impl Target for Mapped {
         _attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
         Box::pin(async move {
+            if self.is_gathered(ask.op)
+                && let Some(tried) = Box::pin(self.gathered(robot, ask)).await
+            {
+                return tried;
+            }
             let Some(step) = self.step(robot, ask.op) else {
                 let why = format!("`{}` has no step for {}", self.file.name, ask.op);
                 return tried(Judged::refused(Refusal::Other, why), None, None);
             };
-            let mut ended = self.carry_out(robot, step, ask).await;
+            if ask.op == OpKind::DriverGoOffline {
+                // What it has to say of its shift comes before the end of it.
+                let waiting = self.send_waiting(Some(robot));
+                let _ = Box::pin(self.env.timeout(self.attempt_timeout, waiting)).await;
+            }
+            let mut ended = self.carry_out(robot, step, ask, None).await;
             let refresh =
                 self.file.refresh.as_ref().is_some_and(|refresh| std::ptr::eq(refresh, step));
             if refresh && ended.judged.outcome != Outcome::Ok {
                 // It cannot be refreshed: a whole login.
                 self.session(robot, |session| session.was_in = false);
                 if let Some(login) = self.file.step(ask.op) {
-                    ended = self.carry_out(robot, login, ask).await;
+                    ended = Box::pin(self.carry_out(robot, login, ask, None)).await;
                 }
             }
             let Ended { mut judged, node, status } = ended;
@@ -535,7 +593,7 @@ impl Mapped {
     async fn after(&self, robot: RobotId, op: OpKind) {
         match op {
             OpKind::DriverLogin | OpKind::PassengerLogin | OpKind::DriverGoOnline => {
-                self.listen_in(robot).await;
+                Box::pin(self.listen_in(robot)).await;
             }
             OpKind::DriverGoOffline => self.sockets.close(robot),
             _ => {}
@@ -566,11 +624,11 @@ fn lacks(op: OpKind, answer: &Answer) -> bool {
 /// what they miss.
 fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
     let text = response.body().clone();
-    let body = match &step.way {
-        Way::Http { body: Body::Proto { answer: Some(message), .. }, .. } => {
-            message.decode(&text).ok()
-        }
-        _ => serde_json::from_slice(&text).ok(),
+    let body = match &step.proto_answer {
+        Some(message) => message.decode(&text).ok(),
+        // Nearly every answer to a ping.
+        None if text == EMPTY => Some(Value::Object(serde_json::Map::new())),
+        None => serde_json::from_slice(&text).ok(),
     };
     Raw {
         status: response.status().as_u16(),

@@ -1,6 +1,9 @@
 //! What is known of each robot while a mapping is carried out: its fields, made or leased with an
 //! account of the pool, and its session. Sends nothing.
 
+use std::rc::Rc;
+
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::{ACCOUNT, Judged, Mapped, TOKEN, scope::Scope, secret, session::Fields, step::Step};
@@ -15,7 +18,8 @@ use crate::{
 /// What a robot is to the backend.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    pub fields: Fields,
+    /// Shared: a ping reads them and copies none.
+    pub fields: Rc<Fields>,
     /// Its fields are made.
     met: bool,
     /// It had a token once: a refresh may do.
@@ -26,6 +30,15 @@ pub(super) struct Session {
     pub since: Time,
     /// Requests so far.
     pub requests: u64,
+    /// The headers of its pings, as they were last.
+    pub prepared: Option<Prepared>,
+}
+
+/// Headers that stay the same while what is known of a robot does.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub of: Rc<Fields>,
+    pub headers: HeaderMap,
 }
 
 impl Mapped {
@@ -46,12 +59,12 @@ impl Mapped {
     }
 
     /// The robot's fields; made when it is met for the first time.
-    pub(super) fn fields(&self, robot: RobotId) -> Result<Fields, String> {
-        let (mut fields, met) =
-            self.session(robot, |session| (session.fields.clone(), session.met));
+    pub(super) fn fields(&self, robot: RobotId) -> Result<Rc<Fields>, String> {
+        let (known, met) = self.session(robot, |session| (Rc::clone(&session.fields), session.met));
         if met {
-            return Ok(fields);
+            return Ok(known);
         }
+        let mut fields = (*known).clone();
         let leased = self.lease(robot)?;
         for (name, value) in leased.iter().flat_map(|account| account.fields()) {
             fields.set(name, value);
@@ -64,8 +77,9 @@ impl Mapped {
             let value = text.render(&self.scope(robot, &fields))?;
             fields.set(name, &value);
         }
+        let fields = Rc::new(fields);
         self.session(robot, |session| {
-            session.fields.clone_from(&fields);
+            session.fields = Rc::clone(&fields);
             session.met = true;
         });
         if let Some(account) = fields.get(ACCOUNT) {
@@ -107,7 +121,7 @@ impl Mapped {
     }
 
     pub(super) fn kept(&self, robot: RobotId, name: &str, value: &str) {
-        self.session(robot, |session| session.fields.set(name, value));
+        self.session(robot, |session| Rc::make_mut(&mut session.fields).set(name, value));
         if name == ACCOUNT {
             self.is_of(robot, Id::from(value));
         }
@@ -121,11 +135,11 @@ impl Mapped {
         self.session(robot, |session| {
             // A late refusal of an older token says nothing of the one that took its place.
             if judged.expired && session.fields.get(TOKEN) == used {
-                session.fields.remove(TOKEN);
+                Rc::make_mut(&mut session.fields).remove(TOKEN);
             }
             session.was_in |= session.fields.get(TOKEN).is_some();
             if let Some(account) = &judged.answer.account {
-                session.fields.set(ACCOUNT, account.as_str());
+                Rc::make_mut(&mut session.fields).set(ACCOUNT, account.as_str());
             }
         });
         if let Some(account) = &judged.answer.account {

@@ -1,14 +1,14 @@
 //! What a template or a test may speak of, and how it is looked up. The names of the grammar's
-//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `run`, `var`, `env`, `secret`, and of an answer `status`,
-//! `body`, `key`.
+//! `{{ … }}`: `me`, `ask`, `job`, `at`, `to`, `batch`, `run`, `var`, `env`, `secret`, and of an answer
+//! `status`, `body`, `key`.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use minijinja::{Value, value::Serde};
 
-use super::session::Fields;
+use super::{batch::Parcel, session::Fields};
 use crate::{
-    base::{id::RobotId, place::Place},
+    base::{id::RobotId, place::Place, time::Wall},
     history::op::Ask,
 };
 
@@ -39,7 +39,9 @@ pub struct Scope<'a> {
     /// What is known of the job.
     pub job: Option<&'a Fields>,
     /// Location updates that go out together.
-    pub batch: &'a [Ask],
+    pub batch: Option<&'a Parcel>,
+    /// When it was asked, by the wall clock; zero where nobody asks.
+    pub wall: Wall,
     /// What came back.
     pub answer: Option<Answered<'a>>,
 }
@@ -115,6 +117,8 @@ pub enum AskPart {
     Stars,
     /// `ask.op`.
     Op,
+    /// `ask.wall_ms`.
+    WallMs,
 }
 
 /// The parts of an ask, by their words.
@@ -126,6 +130,7 @@ pub const ASK_PARTS: &[(&str, AskPart)] = &[
     ("seq", AskPart::Seq),
     ("stars", AskPart::Stars),
     ("op", AskPart::Op),
+    ("wall_ms", AskPart::WallMs),
 ];
 
 /// A value that was looked up.
@@ -173,6 +178,12 @@ impl Name {
 }
 
 impl<'a> Scope<'a> {
+    /// Of a robot that asks nothing yet.
+    pub fn bare(run: &'a RunFacts, robot: RobotId, me: &'a Fields) -> Self {
+        let wall = Wall(0);
+        Self { run, robot, me, ask: None, job: None, batch: None, wall, answer: None }
+    }
+
     /// Looks a name up.
     pub fn find(&self, name: &Name) -> Found<'a> {
         match name {
@@ -220,6 +231,7 @@ impl<'a> Scope<'a> {
             AskPart::Seq => whole(ask.seq),
             AskPart::Stars => whole(ask.stars.map(u64::from)),
             AskPart::Op => text(Some(ask.op.word())),
+            AskPart::WallMs => whole(Some(self.wall.0).filter(|ms| *ms > 0)),
         }
     }
 
@@ -256,7 +268,7 @@ impl<'a> Scope<'a> {
             "ask" => Value::from_pairs(ASK_PARTS.iter().filter_map(|(word, part)| {
                 Some(((*word).to_owned(), self.ask_part(*part).value()?))
             })),
-            "batch" => self.batch.iter().map(update).collect(),
+            "batch" => self.batch.map_or(Value::UNDEFINED, list),
             "status" => self.answer.map_or(Value::UNDEFINED, |answer| answer.status.into()),
             "body" => {
                 self.answer.map_or(Value::UNDEFINED, |answer| Value::from(Serde(answer.body)))
@@ -269,14 +281,11 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// One location update of a batch.
-fn update(ask: &Ask) -> Value {
-    let at = ask.at.unwrap_or_default();
-    Value::from_pairs([
-        ("lat".to_owned(), Value::from(at.lat())),
-        ("lon".to_owned(), Value::from(at.lon())),
-        ("seq".to_owned(), Value::from(ask.seq)),
-    ])
+/// The updates of a parcel, for an expression that makes something else of them.
+fn list(parcel: &Parcel) -> Value {
+    // What was written as JSON can be read as such.
+    let list = serde_json::from_str::<serde_json::Value>(&parcel.json).unwrap_or_default();
+    Value::from(Serde(&list))
 }
 
 fn place(place: Place) -> Value {
@@ -308,10 +317,7 @@ impl Found<'_> {
     pub fn show(&self, to: &mut String) -> bool {
         match self {
             Self::Text(text) => to.push_str(text),
-            Self::Whole(number) => {
-                // Writing to a string cannot fail.
-                let _ = write!(to, "{number}");
-            }
+            Self::Whole(number) => show_whole(*number, to),
             Self::Degrees(e6) => show_degrees(*e6, to),
             Self::Nothing => return false,
         }
@@ -321,10 +327,75 @@ impl Found<'_> {
 
 /// Micro-degrees as decimal degrees, to the last digit: no float is printed on the path of a ping.
 fn show_degrees(e6: i32, to: &mut String) {
+    let mut digits = Digits::default();
+    let part = e6.unsigned_abs() % 1_000_000;
+    digits.put(part, 6);
+    digits.push(b'.');
+    digits.put(e6.unsigned_abs() / 1_000_000, 1);
     if e6 < 0 {
-        to.push('-');
+        digits.push(b'-');
     }
-    let (whole, part) = (e6.unsigned_abs() / 1_000_000, e6.unsigned_abs() % 1_000_000);
-    // Writing to a string cannot fail.
-    let _ = write!(to, "{whole}.{part:06}");
+    digits.show(to);
+}
+
+fn show_whole(number: u64, to: &mut String) {
+    match u32::try_from(number) {
+        Ok(number) => {
+            let mut digits = Digits::default();
+            digits.put(number, 1);
+            digits.show(to);
+        }
+        Err(_) => to.push_str(&number.to_string()),
+    }
+}
+
+/// Digits, from the last to the first: a number of 32 bits with a sign and a point has room.
+#[derive(Default)]
+struct Digits {
+    text: [u8; 16],
+    count: usize,
+}
+
+impl Digits {
+    fn push(&mut self, byte: u8) {
+        self.count += 1;
+        let at = self.text.len() - self.count;
+        self.text[at] = byte;
+    }
+
+    /// With so many digits at least.
+    fn put(&mut self, mut number: u32, least: usize) {
+        let before = self.count;
+        while number > 0 || self.count - before < least {
+            self.push(b'0' + (number % 10) as u8);
+            number /= 10;
+        }
+    }
+
+    fn show(&self, to: &mut String) {
+        let digits = &self.text[self.text.len() - self.count..];
+        // Digits are text.
+        to.push_str(std::str::from_utf8(digits).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_to_the_last_digit() {
+        for e6 in [0, 1, -1, 999_999, -53_349_800, 179_000_001, i32::MAX, i32::MIN] {
+            let mut text = String::new();
+            show_degrees(e6, &mut text);
+            let exact = i64::from(e6).unsigned_abs();
+            let sign = if e6 < 0 { "-" } else { "" };
+            assert_eq!(text, format!("{sign}{}.{:06}", exact / 1_000_000, exact % 1_000_000));
+        }
+        for number in [0, 7, 10, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
+            let mut text = String::new();
+            show_whole(number, &mut text);
+            assert_eq!(text, number.to_string());
+        }
+    }
 }

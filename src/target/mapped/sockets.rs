@@ -351,7 +351,7 @@ impl Mapped {
         let mut headers = HeaderMap::new();
         self.identify(robot, &mut headers);
         for (name, text) in &link.headers {
-            let value = super::header_value(name, &text.render(scope)?)?;
+            let value = super::header_value(name, text.render(scope)?)?;
             headers.insert(HeaderName::clone(name), value);
         }
         Ok(headers)

@@ -98,7 +98,7 @@ fn a_socket_that_breaks_is_opened_again_though_nobody_asks() {
         let (listener, base) = listener("http").await;
         let mapped = mapped(base.port());
         let (heard, mut told) = mpsc::unbounded_channel::<Told>();
-        mapped.listen(Ears::new(move |told| drop(heard.send(told))));
+        mapped.listen(Ears::new(move |told| drop(heard.send(told)), |_| {}));
         let ask = Ask::new(OpKind::DriverLogin);
         let login = mapped.attempt(DRIVER, &ask, 0);
         let office = async {

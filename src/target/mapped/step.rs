@@ -1,7 +1,7 @@
 //! One step of the mapping, compiled: how it is sent, how its answer is judged, what is read out of
 //! it and kept.
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, Uri};
 
 use crate::target::wire::{
     command::Format,
@@ -9,10 +9,12 @@ use crate::target::wire::{
 };
 
 use super::{
+    batch::compiled::Gather,
     grammar::{self, Auth, Rules, Speaks, Words},
     judge::{Judge, Names},
     pick::Pick,
     read::{Reader, Wrong},
+    stray,
     template::{Test, Text, Tree},
 };
 
@@ -27,8 +29,12 @@ pub struct Step {
     pub open: bool,
     /// Headers.
     pub headers: Vec<(HeaderName, Text)>,
+    /// They speak of nothing but their robot and the run.
+    pub same_headers: bool,
     /// Pairs of the query.
     pub query: Vec<(String, Text)>,
+    /// The protobuf message that its answer is.
+    pub proto_answer: Option<Codec>,
     /// How its answer is judged.
     pub judge: Judge,
     /// What is read out of it.
@@ -43,8 +49,8 @@ pub struct Step {
     pub unless: Option<Test>,
     /// What comes before it.
     pub first: Vec<Step>,
-    /// Location updates that go out together.
-    pub batch: Option<u32>,
+    /// How location updates are gathered.
+    pub batch: Option<Gather>,
 }
 
 /// How a step is sent. `link` is a place in the list of links.
@@ -58,6 +64,8 @@ pub enum Way {
         method: Method,
         /// The path, from the root of the link.
         path: Text,
+        /// The same, where nothing is filled in.
+        uri: Option<Uri>,
         /// The body.
         body: Body,
     },
@@ -118,8 +126,6 @@ pub enum Body {
         tree: Tree,
         /// The message.
         message: Codec,
-        /// The message that the answer is.
-        answer: Option<Codec>,
     },
 }
 
@@ -143,10 +149,26 @@ pub struct File<'a> {
     pub kept_of_jobs: Vec<String>,
 }
 
+/// Whether headers speak of nothing but their robot and the run.
+pub fn stay_the_same(headers: &[(HeaderName, Text)]) -> bool {
+    let root = |name: &String| name.split('.').next().is_some_and(|root| STAYS.contains(&root));
+    headers.iter().all(|(_, text)| text.names().iter().all(root))
+}
+
+/// What stays the same from one request of a robot to the next.
+const STAYS: &[&str] = &["me", "run", "var", "secret", "env"];
+
 impl File<'_> {
     /// Compiles a step that stands at `key`.
     pub fn step(&mut self, step: &grammar::Step, key: &str) -> Result<Step, Wrong> {
         let way = self.way(step, key)?;
+        stray::of_step(step, &way, key)?;
+        let proto_answer = match (&step.proto_answer, &way) {
+            (Some(name), Way::Http { link, .. } | Way::Publish { link, .. }) => {
+                Some(self.codec(name, *link, &format!("{key}.proto_answer"))?)
+            }
+            _ => None,
+        };
         let rules = Rules {
             refused: step.refused.clone(),
             undone: step.undone.clone(),
@@ -172,6 +194,7 @@ impl File<'_> {
             query.extend(self.pairs(&self.auth.query.clone(), "auth.query")?);
         }
         let unless = self.test(step.unless.as_ref(), &format!("{key}.unless"))?;
+        let batch = Gather::compile(self, step, key)?;
         let first = step
             .first
             .iter()
@@ -181,7 +204,9 @@ impl File<'_> {
         Ok(Step {
             key: key.to_owned(),
             way,
+            proto_answer,
             open: step.open,
+            same_headers: stay_the_same(&headers),
             headers,
             query,
             judge,
@@ -191,7 +216,7 @@ impl File<'_> {
             relay,
             unless,
             first,
-            batch: step.batch.filter(|count| *count > 1),
+            batch,
         })
     }
 
@@ -283,8 +308,10 @@ impl File<'_> {
             return Err((at, format!("`{path}` is not a path: it begins with `/`")));
         }
         let link = self.link(step, key, &[Speaks::Http, Speaks::Http2])?;
-        let (path, body) = (self.text(path, &at)?, self.body(step, link, key)?);
-        Ok(Way::Http { link, method, path, body })
+        let (text, body) = (self.text(path, &at)?, self.body(step, link, key)?);
+        let uri = text.is_fixed().then(|| path.parse::<Uri>()).transpose();
+        let uri = uri.map_err(|why| (at, format!("`{path}`: {why}")))?;
+        Ok(Way::Http { link, method, path: text, uri, body })
     }
 
     fn publish(
@@ -324,7 +351,8 @@ impl File<'_> {
         Ok(Way::Command { words, rows })
     }
 
-    fn codec(&self, message: &str, link: usize, key: &str) -> Result<Codec, Wrong> {
+    /// The protobuf message of that name, of a link's file.
+    pub fn codec(&self, message: &str, link: usize, key: &str) -> Result<Codec, Wrong> {
         let wrong = |why: String| (key.to_owned(), why);
         let schema = self.schemas[link]
             .as_ref()
@@ -340,11 +368,7 @@ impl File<'_> {
         match (tree, &step.proto, &step.form) {
             (Some(tree), Some(message), None) => {
                 let message = self.codec(message, link, &format!("{key}.proto"))?;
-                let answer = match &step.proto_answer {
-                    Some(name) => Some(self.codec(name, link, &format!("{key}.proto_answer"))?),
-                    None => None,
-                };
-                Ok(Body::Proto { tree, message, answer })
+                Ok(Body::Proto { tree, message })
             }
             (Some(tree), None, None) => Ok(Body::Json(tree)),
             (None, None, Some(form)) => self.pairs(form, &format!("{key}.form")).map(Body::Form),
@@ -424,6 +448,7 @@ impl File<'_> {
         key: &str,
     ) -> Result<Vec<(String, Pick)>, Wrong> {
         let one = |(name, pick): (&String, &grammar::Pick)| {
+            stray::of_kept(pick, &format!("{key}.{name}"))?;
             Ok((name.clone(), self.pick(pick, &format!("{key}.{name}"))?))
         };
         picks.iter().map(one).collect()

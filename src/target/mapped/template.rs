@@ -10,6 +10,11 @@ use super::{
     scope::{Found, Name, Scope},
 };
 
+/// Bytes of most texts.
+const TEXT_BYTES: usize = 64;
+/// The list of updates that go out together.
+const BATCH: &str = "batch";
+
 /// Functions and filters are the same everywhere.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -80,10 +85,15 @@ enum Piece {
     /// The same, as a text: `{{ at.lat | string }}`.
     Worded(Name),
     Formula(Formula),
+    /// `{{ batch }}`: JSON already.
+    Batch,
 }
 
 impl Piece {
     fn compile(inner: &str) -> Result<Self, String> {
+        if inner == BATCH {
+            return Ok(Self::Batch);
+        }
         if let Some(name) = Name::parse(inner) {
             return Ok(Self::Name(name));
         }
@@ -105,6 +115,7 @@ impl Piece {
             Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
                 Ok(scope.find(name) != Found::Nothing)
             }
+            Self::Batch => Ok(scope.batch.is_some()),
             Self::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 Ok(!value.is_undefined() && !value.is_none())
@@ -121,6 +132,7 @@ impl Piece {
                     return Err(nothing(name));
                 }
             }
+            Self::Batch => to.push_str(&scope.batch.ok_or("there is no batch here")?.json),
             Self::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 if value.is_undefined() {
@@ -135,7 +147,7 @@ impl Piece {
     /// Whether it is another for each robot.
     fn is_own(&self) -> bool {
         match self {
-            Self::Text(_) => false,
+            Self::Text(_) | Self::Batch => false,
             Self::Name(name) | Self::Whole(name) | Self::Worded(name) => {
                 matches!(name, Name::Me(_) | Name::Number | Name::Kind)
             }
@@ -149,6 +161,7 @@ impl Piece {
             Self::Name(_) | Self::Whole(_) | Self::Worded(_) => {
                 vec![inner.split('|').next().unwrap_or(inner).trim().to_owned()]
             }
+            Self::Batch => vec![BATCH.to_owned()],
             Self::Formula(formula) => formula.names(),
         }
     }
@@ -194,7 +207,7 @@ impl Text {
 
     /// The text; a name that is not there is an error.
     pub fn render(&self, scope: &Scope<'_>) -> Result<String, String> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(TEXT_BYTES);
         self.render_to(scope, &mut text)?;
         Ok(text)
     }
@@ -282,9 +295,18 @@ pub enum Tree {
     /// A text.
     Text(Text),
     /// A table.
-    Table(Vec<(String, Self)>),
+    Table(Vec<Entry>),
     /// A list.
     List(Vec<Self>),
+}
+
+/// An entry of a table.
+#[derive(Debug)]
+pub struct Entry {
+    name: String,
+    /// The same as JSON, with a comma before it and its colon.
+    json: String,
+    tree: Tree,
 }
 
 /// A text that is one `{{ … }}`.
@@ -301,7 +323,8 @@ impl Tree {
             toml::Value::String(text) => Self::text(text).map_err(|why| (key.to_owned(), why)),
             toml::Value::Table(table) => {
                 let entry = |(name, value): (&String, &toml::Value)| {
-                    Ok((name.clone(), Self::compile(value, &format!("{key}.{name}"))?))
+                    let tree = Self::compile(value, &format!("{key}.{name}"))?;
+                    Ok(Entry { name: name.clone(), json: format!(",{}:", quoted(name)), tree })
                 };
                 table.iter().map(entry).collect::<Result<_, _>>().map(Self::Table)
             }
@@ -340,7 +363,7 @@ impl Tree {
             Self::Lone(lone) => put(&lone.names),
             Self::Text(text) => put(text.names()),
             Self::Table(entries) => {
-                for (name, tree) in entries {
+                for Entry { name, tree, .. } in entries {
                     tree.names(&format!("{key}.{name}"), to);
                 }
             }
@@ -361,13 +384,9 @@ impl Tree {
             Self::Table(entries) => {
                 to.push('{');
                 let mut filled = false;
-                for (name, tree) in entries {
+                for Entry { json, tree, .. } in entries {
                     let before = to.len();
-                    if filled {
-                        to.push(',');
-                    }
-                    quote(name, to);
-                    to.push(':');
+                    to.push_str(if filled { json } else { &json[1..] });
                     if tree.render(scope, to)? {
                         filled = true;
                     } else {
@@ -410,6 +429,10 @@ impl Lone {
                 }
                 quote(&text, to);
             }
+            Piece::Batch => match scope.batch {
+                Some(parcel) => to.push_str(&parcel.json),
+                None => return Ok(false),
+            },
             Piece::Formula(formula) => {
                 let value = formula.eval(scope)?;
                 if value.is_undefined() || value.kind() == ValueKind::Undefined {
@@ -507,7 +530,8 @@ mod tests {
             me: &me,
             ask: Some(&ask),
             job: None,
-            batch: &[],
+            batch: None,
+            wall: crate::base::time::Wall(0),
             answer: None,
         };
         let value: toml::Table = source.parse().map_err(|_| "not TOML".to_owned())?;

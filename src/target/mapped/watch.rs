@@ -7,11 +7,12 @@ use std::{cell::RefCell, fmt::Write as _, rc::Rc, sync::LazyLock};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use regex::{Captures, Regex};
+use serde_json::Value;
 
 use super::{
     Judged, Mapped,
     judge::{Raw, answered},
-    pick::Pick,
+    pick::{Path, Pick},
     scope::Scope,
     session::Fields,
     step::Step,
@@ -107,7 +108,7 @@ impl Mapped {
 
     fn exchange(&self, robot: RobotId, key: String, sent: &str, came: Option<&Raw>) -> Exchange {
         // By now it holds what the answer brought, too.
-        let me = self.session(robot, |session| session.fields.clone());
+        let me = self.session(robot, |session| Rc::clone(&session.fields));
         Exchange {
             key,
             robot: Some(robot),
@@ -167,17 +168,23 @@ fn picks(step: &Step, scope: &Scope<'_>, raw: &Raw) -> Vec<(String, bool)> {
     let found = |pick: &Pick| pick.value(&scope, &raw.body).is_some();
     let kept = step.keep.iter().chain(&step.keep_job).map(|(_, pick)| pick);
     let mut all: Vec<_> = kept.map(|pick| (pick.key().to_owned(), found(pick))).collect();
+    // Where the answer speaks of many updates, what is read is read of each entry.
+    let results = step.batch.as_ref().and_then(|gather| gather.results.as_ref());
+    let entries = results.map_or_else(|| vec![&raw.body], |results| results.each.all(&raw.body));
     step.reader.each_pick(&mut |each, pick| {
-        let found = match each {
-            None => found(pick),
-            Some(each) => {
-                let mut entries = each.all(&raw.body).into_iter();
-                entries.any(|entry| pick.value(&scope, entry).is_some())
-            }
-        };
+        let finds = |value: &Value| pick.value(&scope, value).is_some();
+        let found = entries.iter().any(|entry| each_in(each, entry, finds));
         all.push((pick.key().to_owned(), found));
     });
     all
+}
+
+/// Whether it holds for one of the entries within, or for the value itself where there are none.
+fn each_in(each: Option<&Path>, value: &Value, holds: impl Fn(&Value) -> bool) -> bool {
+    match each {
+        None => holds(value),
+        Some(each) => each.all(value).into_iter().any(holds),
+    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub enum Speaks {
     Http2,
     /// What the server likes better, HTTP/2 first.
     Either,
+    /// Nothing: not for HTTP.
+    Nothing,
 }
 
 /// Whom to trust, and who we are. A cheap handle.
@@ -60,6 +62,7 @@ pub struct Tls {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     either: Arc<ClientConfig>,
+    nothing: Arc<ClientConfig>,
     trusts: Arc<Path>,
     own_ca: bool,
 }
@@ -95,6 +98,7 @@ impl Tls {
             http1: speaking(&["http/1.1"]),
             http2: speaking(&["h2"]),
             either: speaking(&["h2", "http/1.1"]),
+            nothing: speaking(&[]),
             trusts: path.into(),
             own_ca: ca.is_some(),
         })
@@ -112,6 +116,7 @@ impl Tls {
             Speaks::Http1 => &self.http1,
             Speaks::Http2 => &self.http2,
             Speaks::Either => &self.either,
+            Speaks::Nothing => &self.nothing,
         };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;

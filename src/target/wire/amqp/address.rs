@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::AmqpError;
 
@@ -33,9 +33,6 @@ impl Address {
         allowed: Option<Allowed>,
     ) -> Result<Self, AmqpError> {
         let wrong = |why: &str| AmqpError::Connect(format!("the broker's URI {why}"));
-        if text.starts_with("amqps:") {
-            return Err(wrong("asks for TLS, which is not built in for AMQP: use `amqp://`"));
-        }
         // The parser's own words may quote the whole URI.
         let mut uri: AMQPUri = text
             .parse()
@@ -43,6 +40,16 @@ impl Address {
         uri.query.heartbeat.get_or_insert(heartbeat_s);
         let host = bracketed(text).unwrap_or(&uri.authority.host).to_owned();
         Ok(Self { uri, host, allowed })
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
+    /// The host, as its certificate names it.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The addresses of the host, all of them allowed.
@@ -67,10 +74,13 @@ impl Address {
         }
     }
 
-    /// The URI with the host as a number, so that nobody asks for its name again.
+    /// The URI as the library is to connect: the host as a number, so that nobody asks for its name
+    /// again, and no TLS, which is not the library's.
     pub fn at(&self, address: SocketAddr) -> AMQPUri {
         let mut uri = self.uri.clone();
+        uri.scheme = AMQPScheme::AMQP;
         uri.authority.host = address.ip().to_string();
+        uri.authority.port = address.port();
         uri
     }
 
@@ -97,7 +107,8 @@ impl fmt::Display for Address {
         let host =
             if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let authority = &self.uri.authority;
-        write!(f, "amqp://{}@{host}:{}", authority.userinfo.username, authority.port)?;
+        let scheme = if self.is_secure() { "amqps" } else { "amqp" };
+        write!(f, "{scheme}://{}@{host}:{}", authority.userinfo.username, authority.port)?;
         match self.uri.vhost.as_str() {
             "/" => Ok(()),
             vhost => write!(f, "/{vhost}"),
@@ -134,8 +145,9 @@ mod tests {
         assert_eq!(address.to_string(), "amqp://city@127.0.0.1:5673/rides");
         assert_eq!(format!("{address:?}"), "amqp://city@127.0.0.1:5673/rides");
         assert_eq!(address.redact("no hush-hush here"), "no *** here");
-        for wrong in ["amqp://city:hush-hush@host:port", "amqps://city:hush-hush@host", "hush-hush"]
-        {
+        let secure = parse("amqps://city:hush-hush@localhost");
+        assert_eq!(secure.to_string(), "amqps://city@localhost:5671");
+        for wrong in ["amqp://city:hush-hush@host:port", "hush-hush"] {
             let why = Address::parse(wrong, 10, None).unwrap_err().to_string();
             assert!(!why.contains("hush"), "{why}");
         }

@@ -26,12 +26,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{AmqpError, Limits, address::Address, call::DeskSlot, message::short, publish::Lanes};
+use super::{
+    AmqpError, Limits, address::Address, call::DeskSlot, message::short, publish::Lanes,
+    relay::Relay,
+};
+use crate::target::wire::tls::Tls;
 
 /// What stays the same over all connections.
 pub(super) struct Setup {
     pub address: Address,
     pub limits: Limits,
+    /// For a broker that is spoken to over TLS.
+    pub tls: Option<Tls>,
 }
 
 /// Whether there is a connection.
@@ -52,6 +58,7 @@ pub(super) struct Live {
     exchanges: RefCell<BTreeSet<String>>,
     // Dropped with the connection: whatever its thread still waits for ends then.
     _socket: Socket,
+    _relay: Option<Relay>,
 }
 
 impl Live {
@@ -65,7 +72,13 @@ impl Live {
     }
 
     async fn handshake(setup: &Rc<Setup>) -> Result<(Rc<Self>, Events), String> {
-        let address = reachable(&setup.address.resolve().await?).await?;
+        let mut address = reachable(&setup.address.resolve().await?).await?;
+        let (mut relay, mut guest) = (None, None);
+        if let Some(tls) = setup.tls.as_ref().filter(|_| setup.address.is_secure()) {
+            let (open, expects) = Relay::open(tls, setup.address.host(), address).await?;
+            address = open.address;
+            (relay, guest) = (Some(open), Some(expects));
+        }
         let socket = Socket::default();
         let slot = Arc::clone(&socket.0);
         let runtime = default_runtime().map_err(|why| why.to_string())?;
@@ -75,7 +88,11 @@ impl Live {
             let stream = uri.connect_with_config_async(TLSConfig::default(), &own).await?;
             #[allow(irrefutable_let_patterns, reason = "the library is built without TLS")]
             if let AsyncTcpStream::Plain(plain) = &stream {
-                Held::hold(&slot, plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
+                let socket: TcpStream = plain.get_ref().as_fd().try_clone_to_owned()?.into();
+                if let Some(guest) = &guest {
+                    guest.is(socket.local_addr()?);
+                }
+                Held::hold(&slot, socket)?;
             }
             Ok(stream)
         };
@@ -96,6 +113,7 @@ impl Live {
             desk: DeskSlot::default(),
             exchanges: RefCell::default(),
             _socket: socket,
+            _relay: relay,
         };
         Ok((Rc::new(live), events))
     }

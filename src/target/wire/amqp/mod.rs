@@ -16,6 +16,7 @@ mod call;
 mod link;
 mod message;
 mod publish;
+mod relay;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,8 @@ pub use tap::{Gap, OnGap, OnMessage, Tap, TapCounts};
 
 use address::Address;
 use link::{Link, Live, Setup};
+
+use super::tls::Tls;
 
 /// How long a goodbye may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -169,8 +172,22 @@ impl Broker {
         limits: Limits,
         allowed: Option<Allowed>,
     ) -> Result<Self, AmqpError> {
+        Self::connect_over(uri, limits, allowed, None).await
+    }
+
+    /// The same, with `tls` for a broker whose URI begins with `amqps://`.
+    pub async fn connect_over(
+        uri: &str,
+        limits: Limits,
+        allowed: Option<Allowed>,
+        tls: Option<Tls>,
+    ) -> Result<Self, AmqpError> {
         let address = Address::parse(uri, limits.heartbeat_s, allowed)?;
-        let setup = Rc::new(Setup { address, limits });
+        if address.is_secure() && tls.is_none() {
+            let why = format!("{address} is spoken to over TLS, which is not set up");
+            return Err(AmqpError::Connect(why));
+        }
+        let setup = Rc::new(Setup { address, limits, tls });
         let (live, events) = Live::dial(&setup).await.map_err(|why| {
             AmqpError::Connect(format!("cannot connect to {}: {why}", setup.address))
         })?;

@@ -12,7 +12,7 @@ use lapin::{Connection, ConnectionProperties, options::*, types::FieldTable};
 use serde_json::json;
 
 use super::*;
-use crate::world::real::run_local;
+use crate::{target::wire::testing::Authority, world::real::run_local};
 
 #[path = "../../../../tests/broker/mod.rs"]
 mod broker;
@@ -489,6 +489,46 @@ fn a_login_that_is_refused_is_told_without_the_password() {
         assert!(!why.contains(broker::PASSWORD), "{why}");
         let broker = connect(limits()).await;
         assert_eq!(format!("{broker:?}"), format!("Broker(amqp://city@127.0.0.1:{port})"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_broker_behind_tls_is_verified_and_then_spoken_to_as_any_other() {
+    run_local(async {
+        let authority = Authority::new("City");
+        let acceptor = authority.accepts(authority.signs("localhost"), &[], false);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let behind = broker::shared().port();
+        // Ends TLS, as a proxy before a broker does.
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut secure) = acceptor.accept(stream).await else { continue };
+                let mut plain =
+                    tokio::net::TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+                tokio::task::spawn_local(async move {
+                    let _ = tokio::io::copy_bidirectional(&mut secure, &mut plain).await;
+                });
+            }
+        });
+        let uri = format!("amqps://city:{}@localhost:{port}", broker::PASSWORD);
+        let over = |tls| Broker::connect_over(&uri, limits(), None, tls);
+        let why = over(None).await.unwrap_err().to_string();
+        assert!(why.contains("which is not set up"), "{why}");
+        let stranger = Authority::new("Elsewhere").trusted();
+        let why = over(Some(stranger)).await.unwrap_err().to_string();
+        assert!(why.contains("unknown issuer") && !why.contains(broker::PASSWORD), "{why}");
+
+        let broker = over(Some(authority.trusted())).await.unwrap();
+        let heard = Heard::new();
+        let (keys, miss) = (vec!["tls.*".to_owned()], Rc::new(|gap| panic!("{gap:?}")));
+        let _tap = broker.tap("amq.topic", &keys, heard.tell(), miss).await.unwrap();
+        broker.publish(&message("amq.topic", "tls.tap", "hello"), true).await.unwrap();
+        let received: Vec<Received> = heard.first(1).await;
+        assert_eq!(received[0].body, "hello");
+        broker.close().await;
     })
     .unwrap();
 }
