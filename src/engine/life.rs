@@ -63,6 +63,9 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let mut attempts = Vec::with_capacity(1);
     let mut renewed = false;
     loop {
+        if let Some(pause) = hub.target.held() {
+            pause.await;
+        }
         if let Some(ceiling) = hub.ceiling.as_ref().filter(|_| !hub.target.gathers(ask.op)) {
             ceiling.pass().await;
         }

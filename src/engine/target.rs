@@ -43,14 +43,20 @@ pub trait Target {
     fn declares(&self) -> &Declares;
 
     /// One attempt at `ask` for `robot`; `attempt` counts from 0 and lets it fail over to another
-    /// instance. It ends within the attempt's time-out. Sessions (accounts, tokens) are kept by the
-    /// target, by robot.
+    /// instance. It ends within the attempt's time-out, all that it takes included: connecting, steps
+    /// that come first. Sessions (accounts, tokens) are kept by the target, by robot.
     fn attempt<'a>(
         &'a self,
         robot: RobotId,
         ask: &'a Ask,
         attempt: u32,
     ) -> LocalBoxFuture<'a, Tried>;
+
+    /// Ends when the backend is ready to be asked again, where it asked to be left alone; `None` where
+    /// it did not. It is waited for before an attempt begins, whose time is short.
+    fn held(&self) -> Option<LocalBoxFuture<'_, ()>> {
+        None
+    }
 
     /// Tells `ears` from now on what the backend says unasked. Called once, before the first robot
     /// starts.

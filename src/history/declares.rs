@@ -58,6 +58,10 @@ pub struct Declares {
     /// expected all the same (`driver.accept`: a job is born with its driver).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub automatic: Vec<OpKind>,
+    /// Operations whose requests do not carry the robot's idempotency key, though robots have one for
+    /// them (`passenger.request_job`, `passenger.pay`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keyless: Vec<OpKind>,
     /// What is charged for a job that is not driven to its end.
     #[serde(skip_serializing_if = "Fees::is_usual")]
     pub fees: Fees,
@@ -197,6 +201,7 @@ impl Default for Declares {
             offers: Offers::Ping,
             named_offers: true,
             automatic: Vec::new(),
+            keyless: Vec::new(),
             fees: Fees::default(),
             money: Money::default(),
         }
@@ -210,7 +215,7 @@ mod tests {
     #[test]
     fn what_is_usual_is_not_written_and_old_headers_are_read() {
         let text = serde_json::to_string(&Declares::default()).unwrap();
-        for field in ["offers", "named_offers", "automatic", "fees", "money"] {
+        for field in ["offers", "named_offers", "automatic", "keyless", "fees", "money"] {
             assert!(!text.contains(&format!("\"{field}\"")), "{field} in {text}");
         }
         assert_eq!(serde_json::from_str::<Declares>(&text).unwrap(), Declares::default());

@@ -32,7 +32,7 @@ pub const ENTRY: LawEntry = LawEntry {
     means: "one key within its life gives two ids, or the read-back has two jobs of one key, or more \
             jobs of one trip of one passenger than the passenger used keys for it",
     needs: &[&[OpKind::PassengerRequestJob]],
-    cannot: |_| None,
+    cannot,
     watches: &[
         TELL_ACCOUNTS[0],
         TELL_ACCOUNTS[1],
@@ -50,6 +50,14 @@ pub const ENTRY: LawEntry = LawEntry {
     rare: false,
     start: |declares, tally| Box::new(IdempotentRequests::new(declares, tally)),
 };
+
+/// Who was sent no key cannot know that it was asked again.
+fn cannot(declares: &Declares) -> Option<&'static str> {
+    declares.keyless.contains(&OpKind::PassengerRequestJob).then_some(
+        "no idempotency key is sent: give {{ ask.key }} in passenger.request_job, where the backend \
+         knows such keys",
+    )
+}
 
 /// What one key gave.
 struct Use {
@@ -73,6 +81,8 @@ type Effects<'a> = BTreeMap<(&'a Id, From, To), Vec<(&'a JobView, &'a Fact)>>;
 
 struct IdempotentRequests {
     life: Duration,
+    /// Payments carry a key.
+    pays_by_key: bool,
     keys: BTreeMap<(RobotId, OpKind, Id), Use>,
     trips: BTreeMap<(RobotId, From, To), Trip>,
     /// Passengers whose accounts were opened in this run: they have no older jobs.
@@ -87,6 +97,7 @@ impl IdempotentRequests {
     fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             life: declares.idempotency_ttl.0,
+            pays_by_key: !declares.keyless.contains(&OpKind::PassengerPay),
             keys: BTreeMap::new(),
             trips: BTreeMap::new(),
             fresh: BTreeSet::new(),
@@ -108,7 +119,7 @@ impl IdempotentRequests {
                 self.trip(op);
                 self.key(op, job_of(op));
             }
-            OpKind::PassengerPay if op.outcome != Outcome::Fail => {
+            OpKind::PassengerPay if self.pays_by_key && op.outcome != Outcome::Fail => {
                 let charge = match op.answer.charges.as_slice() {
                     [charge] => Some(&charge.id),
                     _ => None,
@@ -247,7 +258,7 @@ mod tests {
         },
         law::{
             Verdict,
-            testkit::{Tale, Tweak, account, d, p, view},
+            testkit::{self, Tale, Tweak, account, d, p, view},
         },
     };
 
@@ -298,6 +309,29 @@ mod tests {
         let judgement = tale.judge(LAW);
         assert_eq!((judgement.verdict, judgement.opportunities), (Verdict::Pass, 1));
         assert_eq!(Tale::default().judge(LAW).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_backend_that_is_sent_no_key_is_not_judged() {
+        let keyless = |op| Declares { keyless: vec![op], ..Declares::default() };
+        let why = ENTRY.not_applicable(&keyless(OpKind::PassengerRequestJob)).unwrap();
+        assert!(why.contains("no idempotency key is sent"), "{why}");
+        assert_eq!(ENTRY.not_applicable(&Declares::default()), None);
+        assert_eq!(ENTRY.not_applicable(&keyless(OpKind::PassengerPay)), None);
+        // Two charges for one key are two requests where the key was kept to oneself.
+        let paid = |declares: Declares| {
+            let mut tale = Tale::default();
+            tale.declares = declares;
+            tale.robots(&[p(1)]);
+            for (at, charge) in [(10.0, "C1"), (12.0, "C2")] {
+                let op = tale.op(p(1), OpKind::PassengerPay, (at, at + 0.1));
+                op.ask.key = Some("K1".into());
+                op.answer.charges = vec![testkit::charge(charge, "J1", 5)];
+            }
+            tale.judge(LAW).verdict
+        };
+        assert_eq!(paid(Declares::default()), Verdict::Broken);
+        assert_ne!(paid(keyless(OpKind::PassengerPay)), Verdict::Broken);
     }
 
     #[test]

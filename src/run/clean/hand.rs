@@ -69,6 +69,9 @@ impl Hand {
     async fn insist(&self, robot: RobotId, ask: &Ask) -> Tried {
         let mut attempt = 0;
         loop {
+            if let Some(pause) = self.target.held() {
+                pause.await;
+            }
             if let Some(ceiling) = &self.ceiling {
                 ceiling.pass().await;
             }

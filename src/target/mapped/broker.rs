@@ -1,13 +1,15 @@
 //! Brokers and commands of a mapping: one connection a link and run, opened when it is needed first,
 //! with its taps.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use futures_util::{FutureExt as _, future::Shared};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::oneshot;
 
 use super::{
     Ended, Judged, Mapped, TOKEN,
+    accepted::is_read_back,
     compiled::{Compiled, Link},
     grammar::Speaks,
     judge::Raw,
@@ -20,7 +22,7 @@ use crate::{
     engine::target::Gap as Gone,
     target::wire::{
         amqp::{AmqpError, Broker, Gap, Limits, Message, Received, Tap},
-        command::Probe,
+        command::{CommandError, Probe},
         protobuf::Codec,
     },
 };
@@ -30,9 +32,19 @@ const TAP_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Binding keys of a tap that names none: everything.
 const EVERYTHING: &str = "#";
 
-/// A broker, once somebody needed it.
+/// A broker, once somebody needed it. Whoever needs it while it is being connected to waits for that,
+/// no longer than it likes.
 #[derive(Default)]
-pub struct Connection(Mutex<Option<(Broker, Vec<Tap>)>>);
+pub struct Connection(RefCell<State>);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Away,
+    Coming(Shared<oneshot::Receiver<Result<Broker, String>>>),
+    /// The taps are held, so that they go on.
+    Here(Broker, #[expect(dead_code, reason = "dropped, a tap ends")] Vec<Tap>),
+}
 
 /// Opens a connection, without anything else.
 pub async fn connect(file: &Compiled, link: &Link) -> Result<Broker, String> {
@@ -74,10 +86,40 @@ impl Mapped {
 
     /// The broker of a link, with its taps.
     async fn broker(&self, place: usize) -> Result<Broker, String> {
-        let mut connection = self.brokers[place].0.lock().await;
-        if let Some((broker, _)) = &*connection {
-            return Ok(broker.clone());
-        }
+        let coming = {
+            let state = &mut *self.brokers[place].0.borrow_mut();
+            match state {
+                State::Here(broker, _) => return Ok(broker.clone()),
+                State::Coming(coming) => coming.clone(),
+                State::Away => {
+                    let (tells, told) = oneshot::channel();
+                    let coming = told.shared();
+                    *state = State::Coming(coming.clone());
+                    self.fetch(place, tells);
+                    coming
+                }
+            }
+        };
+        coming.await.unwrap_or_else(|_| Err("the run is over".to_owned()))
+    }
+
+    /// Connects in a task of its own: it goes on when those who wait for it do not.
+    fn fetch(&self, place: usize, tells: oneshot::Sender<Result<Broker, String>>) {
+        let me = self.me.clone();
+        self.env.spawn(async move {
+            let Some(mapped) = me.upgrade() else { return };
+            let came = mapped.come(place).await;
+            let (state, came) = match came {
+                Ok((broker, taps)) => (State::Here(broker.clone(), taps), Ok(broker)),
+                Err(why) => (State::Away, Err(why)),
+            };
+            mapped.brokers[place].0.replace(state);
+            // Who does not wait any more does not mind.
+            let _ = tells.send(came);
+        });
+    }
+
+    async fn come(&self, place: usize) -> Result<(Broker, Vec<Tap>), String> {
         let broker = connect(&self.file, &self.file.links[place]).await?;
         let mut taps = Vec::new();
         for push in self.file.pushes.iter().filter(|push| push.link == place) {
@@ -99,8 +141,7 @@ impl Mapped {
             let tap = broker.tap(exchange, &keys, hear, miss).await;
             taps.push(tap.map_err(|why| why.to_string())?);
         }
-        *connection = Some((broker.clone(), taps));
-        Ok(broker)
+        Ok((broker, taps))
     }
 
     /// What robots were to be told over a link may never have come.
@@ -142,24 +183,32 @@ impl Mapped {
         }
         let node = Some(NodeName::from(self.file.links[*link].name.as_str()));
         let ended = |judged| Ended { judged, node, status: None };
-        let broker = match self.broker(*link).await {
-            Ok(broker) => broker,
-            Err(why) => return Ok(ended(Judged::not_sent(why))),
+        let broker = match self.env.timeout(self.left(scope), self.broker(*link)).await {
+            Ok(Ok(broker)) => broker,
+            Ok(Err(why)) => return Ok(ended(Judged::not_sent(why))),
+            Err(_) => {
+                let why = "the broker could not be connected to in time".to_owned();
+                return Ok(ended(Judged::not_sent(why)));
+            }
         };
         let answered = if *call {
             broker
-                .rpc(&message, self.attempt_timeout)
+                .rpc(&message, self.left(scope))
                 .await
-                .map(|received| raw(&received, step.proto_answer.as_ref()))
+                .map(|received| Some(raw(&received, step.proto_answer.as_ref())))
         } else {
             let published = broker.publish(&message, true);
-            match self.env.timeout(self.attempt_timeout, published).await {
-                Ok(published) => published.map(|_| Raw::default()),
+            match self.env.timeout(self.left(scope), published).await {
+                Ok(published) => published.map(|_| None),
                 Err(_) => Err(AmqpError::Unknown("no confirmation in time".to_owned())),
             }
         };
         let judged = match answered {
-            Ok(raw) => self.judge(step, scope, &raw, None),
+            Ok(Some(raw)) => self.judge(step, scope, &raw, None),
+            // The broker's word on a message is not the backend's word on what it asks for.
+            Ok(None) => {
+                Judged::unanswered(scope.ask, "the broker has it, and `publish` awaits no answer")
+            }
             Err(why) if why.certainly_not() => Judged::not_sent(why.to_string()),
             Err(why) => Judged::unknown(why.to_string()),
         };
@@ -177,14 +226,21 @@ impl Mapped {
         let mut probe = Probe::new(words);
         probe.format = rows.clone();
         probe.redact = self.file.run.secrets.iter().map(|(_, value)| value.to_owned()).collect();
+        probe.within = self.left(scope);
         let judged = match probe.run().await {
             Ok(rows) => {
                 let body = Value::Array(rows.into_iter().map(Value::Object).collect());
                 let raw = Raw { body, ..Raw::default() };
                 self.judge(step, scope, &raw, None)
             }
-            // A probe reads: nothing was changed by one that failed.
-            Err(why) => Judged::not_sent(why.to_string()),
+            Err(why @ (CommandError::Empty | CommandError::Start { .. })) => {
+                Judged::not_sent(why.to_string())
+            }
+            // Nothing is changed by a read that failed.
+            Err(why) if scope.ask.is_some_and(|ask| is_read_back(ask.op)) => {
+                Judged::not_sent(why.to_string())
+            }
+            Err(why) => Judged::unknown(why.to_string()),
         };
         Ok(Ended { judged, node: None, status: None })
     }

@@ -16,6 +16,7 @@ use super::{
     scope::{ASK_PARTS, Axis, RunFacts, Scope},
     secret::Secrets,
     session::Fields,
+    speaks,
     step::{File, Step, stay_the_same},
     stray,
     template::{Test, Text, Tree},
@@ -59,6 +60,8 @@ pub struct Compiled {
     pub states: States,
     /// Fields of robots, by kind.
     pub fields: [Vec<(String, Text)>; 3],
+    /// Some step keeps a token: one that is of no use any more is forgotten.
+    pub keeps_token: bool,
     /// What is told unasked.
     pub pushes: Vec<Push>,
     /// How drivers hear of offers.
@@ -141,6 +144,13 @@ pub struct Push {
     pub reader: Reader,
     /// What is kept of the job.
     pub keep_job: Vec<(String, Pick)>,
+}
+
+impl Push {
+    /// Whether a driver is told of offers by it.
+    fn is_of_offers(&self) -> bool {
+        self.reader.reads_offers() && self.to != Some(Kind::Passenger)
+    }
 }
 
 /// A run that a mapping is made ready for.
@@ -252,8 +262,8 @@ impl Builder<'_> {
             kept: vec!["account".into()],
             kept_of_jobs: Vec::new(),
         };
-        let steps = steps(mapping, &mut file)?;
-        let refresh = match &mapping.auth.refresh {
+        let mut steps = steps(mapping, &mut file)?;
+        let mut refresh = match &mapping.auth.refresh {
             Some(step) => Some(file.step(step, "auth.refresh")?),
             None => None,
         };
@@ -270,11 +280,16 @@ impl Builder<'_> {
         }
         self.check_names(&file)?;
         batch::compiled::check_names(&file.names, mapping.driver.get("ping"))?;
+        let keeps_token = speaks::keeps_token(mapping);
+        if keeps_token {
+            let names: Vec<&str> = links.iter().map(|(name, _)| name.as_str()).collect();
+            for step in steps.iter_mut().flatten().chain(&mut refresh) {
+                speaks::mark(step, &names, &file.names);
+            }
+        }
         let mut declares = self.declares(&steps)?;
-        // Templates of the accept alone: the steps before it, and what is read, prove nothing.
-        let of_accept = |key: &str| key.starts_with("driver.accept") && !key.contains(".read");
-        declares.named_offers =
-            file.names.iter().any(|(key, name)| of_accept(key) && name == "ask.offer");
+        declares.keyless = speaks::keyless(&steps, &file.names);
+        declares.named_offers = speaks::names_offers(&file.names);
         check_batch(&steps, &declares)?;
         self.check_offers(&steps, &pushes)?;
         let compiled = Compiled {
@@ -287,6 +302,7 @@ impl Builder<'_> {
             refresh,
             states: states(mapping)?,
             fields: made,
+            keeps_token,
             pushes,
             offers: mapping.offers.clone(),
             pool: None,
@@ -433,7 +449,7 @@ impl Builder<'_> {
             environment: mapping.environment.word().into(),
             ..self.run.defaults.clone()
         };
-        let own = ["name", "environment", "ops", "offers", "named_offers"];
+        let own = ["name", "environment", "ops", "offers", "named_offers", "keyless"];
         if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
             let why = "is not declared: it follows from the rest of the file".to_owned();
             return Err((format!("declares.{key}"), why));
@@ -466,7 +482,9 @@ impl Builder<'_> {
             How::Ping if !has(OpKind::DriverPing) => {
                 wrong("`ping` needs the step [driver.ping]; say poll, push or relay")
             }
-            How::Push if pushes.is_empty() => wrong("`push` needs a [[push]] that reads an offer"),
+            How::Push if !pushes.iter().any(Push::is_of_offers) => wrong(
+                "`push` needs a [[push]] for drivers that reads an offer: give it `read.offer`",
+            ),
             How::Relay if !steps.iter().flatten().any(|step| step.relay.is_some()) => {
                 wrong("`relay` needs a step with `relay`: where a passenger sees the driver")
             }

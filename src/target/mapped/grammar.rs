@@ -252,6 +252,8 @@ pub struct When {
     pub status: Vec<Status>,
     /// The body holds this text.
     pub text: Option<String>,
+    /// There is no body, or one of blanks alone.
+    pub empty: bool,
     /// This expression holds: of `status`, `body`, `ask`, `me`, `job`.
     #[serde(rename = "if")]
     pub holds: Option<String>,
@@ -441,7 +443,7 @@ pub struct Step {
     /// The protobuf message that the answer is.
     pub proto_answer: Option<String>,
     /// On a socket: the answer is the first message for which this holds. Left out: none is
-    /// awaited, and what was sent counts as done.
+    /// awaited, and nobody knows what became of what was sent (but of a location update).
     pub answer_if: Option<String>,
     /// Of `[driver.ping]`: location updates that go out together, as the list `batch`.
     pub batch: Option<super::batch::grammar::Batch>,
@@ -452,6 +454,9 @@ pub struct Step {
     pub undone: Option<When>,
     /// It happened; instead of that of `[answer]`.
     pub ok: Option<When>,
+    /// It went well, and there is nothing: no job, no offer, an empty list. Where no `status` is
+    /// given, 2xx. Left out: 204 without a body.
+    pub none: Option<When>,
     /// The backend's words on what went wrong; instead of those of `[answer]`.
     pub error: Option<String>,
     /// Readings of `[shape]` that hold here too.

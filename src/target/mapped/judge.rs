@@ -24,11 +24,28 @@ pub struct Raw {
     pub key: String,
 }
 
+impl Raw {
+    /// What is wrong with a body that something is to be read out of; `None` where it was read, or
+    /// there is none.
+    pub fn garbled(&self) -> Option<&'static str> {
+        let said = self.text.trim_ascii();
+        (self.body.is_null() && !said.is_empty() && said != b"null")
+            .then_some("its body cannot be decoded")
+    }
+
+    /// True when nothing came but a status.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_null() && self.text.trim_ascii().is_empty()
+    }
+}
+
 /// What it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meaning {
     /// It happened.
     Ok,
+    /// It happened, and what was asked for is not there: no job, no offer, an empty list.
+    Nothing,
     /// The token is of no use any more.
     Expired,
     /// It certainly did not happen.
@@ -43,6 +60,7 @@ pub enum Meaning {
 #[derive(Debug, Default)]
 pub struct Judge {
     expired: Condition,
+    none: Option<Condition>,
     refused: Vec<(Refusal, Condition)>,
     undone: Option<Condition>,
     ok: Option<Condition>,
@@ -54,6 +72,7 @@ pub struct Judge {
 pub struct Condition {
     status: Vec<Range>,
     text: Option<String>,
+    empty: bool,
     holds: Option<Test>,
 }
 
@@ -68,7 +87,7 @@ impl Condition {
     /// Compiles it.
     pub fn compile(when: &When, key: &str, names: &mut Names) -> Result<Self, Wrong> {
         if *when == When::default() {
-            let why = "says nothing: give one of status, text, if".to_owned();
+            let why = "says nothing: give one of status, text, empty, if".to_owned();
             return Err((key.to_owned(), why));
         }
         let status = when
@@ -86,7 +105,7 @@ impl Condition {
             }
             None => None,
         };
-        Ok(Self { status, text: when.text.clone(), holds })
+        Ok(Self { status, text: when.text.clone(), empty: when.empty, holds })
     }
 
     /// Whether every part holds.
@@ -95,6 +114,7 @@ impl Condition {
             || self.status.iter().any(|range| (range.0..=range.1).contains(&raw.status));
         status
             && self.text.as_ref().is_none_or(|text| holds_text(&raw.text, text))
+            && (!self.empty || raw.is_empty())
             && self.holds.as_ref().is_none_or(|test| test.holds(&answered(scope, raw)))
     }
 }
@@ -157,13 +177,28 @@ impl Judge {
             Some(when) => Condition::compile(when, "auth.expired", names)?,
             None => Condition { status: vec![Range(401, 401)], ..Condition::default() },
         };
-        Ok(Self { expired, refused, undone, ok, error })
+        Ok(Self { expired, none: None, refused, undone, ok, error })
+    }
+
+    /// The same, with what it means that there is nothing. Where no status is given, it is one that
+    /// says that all went well.
+    pub fn or_none(self, when: Option<&When>, key: &str, names: &mut Names) -> Result<Self, Wrong> {
+        let Some(when) = when else { return Ok(self) };
+        let mut none = Condition::compile(when, &format!("{key}.none"), names)?;
+        if none.status.is_empty() {
+            none.status = vec![Range(0, 0), Range(200, 299)];
+        }
+        Ok(Self { none: Some(none), ..self })
     }
 
     /// What the answer means; `open` is one without a token, which cannot expire.
     pub fn meaning(&self, scope: &Scope<'_>, raw: &Raw, open: bool) -> Meaning {
         if !open && self.expired.holds(scope, raw) {
             return Meaning::Expired;
+        }
+        // The step's own word, that no rule of the whole file gainsays.
+        if self.none.as_ref().is_some_and(|when| when.holds(scope, raw)) {
+            return Meaning::Nothing;
         }
         if let Some((refusal, _)) = self.refused.iter().find(|(_, when)| when.holds(scope, raw)) {
             return Meaning::Refused(*refusal);
@@ -202,16 +237,19 @@ fn first<'a, T>(
     }
 }
 
-/// What a status means where no rule says so. (The common reading of RFC 9110.)
+/// What a status means where no rule says so. (The reading of RFC 9110: 4xx say that the request was
+/// not carried out, but for those that speak of its way here, or of another time.)
 fn by_status(status: u16) -> Meaning {
     match status {
+        // Not all of it came; it came too early; we hung up, and what was done by then stays done.
+        408 | 425 | 499 => Meaning::Unknown,
         401 => Meaning::Refused(Refusal::Unauthenticated),
         403 => Meaning::Refused(Refusal::Forbidden),
         404 | 410 => Meaning::Refused(Refusal::NotFound),
         409 => Meaning::Refused(Refusal::Conflict),
         400 | 413 | 415 | 422 => Meaning::Refused(Refusal::Invalid),
         429 => Meaning::Refused(Refusal::Limited),
-        405 | 406 | 411 | 414 | 426 | 431 => Meaning::Refused(Refusal::Other),
+        400..=499 => Meaning::Refused(Refusal::Other),
         _ => Meaning::Unknown,
     }
 }
@@ -241,8 +279,11 @@ mod tests {
 
     fn meaning(rules: &str, status: u16, body: &Value) -> Meaning {
         let rules: Rules = toml::from_str(rules).unwrap();
-        let expired =
-            When { status: vec![Status::Code(500)], text: Some("SESSION".into()), holds: None };
+        let expired = When {
+            status: vec![Status::Code(500)],
+            text: Some("SESSION".into()),
+            ..When::default()
+        };
         let judge = Judge::compile(&rules, "x", &Rules::default(), Some(&expired), &mut Vec::new());
         let (run, me) = (RunFacts::default(), Fields::default());
         let robot = RobotId::driver(1);
@@ -273,6 +314,13 @@ mod tests {
             (200, Meaning::Ok),
             (204, Meaning::Ok),
             (302, Meaning::Unknown),
+            (402, Meaning::Refused(Refusal::Other)),
+            (408, Meaning::Unknown),
+            (412, Meaning::Refused(Refusal::Other)),
+            (423, Meaning::Refused(Refusal::Other)),
+            (425, Meaning::Unknown),
+            (451, Meaning::Refused(Refusal::Other)),
+            (499, Meaning::Unknown),
             (409, Meaning::Refused(Refusal::Conflict)),
             (429, Meaning::Refused(Refusal::Limited)),
             (502, Meaning::Unknown),

@@ -2,14 +2,17 @@
 //! Rust. The file is read and checked by `compiled.rs`; here its steps are carried out for robots.
 //! Knows nothing of the reference backend.
 
+mod accepted;
 pub mod batch;
 mod book;
 mod broker;
 mod compiled;
+mod firsts;
 pub mod grammar;
 mod judge;
 mod line;
 pub mod made;
+mod pause;
 mod pick;
 mod read;
 mod request;
@@ -18,13 +21,14 @@ mod scope;
 mod secret;
 mod session;
 mod sockets;
+mod speaks;
 mod step;
 mod stray;
 mod template;
 mod watch;
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     rc::{Rc, Weak},
     time::Duration,
@@ -64,6 +68,7 @@ use broker::Connection;
 use grammar::Kind;
 use judge::{Meaning, Raw, answered};
 use line::Line;
+use pause::Pause;
 use read::Around;
 use request::{Marks, header_value};
 use robots::Session;
@@ -75,8 +80,6 @@ use watch::Watch;
 
 /// A robot that was driven away from its own instance tries it again after so long.
 const HOME_AFTER: Duration = Duration::from_secs(10);
-/// The longest that a backend is believed when it says when to come back.
-const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// An object without anything in it.
 const EMPTY: &[u8] = b"{}";
 /// The name of a robot's session token.
@@ -108,8 +111,8 @@ pub struct Mapped {
     batches: Batches,
     traffic: Traffic,
     watch: Watch,
-    /// Nobody sends anything before: the backend said so.
-    paused_until: Cell<Time>,
+    /// While the backend wants it nobody sends anything.
+    pause: Pause,
     attempt_timeout: Duration,
     marks: Marks,
 }
@@ -119,6 +122,13 @@ struct Ended {
     judged: Judged,
     node: Option<NodeName>,
     status: Option<u16>,
+}
+
+impl Ended {
+    /// Before anything was sent.
+    fn unsent(judged: Judged) -> Self {
+        Self { judged, node: None, status: None }
+    }
 }
 
 /// What an exchange came to.
@@ -148,6 +158,16 @@ impl Judged {
         Self { retry: true, instance_failed: true, ..Self::new(Outcome::Info, Some(why)) }
     }
 
+    /// It was handed over, and nobody says what became of it. A location update is done all the
+    /// same: the next one takes its place, and one that is lost harms nobody.
+    fn unanswered(ask: Option<&Ask>, way: &str) -> Self {
+        if ask.is_some_and(|ask| ask.op == OpKind::DriverPing) {
+            return Self::new(Outcome::Ok, None);
+        }
+        let why = format!("nobody knows what became of it: {way}");
+        Self { instance_failed: false, retry: false, ..Self::unknown(why) }
+    }
+
     fn refused(refusal: Refusal, why: String) -> Self {
         let refused = Self::new(Outcome::Fail, Some(why));
         Self { answer: Answer { refusal: Some(refusal), ..Answer::default() }, ..refused }
@@ -168,6 +188,7 @@ impl Mapped {
             .iter()
             .map(|link| Line::new(&env, &file, link, nodes))
             .collect::<Result<_, _>>()?;
+        let pause = Pause::new(env.rng("pause"));
         let doors =
             file.links.iter().map(|link| line::door(&file, link)).collect::<Result<_, _>>()?;
         let brokers = file.links.iter().map(|_| Connection::default()).collect();
@@ -188,7 +209,7 @@ impl Mapped {
             batches: Batches::default(),
             traffic: Traffic::default(),
             watch: Watch::default(),
-            paused_until: Cell::new(Time::ZERO),
+            pause,
             attempt_timeout,
             marks,
         }))
@@ -203,49 +224,38 @@ impl Mapped {
         Scope::bare(&self.file.run, robot, me)
     }
 
-    /// One op: what comes first, then the step itself.
-    async fn carry_out(
-        &self,
-        robot: RobotId,
-        step: &Step,
-        ask: &Ask,
-        batch: Option<&Parcel>,
-    ) -> Ended {
-        for first in &step.first {
-            let ended = Box::pin(self.carry_out(robot, first, ask, None)).await;
-            if ended.judged.outcome != Outcome::Ok {
-                return ended;
-            }
-        }
-        match self.send(robot, step, ask, batch).await {
-            Ok(ended) => ended,
-            // What cannot be made is not sent.
-            Err(why) => {
-                let why = self.hide(robot, &format!("`{}`: {why}", step.key));
-                let judged = Judged::refused(Refusal::Other, why);
-                Ended { judged, node: None, status: None }
-            }
-        }
-    }
-
     async fn send(
         &self,
         robot: RobotId,
         step: &Step,
         ask: &Ask,
         batch: Option<&Parcel>,
+        deadline: Time,
     ) -> Result<Ended, String> {
+        if let Some(ended) = self.hold_back(deadline).await {
+            return Ok(ended);
+        }
         let me = self.fields(robot)?;
         let notes = ask.job.as_ref().and_then(|job| self.book.fields(job));
-        let wall = self.env.wall();
-        let scope =
-            Scope { ask: Some(ask), job: notes.as_ref(), batch, wall, ..self.scope(robot, &me) };
+        let scope = Scope {
+            ask: Some(ask),
+            job: notes.as_ref(),
+            batch,
+            wall: self.env.wall(),
+            deadline,
+            ..self.scope(robot, &me)
+        };
         if step.unless.as_ref().is_some_and(|test| test.holds(&scope)) {
-            let judged = Judged::new(Outcome::Ok, None);
-            return Ok(Ended { judged, node: None, status: None });
+            return Ok(Ended::unsent(Judged::new(Outcome::Ok, None)));
         }
-        if let Some(ended) = self.hold_back().await {
-            return Ok(ended);
+        if step.needs_token && me.get(TOKEN).is_none() {
+            let why = "not sent: the robot has no token, and logs in first".to_owned();
+            let judged = Judged::refused(Refusal::Unauthenticated, why);
+            return Ok(Ended::unsent(Judged { expired: true, ..judged }));
+        }
+        if self.left(&scope).is_zero() {
+            let why = "not sent: what comes first took all of the attempt's time".to_owned();
+            return Ok(Ended::unsent(Judged::not_sent(why)));
         }
         match &step.way {
             Way::Http { link, .. } => self.request(robot, step, *link, &scope).await,
@@ -258,21 +268,9 @@ impl Mapped {
         }
     }
 
-    /// Waits while the backend wants to be left alone; gives up where that is longer than an attempt
-    /// may take.
-    async fn hold_back(&self) -> Option<Ended> {
-        let until = self.paused_until.get();
-        let now = self.env.now();
-        if until <= now {
-            return None;
-        }
-        if until - now > self.attempt_timeout {
-            let why = "not sent: the backend asked for a pause".to_owned();
-            let judged = Judged { retry: true, ..Judged::refused(Refusal::Limited, why) };
-            return Some(Ended { judged, node: None, status: None });
-        }
-        self.env.sleep_until(until).await;
-        None
+    /// What is left of an attempt's time.
+    fn left(&self, scope: &Scope<'_>) -> Duration {
+        scope.deadline - self.env.now()
     }
 
     async fn request(
@@ -288,7 +286,7 @@ impl Mapped {
         let bytes = request.body().len();
         let shown = self.shown(&request);
         let used = scope.me.get(TOKEN);
-        let sent = self.env.timeout(self.attempt_timeout, via.exchange(instance, request)).await;
+        let sent = self.env.timeout(self.left(scope), via.exchange(instance, request)).await;
         match &sent {
             Ok(Ok(response)) => self.traffic.count(op, bytes, response.body().len()),
             Ok(Err(HttpError::NotConnected(_))) => {}
@@ -329,6 +327,7 @@ impl Mapped {
         let words = || self.hide(scope.robot, &step.judge.words(scope, raw));
         match step.judge.meaning(scope, raw, step.open) {
             Meaning::Ok => self.accepted(step, scope, raw),
+            Meaning::Nothing => Judged::new(Outcome::Ok, None),
             Meaning::Expired => {
                 Judged { expired: true, ..Judged::refused(Refusal::Unauthenticated, words()) }
             }
@@ -339,36 +338,6 @@ impl Mapped {
             Meaning::Refused(refusal) => Judged::refused(refusal, words()),
             Meaning::Undone => Judged::not_sent(words()),
             Meaning::Unknown => Judged::unknown(format!("{}: {}", raw.status, words())),
-        }
-    }
-
-    fn accepted(&self, step: &Step, scope: &Scope<'_>, raw: &Raw) -> Judged {
-        let scope = answered(scope, raw);
-        let around = self.around(scope);
-        let kept = self.keep(step, &scope, &raw.body);
-        if let Some(parcel) = scope.batch
-            && let Some(judged) = self.share_out(step, parcel, &scope, raw)
-        {
-            return judged;
-        }
-        let read = kept.and_then(|()| step.reader.read(&around, &raw.body));
-        match read {
-            Ok(answer) if scope.ask.is_some_and(|ask| lacks(ask.op, &answer)) => Judged {
-                retry: false,
-                ..Judged::unknown("the answer lacks the job that it is about".to_owned())
-            },
-            Ok(answer) => {
-                if let (Some(ask), Some(job)) = (scope.ask, &answer.job) {
-                    self.note(step, &scope, ask, &job.id, &raw.body);
-                    self.relay(step, &scope, job, &raw.body);
-                }
-                Judged { answer, ..Judged::new(Outcome::Ok, None) }
-            }
-            // It was done, but what came of it cannot be read: nobody can go on from here.
-            Err(why) => {
-                let why = self.hide(scope.robot, &why);
-                Judged { retry: false, ..Judged::unknown(format!("unreadable answer: {why}")) }
-            }
         }
     }
 
@@ -462,29 +431,6 @@ impl Mapped {
         }
     }
 
-    /// Keeps what is known of a job.
-    fn note(&self, step: &Step, scope: &Scope<'_>, ask: &Ask, job: &Id, body: &Value) {
-        for (name, pick) in &step.keep_job {
-            if let Ok(Some(value)) = pick.text(scope, body) {
-                self.book.keep(job, name, &value);
-            }
-        }
-        if let (OpKind::PassengerRequestJob, Some(from), Some(to)) = (ask.op, ask.at, ask.to) {
-            self.book.set_trip(job, from, to);
-        }
-    }
-
-    fn pause(&self, retry_after: Option<&HeaderValue>) {
-        let seconds = retry_after
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.trim().parse::<f64>().ok())
-            .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
-        if let Some(seconds) = seconds {
-            let span = Duration::from_secs_f64(seconds).min(RETRY_AFTER_MAX);
-            self.paused_until.set(self.paused_until.get().max(self.env.now() + span));
-        }
-    }
-
     /// The instance that this robot uses now: how far from home, and which.
     fn instance(&self, robot: RobotId, all: usize) -> (usize, usize) {
         let now = self.env.now();
@@ -527,6 +473,10 @@ impl Target for Mapped {
         self.kept(robot, ACCOUNT, account.as_str());
     }
 
+    fn held(&self) -> Option<LocalBoxFuture<'_, ()>> {
+        self.is_paused().then(|| Box::pin(self.wait_for_it()) as LocalBoxFuture<'_, ()>)
+    }
+
     fn traffic(&self) -> Option<&Traffic> {
         Some(&self.traffic)
     }
@@ -547,7 +497,7 @@ impl Target for Mapped {
         &'a self,
         robot: RobotId,
         ask: &'a Ask,
-        _attempt: u32,
+        attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
         Box::pin(async move {
             if self.is_gathered(ask.op)
@@ -564,23 +514,30 @@ impl Target for Mapped {
                 let waiting = self.send_waiting(Some(robot));
                 let _ = Box::pin(self.env.timeout(self.attempt_timeout, waiting)).await;
             }
-            let mut ended = self.carry_out(robot, step, ask, None).await;
+            let deadline = self.env.now() + self.attempt_timeout;
+            if attempt == 0 && !step.first.is_empty() {
+                self.forget_firsts(robot, ask);
+            }
+            let mut ended = self.carry_out(robot, step, ask, None, deadline).await;
             let refresh =
                 self.file.refresh.as_ref().is_some_and(|refresh| std::ptr::eq(refresh, step));
             if refresh && ended.judged.outcome != Outcome::Ok {
                 // It cannot be refreshed: a whole login.
                 self.session(robot, |session| session.was_in = false);
                 if let Some(login) = self.file.step(ask.op) {
-                    ended = Box::pin(self.carry_out(robot, login, ask, None)).await;
+                    ended = Box::pin(self.carry_out(robot, login, ask, None, deadline)).await;
                 }
             }
-            let Ended { mut judged, node, status } = ended;
+            let Ended { mut judged, node, status, .. } = ended;
             if robot.kind == RobotKind::Auditor && judged.expired {
                 // It logs in as a part of each step.
                 (judged.expired, judged.retry) = (false, true);
             }
             if judged.outcome == Outcome::Ok {
-                self.after(robot, ask.op).await;
+                self.after(robot, ask.op);
+            }
+            if !judged.retry && !judged.expired && !step.first.is_empty() {
+                self.forget_firsts(robot, ask);
             }
             tried(judged, node, status)
         })
@@ -590,10 +547,10 @@ impl Target for Mapped {
 impl Mapped {
     /// What follows from an op that went well: ears open with the way in, and closed with the way
     /// out.
-    async fn after(&self, robot: RobotId, op: OpKind) {
+    fn after(&self, robot: RobotId, op: OpKind) {
         match op {
             OpKind::DriverLogin | OpKind::PassengerLogin | OpKind::DriverGoOnline => {
-                Box::pin(self.listen_in(robot)).await;
+                self.listen_in(robot);
             }
             OpKind::DriverGoOffline => self.sockets.close(robot),
             _ => {}
@@ -615,11 +572,6 @@ fn tried(judged: Judged, node: Option<NodeName>, status: Option<u16>) -> Tried {
     Tried { outcome, answer, node, status, error, expired, retry }
 }
 
-/// True when the very thing that the op is about is missing.
-fn lacks(op: OpKind, answer: &Answer) -> bool {
-    op == OpKind::PassengerRequestJob && answer.job.is_none()
-}
-
 /// An answer, its body read as the step says. One that cannot be read is `null`: the picks will say
 /// what they miss.
 fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
@@ -637,3 +589,6 @@ fn raw(step: &Step, response: &Response<Bytes>) -> Raw {
         key: String::new(),
     }
 }
+
+#[cfg(test)]
+mod outcome_tests;

@@ -46,6 +46,17 @@ impl Path {
         }
     }
 
+    /// Whether it leads to anything, and be it `null`.
+    fn leads(&self, value: &Value) -> bool {
+        match self {
+            Self::Chain(names) => names
+                .iter()
+                .try_fold(value, |value, name| value.get(name.as_str()))
+                .is_some_and(|found| !names.is_empty() || !found.is_null()),
+            Self::Query(path) => path.query(value).first().is_some(),
+        }
+    }
+
     /// Its first match that is not null.
     pub fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         let found = match self {
@@ -67,6 +78,43 @@ impl Path {
             [Value::Array(list)] => list.iter().collect(),
             _ => all,
         }
+    }
+}
+
+/// Parts of a JSONPath that may match nothing of what is there.
+const MANY: &[&str] = &["[*", "[?", ".*", ".."];
+
+/// A JSONPath to entries, which can be told from a path to nothing: none of them, and no list, are
+/// two things.
+#[derive(Debug)]
+pub struct List {
+    path: Path,
+    /// The list itself, where the path leads to its entries (`$.jobs` of `$.jobs[*]`).
+    whole: Option<Path>,
+}
+
+impl List {
+    /// Compiles it; the error says what is wrong.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let path = Path::compile(source)?;
+        // Up to the first part that may match nothing of what is there. What does not read as a
+        // path was cut within a name.
+        let many = |at: &usize| MANY.iter().any(|many| source[*at..].starts_with(many));
+        let mut cuts = source.char_indices().map(|(at, _)| at).filter(many);
+        let whole = cuts.find_map(|at| Path::compile(&source[..at]).ok());
+        Ok(Self { path, whole })
+    }
+
+    /// The entries; `None` where the list is not there at all. One that is `null` has none.
+    pub fn entries<'v>(&self, value: &'v Value) -> Option<Vec<&'v Value>> {
+        let all = self.path.all(value);
+        let is_there = !all.is_empty() || self.whole.as_ref().unwrap_or(&self.path).leads(value);
+        is_there.then(|| all.into_iter().filter(|entry| !entry.is_null()).collect())
+    }
+
+    /// Its entries, as far as there are any.
+    pub fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+        self.entries(value).unwrap_or_default()
     }
 }
 
@@ -121,6 +169,20 @@ impl Pick {
             From::Formula(test) => test.names(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether it reads anything of the body.
+    pub fn needs_body(&self) -> bool {
+        match &self.from {
+            From::Path(_) => true,
+            From::Formula(test) => test.names().iter().any(|name| is_of(name, "body")),
+            From::Is(_) => false,
+        }
+    }
+
+    /// What is said where it found nothing and had to.
+    pub fn missing(&self) -> String {
+        format!("`{}` matched nothing", self.key)
     }
 
     /// The value, in `within` (an entry of a list, or the whole body).
@@ -219,6 +281,11 @@ impl Pick {
     }
 }
 
+/// Whether a dotted name is of that root.
+fn is_of(name: &str, root: &str) -> bool {
+    name.split('.').next() == Some(root)
+}
+
 /// A decimal times ten to the `digits`, exactly; `None` for anything else, and for what has more
 /// decimals that are not zero.
 fn decimal(text: &str, digits: u32) -> Option<i64> {
@@ -257,6 +324,15 @@ mod tests {
         assert_eq!(first("$.nothing.at.all"), None);
         assert_eq!(Path::compile("$.data.list").unwrap().all(&value).len(), 2);
         assert_eq!(Path::compile("$.data.list[*].a").unwrap().all(&value).len(), 2);
+        let list = |path: &str| List::compile(path).unwrap().entries(&value).map(|all| all.len());
+        assert_eq!(list("$.data.list"), Some(2));
+        assert_eq!(list("$.data.list[*]"), Some(2));
+        assert_eq!(list("$.data.list[?@.a == 9]"), Some(0));
+        assert_eq!(list("$.data.list[?@['a'] == 9]"), Some(0));
+        // No list, and a list of none, are two things.
+        assert_eq!((list("$.data.none"), list("$.data.lost")), (Some(0), None));
+        assert_eq!((list("$.data.list[*].b"), list("$['data']['lost']")), (Some(0), None));
+        assert_eq!((list("$.data.lost[*]"), list("$.lost[?@.a == 9]")), (None, None));
         assert!(Path::compile("data.id").unwrap_err().contains("is not a JSONPath"));
         assert!(Path::compile("$.data[").is_err());
     }

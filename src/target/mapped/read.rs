@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     book::Book,
     grammar,
-    pick::{Path, Pick},
+    pick::{List, Pick},
     scope::Scope,
 };
 use crate::{
@@ -35,6 +35,47 @@ pub struct Around<'a> {
     pub money_digits: u32,
 }
 
+impl Around<'_> {
+    /// What is mapped and had to be there is missing: an answer that cannot be read. What is told
+    /// unasked is a hint, and may say less.
+    fn lacking(&self, pick: &Pick) -> Result<(), String> {
+        if self.scope.ask.is_some() { Err(pick.missing()) } else { Ok(()) }
+    }
+
+    fn asks(&self, ops: &[OpKind]) -> bool {
+        self.scope.ask.is_some_and(|ask| ops.contains(&ask.op))
+    }
+
+    /// An answer to who asked about one job, or for one, is one with the job in it.
+    fn is_about_a_job(&self) -> bool {
+        let of_one = |ask: &crate::history::op::Ask| {
+            ask.job.is_some() || ask.op == OpKind::PassengerRequestJob
+        };
+        self.scope.ask.is_some_and(of_one)
+    }
+
+    /// The entries of a list that is mapped.
+    fn entries<'v>(&self, list: &List, key: &str, body: &'v Value) -> Entries<'v> {
+        match list.entries(body) {
+            None if self.scope.ask.is_some() => Err(format!("`{key}` matched nothing")),
+            entries => Ok(entries.unwrap_or_default()),
+        }
+    }
+}
+
+type Entries<'v> = Result<Vec<&'v Value>, String>;
+
+/// Ops that list what there is: nothing of it may be left out.
+const LISTS: &[OpKind] =
+    &[OpKind::AuditJobs, OpKind::AuditCharges, OpKind::AuditEarnings, OpKind::AuditRefunds];
+/// Ops whose answer tells the robot's own account.
+const ENTERS: &[OpKind] = &[
+    OpKind::DriverRegister,
+    OpKind::DriverLogin,
+    OpKind::PassengerRegister,
+    OpKind::PassengerLogin,
+];
+
 /// What is read, compiled.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -57,7 +98,9 @@ struct PlaceReader {
 
 #[derive(Debug)]
 struct JobReader {
-    each: Option<Path>,
+    /// For errors.
+    place: String,
+    each: Option<List>,
     id: Option<Pick>,
     state: Option<Pick>,
     assignment: Option<Pick>,
@@ -72,7 +115,7 @@ struct JobReader {
 
 #[derive(Debug)]
 struct AssignmentReader {
-    each: Path,
+    each: List,
     number: Pick,
     driver: Pick,
     released: Option<Pick>,
@@ -90,7 +133,8 @@ struct OfferReader {
 
 #[derive(Debug)]
 struct NearReader {
-    each: Path,
+    place: String,
+    each: List,
     driver: Pick,
     at: PlaceReader,
     eta: Option<Pick>,
@@ -105,7 +149,8 @@ struct QuoteReader {
 
 #[derive(Debug)]
 struct ChargeReader {
-    each: Option<Path>,
+    place: String,
+    each: Option<List>,
     id: Pick,
     job: Option<Pick>,
     amount: Pick,
@@ -123,9 +168,11 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn pick(&mut self, pick: &grammar::Pick, name: &str) -> Result<Pick, Wrong> {
-        let key = format!("{}.{name}", self.key);
-        let pick = Pick::compile(pick, &key).map_err(|why| (key.clone(), why))?;
-        self.names.extend(pick.names().into_iter().map(|name| (key.clone(), name)));
+        let pick = self.job_id(pick, name)?;
+        if pick.of.is_some() {
+            let why = "only a job's id can be kept under another name".to_owned();
+            return Err((format!("{}.{name}.of", self.key), why));
+        }
         Ok(pick)
     }
 
@@ -133,8 +180,20 @@ impl Compiler<'_> {
         pick.map(|pick| self.pick(pick, name)).transpose()
     }
 
-    fn path(&self, source: &str, name: &str) -> Result<Path, Wrong> {
-        Path::compile(source).map_err(|why| (format!("{}.{name}", self.key), why))
+    /// The one that may be `of` a kept name.
+    fn job_id(&mut self, pick: &grammar::Pick, name: &str) -> Result<Pick, Wrong> {
+        let key = format!("{}.{name}", self.key);
+        let pick = Pick::compile(pick, &key).map_err(|why| (key.clone(), why))?;
+        self.names.extend(pick.names().into_iter().map(|name| (key.clone(), name)));
+        if let Some(of) = &pick.of {
+            // One that nothing keeps is found with all other names.
+            self.names.push((format!("{key}.of"), format!("job.{of}")));
+        }
+        Ok(pick)
+    }
+
+    fn list(&self, source: &str, name: &str) -> Result<List, Wrong> {
+        List::compile(source).map_err(|why| (format!("{}.{name}", self.key), why))
     }
 
     fn place(
@@ -154,7 +213,7 @@ impl Compiler<'_> {
     fn job(&mut self, read: &grammar::JobRead) -> Result<JobReader, Wrong> {
         let assignments = match &read.assignments {
             Some(list) => Some(AssignmentReader {
-                each: self.path(&list.each, "assignments.each")?,
+                each: self.list(&list.each, "assignments.each")?,
                 number: self.pick(&list.number, "assignments.number")?,
                 driver: self.pick(&list.driver, "assignments.driver")?,
                 released: self.maybe(list.released.as_ref(), "assignments.released")?,
@@ -162,8 +221,9 @@ impl Compiler<'_> {
             None => None,
         };
         Ok(JobReader {
-            each: read.each.as_ref().map(|each| self.path(each, "each")).transpose()?,
-            id: self.maybe(read.id.as_ref(), "id")?,
+            place: self.key.to_owned(),
+            each: read.each.as_ref().map(|each| self.list(each, "each")).transpose()?,
+            id: read.id.as_ref().map(|id| self.job_id(id, "id")).transpose()?,
             state: self.maybe(read.state.as_ref(), "state")?,
             assignment: self.maybe(read.assignment.as_ref(), "assignment")?,
             driver: self.maybe(read.driver.as_ref(), "driver")?,
@@ -179,7 +239,7 @@ impl Compiler<'_> {
     fn offer(&mut self, read: &grammar::OfferRead) -> Result<OfferReader, Wrong> {
         Ok(OfferReader {
             id: self.maybe(read.id.as_ref(), "id")?,
-            job: self.pick(&read.job, "job")?,
+            job: self.job_id(&read.job, "job")?,
             pickup: self.place(read.pickup.as_ref(), "pickup")?,
             dropoff: self.place(read.dropoff.as_ref(), "dropoff")?,
             expires_in: self.maybe(read.expires_in.as_ref(), "expires_in")?,
@@ -193,7 +253,8 @@ impl Compiler<'_> {
             lon: self.pick(&read.at.lon, "at.lon")?,
         };
         Ok(NearReader {
-            each: self.path(&read.each, "each")?,
+            place: self.key.to_owned(),
+            each: self.list(&read.each, "each")?,
             driver: self.pick(&read.driver, "driver")?,
             at,
             eta: self.maybe(read.eta.as_ref(), "eta")?,
@@ -210,9 +271,10 @@ impl Compiler<'_> {
 
     fn charges(&mut self, read: &grammar::ChargeRead) -> Result<ChargeReader, Wrong> {
         Ok(ChargeReader {
-            each: read.each.as_ref().map(|each| self.path(each, "each")).transpose()?,
+            place: self.key.to_owned(),
+            each: read.each.as_ref().map(|each| self.list(each, "each")).transpose()?,
             id: self.pick(&read.id, "id")?,
-            job: self.maybe(read.job.as_ref(), "job")?,
+            job: read.job.as_ref().map(|job| self.job_id(job, "job")).transpose()?,
             amount: self.pick(&read.amount, "amount")?,
             fee: self.maybe(read.fee.as_ref(), "fee")?,
         })
@@ -266,7 +328,7 @@ impl Reader {
     }
 
     /// Every pick, with the list whose entries it reads; those of a job's assignments aside.
-    pub fn each_pick<'a>(&'a self, see: &mut dyn FnMut(Option<&'a Path>, &'a Pick)) {
+    pub fn each_pick<'a>(&'a self, see: &mut dyn FnMut(Option<&'a List>, &'a Pick)) {
         for pick in [&self.account, &self.next].into_iter().flatten() {
             see(None, pick);
         }
@@ -304,17 +366,49 @@ impl Reader {
         }
     }
 
+    /// Whether anything of the body is to be read.
+    pub fn needs_body(&self) -> bool {
+        let mut needs = self.replayed.as_ref().is_some_and(Pick::needs_body);
+        self.each_pick(&mut |each, pick| needs |= each.is_some() || pick.needs_body());
+        needs
+    }
+
+    /// What an op that only reads would need to read, where it does not: nothing can be told from
+    /// its answer.
+    pub fn is_blind(&self, op: OpKind) -> Option<&'static str> {
+        let (blind, what) = match op {
+            OpKind::DriverCurrentJob
+            | OpKind::PassengerCurrentJob
+            | OpKind::PassengerJobStatus
+            | OpKind::AuditJob => (self.job.is_none(), "read.job"),
+            OpKind::DriverNextOffer => (self.offer.is_none(), "read.offer"),
+            OpKind::AuditJobs => (self.jobs.is_none(), "read.jobs"),
+            OpKind::AuditCharges => (self.charges.is_none(), "read.charges"),
+            _ => (false, ""),
+        };
+        blind.then_some(what)
+    }
+
+    /// Whether it tells of offers.
+    pub fn reads_offers(&self) -> bool {
+        self.offer.is_some()
+    }
+
     /// What the answer says; an error names the key of the mapping that does not fit it.
     pub fn read(&self, around: &Around<'_>, body: &Value) -> Result<Answer, String> {
         let scope = &around.scope;
         let job = self.job.as_ref().map(|job| job.one(around, body)).transpose()?.flatten();
         let offer = self.offer.as_ref().map(|offer| offer.read(around, body)).transpose()?;
+        let account = id(self.account.as_ref(), scope, body)?;
+        if let (Some(pick), None, true) = (&self.account, &account, around.asks(ENTERS)) {
+            around.lacking(pick)?;
+        }
         Ok(Answer {
-            account: id(self.account.as_ref(), scope, body)?,
+            account,
             job: job.map(Rc::new),
             jobs: self.jobs.as_ref().map_or(Ok(Vec::new()), |jobs| jobs.all(around, body))?,
             offer: offer.flatten().map(Rc::new),
-            drivers: self.drivers.as_ref().map_or(Ok(Vec::new()), |near| near.all(scope, body))?,
+            drivers: self.drivers.as_ref().map_or(Ok(Vec::new()), |near| near.all(around, body))?,
             quote: match &self.quote {
                 Some(quote) => quote.read(around, body)?,
                 None => None,
@@ -337,10 +431,16 @@ fn id(pick: Option<&Pick>, scope: &Scope<'_>, within: &Value) -> Result<Option<I
 /// The id of a job: as it is, or by what is kept of the job under another name.
 fn job_id(pick: &Pick, around: &Around<'_>, within: &Value) -> Result<Option<Id>, String> {
     let found = pick.id(&around.scope, within)?;
-    Ok(match (&pick.of, found) {
-        (Some(name), Some(other)) => around.book.job_of(name, &other),
-        (_, found) => found,
-    })
+    let (Some(name), Some(other)) = (&pick.of, &found) else { return Ok(found) };
+    match around.book.job_of(name, other) {
+        Some(job) => Ok(Some(job)),
+        // The job of another, or of another run: it is there all the same.
+        None if around.asks(LISTS) => Ok(found),
+        None if around.scope.ask.is_some() => {
+            Err(format!("`{}`: {other} is the `{name}` of no job that is known", pick.key()))
+        }
+        None => Ok(None),
+    }
 }
 
 impl PlaceReader {
@@ -360,20 +460,41 @@ fn place(
 
 impl JobReader {
     fn one(&self, around: &Around<'_>, body: &Value) -> Result<Option<JobView>, String> {
-        match &self.each {
-            None => self.view(around, body),
-            // The first that is one.
-            Some(each) => each
-                .all(body)
-                .into_iter()
-                .find_map(|entry| self.view(around, entry).transpose())
-                .transpose(),
+        let needed = around.is_about_a_job();
+        let found = match &self.each {
+            None => self.view(around, body)?,
+            // Whoever asks for whatever there is may find nothing.
+            Some(each) if !needed => self.first(around, each.all(body))?,
+            Some(each) => {
+                let entries = around.entries(each, &format!("{}.each", self.place), body)?;
+                self.first(around, entries)?
+            }
+        };
+        match (&self.id, &found) {
+            (Some(pick), None) if needed => Err(pick.missing()),
+            _ => Ok(found),
         }
     }
 
+    /// The first that is one.
+    fn first(&self, around: &Around<'_>, all: Vec<&Value>) -> Result<Option<JobView>, String> {
+        all.into_iter().find_map(|entry| self.view(around, entry).transpose()).transpose()
+    }
+
     fn all(&self, around: &Around<'_>, body: &Value) -> Result<Vec<JobView>, String> {
-        let entries = self.each.as_ref().map_or_else(|| vec![body], |each| each.all(body));
-        entries.into_iter().filter_map(|entry| self.view(around, entry).transpose()).collect()
+        let entries = match &self.each {
+            None => vec![body],
+            Some(each) => around.entries(each, &format!("{}.each", self.place), body)?,
+        };
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match (self.view(around, entry)?, &self.id) {
+                (Some(view), _) => all.push(view),
+                (None, Some(pick)) => around.lacking(pick)?,
+                (None, None) => {}
+            }
+        }
+        Ok(all)
     }
 
     fn view(&self, around: &Around<'_>, within: &Value) -> Result<Option<JobView>, String> {
@@ -402,7 +523,7 @@ impl JobReader {
             pickup: place(self.pickup.as_ref(), scope, within)?.or(known.map(|(from, _)| from)),
             dropoff: place(self.dropoff.as_ref(), scope, within)?.or(known.map(|(_, to)| to)),
             fare_minor,
-            assignments: self.assignments(scope, within)?,
+            assignments: self.assignments(around, within)?,
             id: job,
         }))
     }
@@ -412,23 +533,33 @@ impl JobReader {
         let Some(pick) = &self.state else {
             return Ok(around.scope.ask.and_then(|ask| follows(ask.op)));
         };
-        let Some(word) = pick.text(&around.scope, within)? else { return Ok(None) };
+        let Some(word) = pick.text(&around.scope, within)? else {
+            return around.lacking(pick).map(|()| None);
+        };
         match around.states.get(&word) {
             Some(state) => Ok(Some(*state)),
-            None => Err(format!("the state `{word}` stands in no list of [state]")),
+            None => {
+                Err(format!("`{}`: the state `{word}` stands in no list of [state]", pick.key()))
+            }
         }
     }
 
-    fn assignments(&self, scope: &Scope<'_>, within: &Value) -> Result<Vec<Assignment>, String> {
+    /// A job that has none may say nothing of them.
+    fn assignments(&self, around: &Around<'_>, within: &Value) -> Result<Vec<Assignment>, String> {
         let Some(list) = &self.assignments else { return Ok(Vec::new()) };
-        let mut all = Vec::new();
+        let (scope, mut all) = (&around.scope, Vec::new());
         for entry in list.each.all(within) {
-            let number = list.number.number(scope, entry)?;
-            if let (Some(number), Some(driver)) = (number, list.driver.id(scope, entry)?) {
-                let released =
-                    list.released.as_ref().is_some_and(|released| released.truth(scope, entry));
-                all.push(Assignment { number: number as u32, driver, released });
-            }
+            let Some(number) = list.number.number(scope, entry)? else {
+                around.lacking(&list.number)?;
+                continue;
+            };
+            let Some(driver) = list.driver.id(scope, entry)? else {
+                around.lacking(&list.driver)?;
+                continue;
+            };
+            let released =
+                list.released.as_ref().is_some_and(|released| released.truth(scope, entry));
+            all.push(Assignment { number: number as u32, driver, released });
         }
         Ok(all)
     }
@@ -456,9 +587,13 @@ impl OfferReader {
         let Some(pickup) = pickup else {
             return Err(format!("the offer of job {job} does not tell where it begins"));
         };
+        let own = id(self.id.as_ref(), scope, body)?;
+        if let (Some(pick), None) = (&self.id, &own) {
+            around.lacking(pick)?;
+        }
         let ttl = around.offer_ttl.as_millis() as u64;
         Ok(Some(OfferView {
-            id: id(self.id.as_ref(), scope, body)?.unwrap_or_else(|| job.clone()),
+            id: own.unwrap_or_else(|| job.clone()),
             pickup,
             dropoff: place(self.dropoff.as_ref(), scope, body)?.or(known.map(|(_, to)| to)),
             expires_in_ms: match &self.expires_in {
@@ -475,17 +610,22 @@ impl OfferReader {
 }
 
 impl NearReader {
-    fn all(&self, scope: &Scope<'_>, body: &Value) -> Result<Vec<NearDriver>, String> {
-        let mut all = Vec::new();
-        for entry in self.each.all(body) {
-            let driver = self.driver.id(scope, entry)?;
-            if let (Some(driver), Some(at)) = (driver, self.at.read(scope, entry)?) {
-                let eta_s = match &self.eta {
-                    Some(pick) => pick.number(scope, entry)?.map_or(0, |seconds| seconds as u32),
-                    None => 0,
-                };
-                all.push(NearDriver { driver, at, eta_s });
-            }
+    fn all(&self, around: &Around<'_>, body: &Value) -> Result<Vec<NearDriver>, String> {
+        let (scope, mut all) = (&around.scope, Vec::new());
+        for entry in around.entries(&self.each, &format!("{}.each", self.place), body)? {
+            let Some(driver) = self.driver.id(scope, entry)? else {
+                around.lacking(&self.driver)?;
+                continue;
+            };
+            let Some(at) = self.at.read(scope, entry)? else {
+                around.lacking(&self.at.lat)?;
+                continue;
+            };
+            let eta_s = match &self.eta {
+                Some(pick) => pick.number(scope, entry)?.map_or(0, |seconds| seconds as u32),
+                None => 0,
+            };
+            all.push(NearDriver { driver, at, eta_s });
         }
         Ok(all)
     }
@@ -498,6 +638,9 @@ impl QuoteReader {
             pick.map_or(Ok(None), |pick| pick.number(scope, body)).map(|s| s.map(|s| s as u32))
         };
         let Some(fare_minor) = self.fare.amount(scope, body, around.money_digits)? else {
+            if around.asks(&[OpKind::PassengerQuote]) {
+                around.lacking(&self.fare)?;
+            }
             return Ok(None);
         };
         let (trip_s, eta_s) = (seconds(self.trip.as_ref())?, seconds(self.eta.as_ref())?);
@@ -507,22 +650,37 @@ impl QuoteReader {
 
 impl ChargeReader {
     fn all(&self, around: &Around<'_>, body: &Value) -> Result<Vec<ChargeView>, String> {
+        let entries = match &self.each {
+            None => vec![body],
+            Some(each) => around.entries(each, &format!("{}.each", self.place), body)?,
+        };
+        let all = entries.into_iter().filter_map(|entry| self.view(around, entry).transpose());
+        all.collect()
+    }
+
+    /// One charge. A sum that nobody can read is not one that was never taken.
+    fn view(&self, around: &Around<'_>, entry: &Value) -> Result<Option<ChargeView>, String> {
         let scope = &around.scope;
-        let entries = self.each.as_ref().map_or_else(|| vec![body], |each| each.all(body));
-        let mut all = Vec::new();
-        for entry in entries {
-            let job = match &self.job {
-                Some(pick) => job_id(pick, around, entry)?,
-                None => scope.ask.and_then(|ask| ask.job.clone()),
-            };
-            let amount = self.amount.amount(scope, entry, around.money_digits)?;
-            if let (Some(id), Some(job), Some(amount_minor)) =
-                (self.id.id(scope, entry)?, job, amount)
-            {
-                let fee = self.fee.as_ref().is_some_and(|fee| fee.truth(scope, entry));
-                all.push(ChargeView { id, job, amount_minor, fee });
+        let Some(id) = self.id.id(scope, entry)? else {
+            return around.lacking(&self.id).map(|()| None);
+        };
+        let job = match &self.job {
+            None => scope.ask.and_then(|ask| ask.job.clone()),
+            Some(pick) => match job_id(pick, around, entry)? {
+                None => return around.lacking(pick).map(|()| None),
+                found => found,
+            },
+        };
+        let Some(amount_minor) = self.amount.amount(scope, entry, around.money_digits)? else {
+            return around.lacking(&self.amount).map(|()| None);
+        };
+        let fee = self.fee.as_ref().is_some_and(|fee| fee.truth(scope, entry));
+        match job {
+            Some(job) => Ok(Some(ChargeView { id, job, amount_minor, fee })),
+            None if scope.ask.is_some() => {
+                Err(format!("`{}` does not say whose a charge is: give `job`", self.place))
             }
+            None => Ok(None),
         }
-        Ok(all)
     }
 }

@@ -6,7 +6,10 @@ use std::rc::Rc;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{ACCOUNT, Judged, Mapped, TOKEN, scope::Scope, secret, session::Fields, step::Step};
+use super::{
+    ACCOUNT, Judged, Mapped, TOKEN, firsts::Begun, scope::Scope, secret, session::Fields,
+    step::Step,
+};
 use crate::{
     base::{
         id::{Id, RobotId, RobotKind},
@@ -32,6 +35,8 @@ pub(super) struct Session {
     pub requests: u64,
     /// The headers of its pings, as they were last.
     pub prepared: Option<Prepared>,
+    /// Ops that are to be tried again, and what was done for them.
+    pub begun: Vec<Begun>,
 }
 
 /// Headers that stay the same while what is known of a robot does.
@@ -113,8 +118,11 @@ impl Mapped {
     /// Keeps what the step wants kept of the robot.
     pub(super) fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
         for (name, pick) in &step.keep {
-            if let Some(value) = pick.text(scope, body)? {
-                self.kept(scope.robot, name, &value);
+            match pick.text(scope, body)? {
+                Some(value) => self.kept(scope.robot, name, &value),
+                // Nobody gets on without it.
+                None if [TOKEN, ACCOUNT].contains(&name.as_str()) => return Err(pick.missing()),
+                None => {}
             }
         }
         Ok(())
@@ -134,7 +142,7 @@ impl Mapped {
     pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
         self.session(robot, |session| {
             // A late refusal of an older token says nothing of the one that took its place.
-            if judged.expired && session.fields.get(TOKEN) == used {
+            if judged.expired && self.file.keeps_token && session.fields.get(TOKEN) == used {
                 Rc::make_mut(&mut session.fields).remove(TOKEN);
             }
             session.was_in |= session.fields.get(TOKEN).is_some();

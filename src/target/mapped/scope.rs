@@ -8,7 +8,11 @@ use minijinja::{Value, value::Serde};
 
 use super::{batch::Parcel, session::Fields};
 use crate::{
-    base::{id::RobotId, place::Place, time::Wall},
+    base::{
+        id::RobotId,
+        place::Place,
+        time::{Time, Wall},
+    },
     history::op::Ask,
 };
 
@@ -44,6 +48,8 @@ pub struct Scope<'a> {
     pub wall: Wall,
     /// What came back.
     pub answer: Option<Answered<'a>>,
+    /// By when the attempt ends.
+    pub deadline: Time,
 }
 
 /// What came back.
@@ -180,8 +186,8 @@ impl Name {
 impl<'a> Scope<'a> {
     /// Of a robot that asks nothing yet.
     pub fn bare(run: &'a RunFacts, robot: RobotId, me: &'a Fields) -> Self {
-        let wall = Wall(0);
-        Self { run, robot, me, ask: None, job: None, batch: None, wall, answer: None }
+        let (wall, deadline) = (Wall(0), Time::ZERO);
+        Self { run, robot, me, ask: None, job: None, batch: None, wall, answer: None, deadline }
     }
 
     /// Looks a name up.

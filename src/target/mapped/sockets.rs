@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     base::{id::RobotId, name::NodeName},
-    history::op::{Ask, Outcome},
+    history::op::Ask,
     target::wire::{
         socket_io::{self, SocketIo},
         websocket::{self, Message, Socket, WireError},
@@ -107,14 +107,21 @@ impl Open {
 }
 
 impl Mapped {
-    /// Opens the sockets of a robot on which it may be told something.
-    pub(super) async fn listen_in(&self, robot: RobotId) {
+    /// Opens the sockets of a robot on which it may be told something. Nobody waits for that: it is
+    /// no part of the op that let the robot in.
+    pub(super) fn listen_in(&self, robot: RobotId) {
         for (place, link) in self.file.links.iter().enumerate() {
             let socket = matches!(link.speaks, Speaks::Websocket | Speaks::SocketIo);
-            if socket && self.file.pushes.iter().any(|push| push.link == place) {
-                // One that cannot be opened now is tried again with the next op.
-                let _ = self.socket(robot, place).await;
+            if !socket || !self.file.pushes.iter().any(|push| push.link == place) {
+                continue;
             }
+            let me = self.me.clone();
+            self.env.spawn(async move {
+                if let Some(mapped) = me.upgrade() {
+                    // One that cannot be opened now is tried again with the next op.
+                    let _ = mapped.socket(robot, place).await;
+                }
+            });
         }
     }
 
@@ -133,6 +140,8 @@ impl Mapped {
         let name = self.file.links[link].name.as_str();
         let node = Some(NodeName::from(name));
         let ended = |judged: Judged| Ended { judged, node: node.clone(), status: None };
+        // A socket that is not open in time was sent nothing.
+        let said = Cell::new(false);
         let work = async {
             let open = match self.socket(robot, link).await {
                 Ok(open) => open,
@@ -140,20 +149,23 @@ impl Mapped {
             };
             match &step.way {
                 Way::Send { message, answer, .. } => {
+                    said.set(true);
                     let mut text = String::new();
                     message.render(scope, &mut text)?;
                     self.say(&open, step, scope, text, answer.is_some()).await
                 }
                 Way::Emit { event, payload, acknowledged, .. } => {
                     let payload = payload.as_ref().map(|tree| value(tree, scope)).transpose()?;
+                    said.set(true);
                     Ok(self.emit(&open, step, scope, event, payload, *acknowledged).await)
                 }
                 _ => Err("it is no message of a socket".to_owned()),
             }
         };
-        let judged = match self.env.timeout(self.attempt_timeout, work).await {
+        let judged = match self.env.timeout(self.left(scope), work).await {
             Ok(judged) => judged?,
-            Err(_) => Judged::unknown("no answer in time".to_owned()),
+            Err(_) if said.get() => Judged::unknown("no answer in time".to_owned()),
+            Err(_) => Judged::not_sent("the socket could not be opened in time".to_owned()),
         };
         self.remember(scope.robot, used.as_deref(), &judged);
         if judged.expired {
@@ -201,7 +213,8 @@ impl Mapped {
             return Ok(saw(Judged::not_sent(why.to_string()), None));
         }
         if !awaits {
-            return Ok(saw(Judged::new(Outcome::Ok, None), None));
+            let why = "the step has no `answer_if`";
+            return Ok(saw(Judged::unanswered(scope.ask, why), None));
         }
         let closed = closed(open);
         let closed = std::pin::pin!(closed);
@@ -241,7 +254,10 @@ impl Mapped {
             }
         } else {
             match socket.emit(event, payload) {
-                Ok(()) => Judged::new(Outcome::Ok, None),
+                Ok(()) => Judged::unanswered(
+                    scope.ask,
+                    "the step awaits no acknowledgement (`ok`, `read`)",
+                ),
                 Err(why) => Judged::not_sent(why.to_string()),
             }
         };

@@ -51,6 +51,29 @@ pub struct Step {
     pub first: Vec<Step>,
     /// How location updates are gathered.
     pub batch: Option<Gather>,
+    /// It is not sent by a robot without a token.
+    pub needs_token: bool,
+}
+
+impl Step {
+    /// Whether anything is to be read out of its answer's body.
+    pub fn reads_body(&self) -> bool {
+        let kept = self.keep.iter().chain(&self.keep_job).map(|(_, pick)| pick);
+        self.reader.needs_body() || kept.chain(&self.relay).any(Pick::needs_body)
+    }
+
+    /// Whether it lets the robot in.
+    pub fn keeps_token(&self) -> bool {
+        self.keep.iter().any(|(name, _)| name == super::TOKEN)
+    }
+
+    /// It, and all that comes before it.
+    pub fn and_firsts(&mut self, see: &mut dyn FnMut(&mut Self)) {
+        for first in &mut self.first {
+            first.and_firsts(see);
+        }
+        see(self);
+    }
 }
 
 /// How a step is sent. `link` is a place in the list of links.
@@ -109,6 +132,19 @@ pub enum Way {
         /// How its rows are written.
         rows: Format,
     },
+}
+
+impl Way {
+    /// Its link's place.
+    pub fn link(&self) -> Option<usize> {
+        match self {
+            Self::Http { link, .. }
+            | Self::Send { link, .. }
+            | Self::Emit { link, .. }
+            | Self::Publish { link, .. } => Some(*link),
+            Self::Command { .. } => None,
+        }
+    }
 }
 
 /// The body of a request.
@@ -176,7 +212,8 @@ impl File<'_> {
             error: step.error.clone(),
         };
         let judge =
-            Judge::compile(&rules, key, self.rules, self.auth.expired.as_ref(), &mut self.names)?;
+            Judge::compile(&rules, key, self.rules, self.auth.expired.as_ref(), &mut self.names)?
+                .or_none(step.none.as_ref(), key, &mut self.names)?;
         let read = self.read(&step.read, step.shape.as_ref(), key)?;
         let reader = Reader::compile(&read, &format!("{key}.read"), &mut self.names)?;
         let keep = self.picks(&step.keep, &format!("{key}.keep"))?;
@@ -217,6 +254,7 @@ impl File<'_> {
             unless,
             first,
             batch,
+            needs_token: false,
         })
     }
 
@@ -437,6 +475,10 @@ impl File<'_> {
     /// Compiles a pick, and notes its names.
     pub fn pick(&mut self, pick: &grammar::Pick, key: &str) -> Result<Pick, Wrong> {
         let pick = Pick::compile(pick, key).map_err(|why| (key.to_owned(), why))?;
+        if pick.of.is_some() {
+            let why = "only a job's id can be kept under another name".to_owned();
+            return Err((format!("{key}.of"), why));
+        }
         self.names.extend(pick.names().into_iter().map(|name| (key.to_owned(), name)));
         Ok(pick)
     }

@@ -533,6 +533,7 @@ mod tests {
             batch: None,
             wall: crate::base::time::Wall(0),
             answer: None,
+            deadline: crate::base::time::Time::ZERO,
         };
         let value: toml::Table = source.parse().map_err(|_| "not TOML".to_owned())?;
         let tree = Tree::compile(&toml::Value::Table(value), "json").map_err(|(_, why)| why)?;

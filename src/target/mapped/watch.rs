@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     Judged, Mapped,
     judge::{Raw, answered},
-    pick::{Path, Pick},
+    pick::{List, Pick},
     scope::Scope,
     session::Fields,
     step::Step,
@@ -180,7 +180,7 @@ fn picks(step: &Step, scope: &Scope<'_>, raw: &Raw) -> Vec<(String, bool)> {
 }
 
 /// Whether it holds for one of the entries within, or for the value itself where there are none.
-fn each_in(each: Option<&Path>, value: &Value, holds: impl Fn(&Value) -> bool) -> bool {
+fn each_in(each: Option<&List>, value: &Value, holds: impl Fn(&Value) -> bool) -> bool {
     match each {
         None => holds(value),
         Some(each) => each.all(value).into_iter().any(holds),

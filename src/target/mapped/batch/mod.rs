@@ -82,7 +82,7 @@ impl Mapped {
     pub(super) async fn gathered(&self, robot: RobotId, ask: &Ask) -> Option<Tried> {
         let (_, gather) = self.gatherer().filter(|_| self.is_gathered(ask.op))?;
         if self.batches.lanes.borrow().is_full(gather.queue) {
-            return Some(tried(Judged::new(Outcome::Fail, Some(full(gather))), None, None));
+            return Some(unsent(full(gather)));
         }
         let (told, tells) = oneshot::channel();
         let (since, wall) = (self.env.now(), self.env.wall());
@@ -107,7 +107,7 @@ impl Mapped {
             for late in late {
                 let waited = now.since(late.since).as_secs_f64();
                 let why = format!("not sent: it waited {waited:.1} s behind other requests");
-                self.finish(late, Judged::new(Outcome::Fail, Some(why)), &Ended::nowhere());
+                self.finish(late, unsent(why));
             }
             let updates = self.batches.lanes.borrow_mut().let_go(place, now, gather);
             let Some(updates) = updates else { break };
@@ -144,7 +144,8 @@ impl Mapped {
             // For the words of one driver's request: its newest update.
             let newest = parcel.updates.last().map(|update| update.ask.clone());
             let ask = newest.filter(|_| place.is_some()).unwrap_or(Ask::new(OpKind::DriverPing));
-            let mut ended = self.carry_out(sender, step, &ask, Some(&parcel)).await;
+            let deadline = self.env.now() + self.attempt_timeout;
+            let mut ended = self.carry_out(sender, step, &ask, Some(&parcel), deadline).await;
             // The gateway logs in as a part of its step: no driver's token is at fault.
             ended.judged.expired &= place.is_some();
             self.tell_fates(parcel, ended);
@@ -167,7 +168,7 @@ impl Mapped {
                 Err(why) => {
                     parcel.json.truncate(before);
                     let why = self.hide(update.robot, &format!("`batch.each`: {why}"));
-                    self.finish(update, Judged::new(Outcome::Fail, Some(why)), &Ended::nowhere());
+                    self.finish(update, unsent(why));
                 }
             }
         }
@@ -197,13 +198,13 @@ impl Mapped {
                 // What the answer tells a driver it is told once, with its newest update.
                 judged.answer = answer.clone();
             }
-            self.finish(update, judged, &ended);
+            self.finish(update, tried(judged, ended.node.clone(), ended.status));
         }
     }
 
-    fn finish(&self, update: Update, judged: Judged, ended: &Ended) {
+    fn finish(&self, update: Update, tried: Tried) {
         let waiters = self.batches.lanes.borrow_mut().done(update.robot);
-        let _ = update.told.send(tried(judged, ended.node.clone(), ended.status));
+        let _ = update.told.send(tried);
         for waiter in waiters {
             // Who does not wait any more does not mind.
             let _ = waiter.send(());
@@ -223,10 +224,9 @@ impl Mapped {
     }
 }
 
-impl Ended {
-    fn nowhere() -> Self {
-        Self { judged: Judged::new(Outcome::Fail, None), node: None, status: None }
-    }
+/// It certainly did not happen.
+fn unsent(why: String) -> Tried {
+    tried(Judged::new(Outcome::Fail, Some(why)), None, None)
 }
 
 fn full(gather: &Gather) -> String {

@@ -101,6 +101,7 @@ impl Mapped {
                     }
                 }
             }
+            Meaning::Nothing => Judged::new(Outcome::Ok, None),
             Meaning::Expired => Judged::refused(Refusal::Unauthenticated, words()),
             Meaning::Refused(refusal) => Judged::refused(refusal, words()),
             Meaning::Undone => Judged::not_sent(words()),
