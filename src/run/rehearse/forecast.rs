@@ -236,7 +236,6 @@ impl<'a> Plot<'a> {
             signed_on: &shape.passengers,
             open: &shape.open,
             wishes: &shape.wishes,
-            at_once: self.at_once(),
         };
         let token_s = self.scenario.backend.token_ttl.0.as_secs_f64();
         let renewals = tokens::of_passengers(&crowd, shape.width_s, token_s);
@@ -245,13 +244,6 @@ impl<'a> Plot<'a> {
             // The attempt that was refused.
             shape.attempts[n][OpKind::PassengerJobStatus.index()] += renewals;
         }
-    }
-
-    /// Ops that a wish begins with, all in one moment.
-    fn at_once(&self) -> f64 {
-        let notes = &self.measured.notes;
-        let first = notes.caused.iter().filter(|caused| caused.age_s <= 0.0).count();
-        first as f64 / notes.wishes.len().max(1) as f64
     }
 
     /// Updates, fresh tokens, and whatever else a driver does without a wish behind it.

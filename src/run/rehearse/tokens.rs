@@ -17,7 +17,7 @@ pub fn of_passengers(crowd: &Crowd<'_>, width_s: f64, token_s: f64) -> Vec<f64> 
         let idle = (all * (1.0 - busy)).max(1e-9);
         let picked = expired * (1.0 - libm::exp(-crowd.wishes[n] / idle));
         expired += ending * (1.0 - busy) - picked;
-        renewals[n] = ending * busy * lives + picked * crowd.at_once.max(1.0);
+        renewals[n] = ending * busy * lives + picked;
         logins[n] += ending * busy + picked;
     }
     renewals
@@ -33,8 +33,6 @@ pub struct Crowd<'a> {
     pub open: &'a [f64],
     /// Wishes that come up.
     pub wishes: &'a [f64],
-    /// Ops that a wish begins with, all at once: each is refused, and each fetches a token.
-    pub at_once: f64,
 }
 
 /// The value at a place between two buckets; nothing before the first.
@@ -60,13 +58,7 @@ mod tests {
             let joins: Vec<f64> = (0..1_000).map(|n| if n == 0 { 100.0 } else { 0.0 }).collect();
             let all = [100.0; 1_000];
             let (open, wishes) = ([open; 1_000], [wishes; 1_000]);
-            let crowd = Crowd {
-                joins: &joins,
-                signed_on: &all,
-                open: &open,
-                wishes: &wishes,
-                at_once: 1.0,
-            };
+            let crowd = Crowd { joins: &joins, signed_on: &all, open: &open, wishes: &wishes };
             of_passengers(&crowd, 1.0, 50.0).iter().sum::<f64>()
         };
         // Nobody wishes for anything; all are busy for ever; all are picked every 50 s.

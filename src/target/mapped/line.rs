@@ -7,8 +7,9 @@ use http::{Request, Response};
 
 use super::{
     broker,
-    compiled::{Compiled, EMBEDDED, Link, is_loopback},
+    compiled::{Compiled, EMBEDDED, Link},
     grammar::Speaks,
+    hosts::is_loopback,
 };
 use crate::{
     base::name::NodeName,

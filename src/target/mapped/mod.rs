@@ -9,6 +9,7 @@ mod broker;
 mod compiled;
 mod firsts;
 pub mod grammar;
+mod hosts;
 mod judge;
 mod line;
 pub mod made;

@@ -409,8 +409,11 @@ fn pushes_and_other_names_that_never_match_are_errors() {
     const LINKS: &str = "schema = 1\nname = 'x'\n[link.api]\nurl = 'http://127.0.0.1:1'\n\
         [link.ws]\nurl = 'ws://127.0.0.1:1'\n";
     for (file, words) in [
-        ("[[push]]\nvia = 'api'\n", "x.toml:8: `push[0].via`: [link.api] speaks HTTP"),
-        ("[[push]]\nvia = 'ws'\nevent = 'x'\n", "x.toml:9: `push[0].event`: only Socket.IO"),
+        ("[[push]]\nvia = 'api'\n", "x.toml:8: `push[0].via`: nothing is told unasked over HTTP"),
+        (
+            "[[push]]\nvia = 'ws'\nevent = 'x'\n",
+            "x.toml:9: `push[0].event`: has no effect here: only Socket.IO",
+        ),
         (
             "[[push]]\nvia = 'ws'\nread.job = { id = { path = '$.t', of = 'trpi' } }\n",
             "`push[0].read.job.id.of`: there is no `job.trpi`",
