@@ -12,6 +12,7 @@ use super::{
     boot::NodeConfig,
     core, orchestration,
     platform::{
+        config::{self, Live},
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
@@ -32,6 +33,9 @@ pub const HEALTH: &str = "/platform/health/check";
 /// How often a node that is not ready looks whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Between two tries to get a config that is known to be there.
+const RELOAD_EVERY: Duration = Duration::from_millis(250);
+
 /// What the services of a node are handed: a cheap handle.
 #[derive(Clone)]
 pub struct Node {
@@ -47,6 +51,8 @@ pub struct Node {
     pub kv: Kv,
     /// Who serves what.
     pub directory: Directory,
+    /// The config as it stands.
+    pub live: Live,
     /// Verifies session tokens.
     pub verifier: Rc<Verifier>,
     holds: Rc<Cell<u32>>,
@@ -81,11 +87,13 @@ impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
         let rpc = Rpc::new(&env, &directory);
+        let config = Rc::new(config);
         Self {
+            live: Live::new(&config, &directory),
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
             verifier: Rc::new(Verifier::of_seed(&config.seed)),
-            config: Rc::new(config),
+            config,
             env,
             rpc,
             directory,
@@ -119,7 +127,14 @@ impl Node {
         let ready = self.ready.get();
         let why = if ready { "" } else { "still starting" };
         let incarnation = self.config.incarnation;
-        wire::Health { ready, why: why.to_owned(), incarnation, wall_ms: self.env.wall().0 }
+        wire::Health {
+            ready,
+            why: why.to_owned(),
+            incarnation,
+            wall_ms: self.env.wall().0,
+            name: self.env.name().to_string(),
+            version: self.config.version,
+        }
     }
 }
 
@@ -138,9 +153,9 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let mut router = Router::default();
     let replica = mount(&node, &mut router).await?;
     let own = Instance {
-        name: name.clone(),
         incarnation: node.config.incarnation,
-        services: router.services(),
+        version: node.config.version,
+        ..Instance::new(name.clone(), router.services())
     };
     let server = Server::new(&node.env, router, &node.ready);
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
@@ -148,9 +163,11 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
         let handler = with_health(&node, api::handler(&node));
         node.env.serve_http(handler).await.map_err(|why| NodeError::Listen(name, why))?;
     }
-    let registrar = Registrar::new(&node.env, &node.rpc, &node.directory, own);
+    let live = Some(node.live.clone());
+    let registrar = Registrar::telling(&node.env, &node.rpc, &node.directory, own, live);
     registrar.start(&replicas(&node.config.nodes), replica.as_ref());
     node.env.spawn(become_ready(node.clone(), registrar));
+    node.env.spawn(keep_config(node.clone()));
     server.run(listener).await;
     Ok(())
 }
@@ -164,6 +181,7 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, Node
         "orchestration" => orchestration::mount(node, router),
         "core" => {
             let replica = Replica::new(node.env.now(), node.config.incarnation);
+            let replica = replica.telling(node.live.version());
             replica.mount(&node.env, router);
             core::mount(node, router);
             return Ok(Some(replica));
@@ -183,15 +201,30 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, Node
 /// A node is ready when discovery knows it, nothing holds it, and, in core, storage has answered.
 async fn become_ready(node: Node, registrar: Registrar) {
     if node.env.name().role() == "core" {
-        // Any answer will do: the row need not be there.
-        while node.kv.get("platform/ready").await.is_err() {
+        // Any answer will do: nothing need have been set.
+        while core::config::load(&node).await.is_err() {
             node.env.sleep(LOOK_EVERY).await;
         }
     }
-    while !registrar.registered() || node.holds.get() > 0 {
+    while !registrar.registered() || node.holds.get() > 0 || !node.live.is_current() {
         node.env.sleep(LOOK_EVERY).await;
     }
     node.ready.set(true);
+}
+
+/// Applies every version of the config that discovery tells of, for ever.
+async fn keep_config(node: Node) {
+    loop {
+        node.live.outdated().await;
+        let done = if node.env.name().role() == "core" {
+            core::config::load(&node).await
+        } else {
+            config::fetch(&node.env, &node.rpc, &node.live).await
+        };
+        if done.is_err() || !node.live.is_current() {
+            node.env.sleep(RELOAD_EVERY).await;
+        }
+    }
 }
 
 /// The nodes that hold discovery.
@@ -224,10 +257,6 @@ fn health_answer(health: &wire::Health) -> Response<Bytes> {
 pub fn client(env: Env, nodes: Vec<NodeName>) -> Rpc {
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
     let services = vec!["platform/health".to_owned()];
-    directory.replace(nodes.into_iter().map(|name| Instance {
-        name,
-        incarnation: 0,
-        services: services.clone(),
-    }));
+    directory.replace(nodes.into_iter().map(|name| Instance::new(name, services.clone())));
     Rpc::new(&env, &directory)
 }

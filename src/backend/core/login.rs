@@ -1,7 +1,7 @@
 //! `core/login`: credentials and sessions; the only issuer of signed tokens. A secret is stored
 //! salted and hashed, never as it is.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -28,7 +28,6 @@ struct Logins {
     table: Rc<dyn Table>,
     signer: Signer,
     audit_secret: String,
-    token_ttl: Duration,
     node: Node,
     salts: RefCell<Rng>,
 }
@@ -41,7 +40,6 @@ pub fn mount(node: &Node, router: &mut Router) {
         table: table(node),
         signer: Signer::of_seed(&node.config.seed),
         audit_secret: audit_secret(&node.config.seed),
-        token_ttl: node.config.settings.token_ttl,
         node: node.clone(),
         salts: RefCell::new(salts),
     });
@@ -100,9 +98,10 @@ impl Logins {
                 (row.ok_or_else(wrong)?.id, role)
             }
         };
-        let expires: Wall = self.node.env.wall().plus(self.token_ttl);
+        let token_ttl = self.node.live.settings().token_ttl;
+        let expires: Wall = self.node.env.wall().plus(token_ttl);
         let token = self.signer.sign(Claims { account, role, expires });
-        Ok(LoginAnswer { account, token, expires_in_ms: self.token_ttl.as_millis() as u64 })
+        Ok(LoginAnswer { account, token, expires_in_ms: token_ttl.as_millis() as u64 })
     }
 }
 

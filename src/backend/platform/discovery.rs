@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    config::Live,
     directory::{Directory, Instance},
     rpc::{Code, Policy, Router, Rpc, RpcError, refuse},
 };
@@ -35,7 +36,11 @@ const BEAT_POLICY: Policy = Policy {
 
 /// One replica of the service: who was heard of lately.
 #[derive(Clone)]
-pub struct Replica(Rc<RefCell<Heard>>);
+pub struct Replica {
+    heard: Rc<RefCell<Heard>>,
+    /// The version of the config that this node knows.
+    config: Rc<Cell<u64>>,
+}
 
 struct Heard {
     since: Time,
@@ -48,7 +53,14 @@ impl Replica {
     /// others.
     pub fn new(now: Time, incarnation: u32) -> Self {
         let version = (u64::from(incarnation) + 1) << 32;
-        Self(Rc::new(RefCell::new(Heard { since: now, version, instances: BTreeMap::new() })))
+        let heard = Heard { since: now, version, instances: BTreeMap::new() };
+        Self { heard: Rc::new(RefCell::new(heard)), config: Rc::default() }
+    }
+
+    /// Tells everybody the version of the config that `config` holds.
+    #[must_use]
+    pub fn telling(self, config: Rc<Cell<u64>>) -> Self {
+        Self { config, ..self }
     }
 
     /// Serves heartbeats.
@@ -59,7 +71,7 @@ impl Replica {
 
     /// Notes a heartbeat at `now` and answers with the directory.
     pub fn beat(&self, beat: wire::Heartbeat, now: Time) -> Result<wire::Directory, RpcError> {
-        let mut heard = self.0.borrow_mut();
+        let mut heard = self.heard.borrow_mut();
         heard.sweep(now);
         let told = beat.instance.ok_or_else(|| refuse(Code::Invalid, "no instance"))?;
         if beat.brief {
@@ -77,6 +89,7 @@ impl Replica {
             instances: listed.map(|(instance, _)| to_wire(instance)).collect(),
             complete: now.since(heard.since) >= REMOVE_AFTER,
             tell_more: false,
+            config_version: self.config.get(),
         })
     }
 }
@@ -128,12 +141,14 @@ fn to_wire(instance: &Instance) -> wire::Instance {
         name: instance.name.as_str().to_owned(),
         incarnation: instance.incarnation,
         services: instance.services.clone(),
+        version: instance.version,
+        host: instance.host.clone(),
     }
 }
 
 fn of_wire(told: wire::Instance) -> Instance {
-    let wire::Instance { name, incarnation, services } = told;
-    Instance { name: NodeName::from(name.as_str()), incarnation, services }
+    let wire::Instance { name, incarnation, services, version, host } = told;
+    Instance { name: NodeName::from(name.as_str()), incarnation, version, host, services }
 }
 
 /// What one replica said last.
@@ -158,12 +173,26 @@ struct Inner {
     own: Instance,
     said: RefCell<BTreeMap<NodeName, Said>>,
     registered: Cell<bool>,
+    /// Is told which version of the config there is.
+    live: Option<Live>,
 }
 
 impl Registrar {
     /// The registrar of the instance `own`.
     pub fn new(env: &Env, rpc: &Rpc, directory: &Directory, own: Instance) -> Self {
+        Self::telling(env, rpc, directory, own, None)
+    }
+
+    /// The same; `live` hears of each new version of the config.
+    pub fn telling(
+        env: &Env,
+        rpc: &Rpc,
+        directory: &Directory,
+        own: Instance,
+        live: Option<Live>,
+    ) -> Self {
         Self(Rc::new(Inner {
+            live,
             env: env.clone(),
             rpc: rpc.clone(),
             directory: directory.clone(),
@@ -194,7 +223,11 @@ impl Registrar {
         let mut spread = env.rng("discovery").fork(replica.as_str());
         let mut next = env.now() + BEAT_EVERY.mul_f64(spread.between(0.5, 1.0));
         let full = to_wire(&self.0.own);
-        let brief = wire::Instance { services: Vec::new(), ..full.clone() };
+        let brief = wire::Instance {
+            name: full.name.clone(),
+            incarnation: full.incarnation,
+            ..wire::Instance::default()
+        };
         let mut beats = [(full, false), (brief, true)].map(|(instance, brief)| wire::Heartbeat {
             instance: Some(instance),
             known_version: 0,
@@ -226,6 +259,9 @@ impl Registrar {
         let mut changed = false;
         if let Some(answer) = answer {
             self.0.registered.set(true);
+            if let Some(live) = &self.0.live {
+                live.told(answer.config_version);
+            }
             let last = said.entry(replica.clone()).or_default();
             changed = !answer.same || last.complete != answer.complete;
             (last.at, last.complete) = (now, answer.complete);
@@ -271,7 +307,8 @@ mod tests {
     fn beat(incarnation: u32, brief: bool) -> wire::Heartbeat {
         let services = if brief { Vec::new() } else { vec![format!("core/v{incarnation}")] };
         let name = "c/core-1".to_owned();
-        let instance = Some(wire::Instance { name, incarnation, services });
+        let instance =
+            Some(wire::Instance { name, incarnation, services, version: 1, host: "c-1".into() });
         wire::Heartbeat { instance, known_version: 0, brief }
     }
 

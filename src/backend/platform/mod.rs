@@ -1,6 +1,8 @@
 //! What every service stands on: RPC, discovery, tokens, unique ids. Shared by both worlds.
 
+pub mod binding;
 pub mod calls;
+pub mod config;
 pub mod directory;
 pub mod discovery;
 pub mod envelope;
