@@ -1,11 +1,9 @@
 //! One node of the backend: builds what its role needs, listens, registers, serves. The same in
 //! both worlds: all it has is its [`Env`].
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, ready};
-use http::{Method, Request, Response, StatusCode};
+use futures_util::future::{Either, select};
 
 use super::{
     api,
@@ -16,16 +14,19 @@ use super::{
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
+        monitor::Monitor,
+        page::with_health,
         rpc::{Router, Rpc},
         server::Server,
         token::Verifier,
+        watch::Watch,
     },
     storage::{self, kv::Kv},
     wire::platform as wire,
 };
 use crate::{
     base::name::NodeName,
-    world::{Env, HttpHandler, link::DialError, store::Ack, store::StoreError},
+    world::{Env, link::DialError, store::Ack, store::StoreError},
 };
 
 /// The path of the health check that every node serves.
@@ -78,6 +79,9 @@ pub enum NodeError {
     /// Its store cannot be opened.
     #[error("{0}: {1}")]
     Store(NodeName, StoreError),
+    /// No replica of discovery hears it any more.
+    #[error("{0}: no replica of discovery answers: ending, to be started again")]
+    Unheard(NodeName),
     /// Nothing is known of its role.
     #[error("{0}: no node plays the role `{role}`: it must be one of api, orchestration, core, storage", role = .0.role())]
     Role(NodeName),
@@ -151,29 +155,33 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let node = Node::new(env, config);
     let name = node.env.name().clone();
     let mut router = Router::default();
-    let replica = mount(&node, &mut router).await?;
+    let (replica, monitor) = mount(&node, &mut router).await?.unzip();
     let own = Instance {
         incarnation: node.config.incarnation,
         version: node.config.version,
         ..Instance::new(name.clone(), router.services())
     };
-    let server = Server::new(&node.env, router, &node.ready);
+    let server = Server::new(&node.env, router, &node.ready, node.rpc.meter());
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
-    if name.role() == "api" {
-        let handler = with_health(&node, api::handler(&node));
-        node.env.serve_http(handler).await.map_err(|why| NodeError::Listen(name, why))?;
-    }
+    let watch = Watch::new(&node, &server, &own, monitor);
+    let inner = (name.role() == "api").then(|| api::handler(&node));
+    let listens = node.env.serve_http(with_health(&watch, inner)).await;
+    listens.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let live = Some(node.live.clone());
     let registrar = Registrar::telling(&node.env, &node.rpc, &node.directory, own, live);
     registrar.start(&replicas(&node.config.nodes), replica.as_ref());
-    node.env.spawn(become_ready(node.clone(), registrar));
+    node.env.spawn(become_ready(node.clone(), registrar.clone()));
     node.env.spawn(keep_config(node.clone()));
-    server.run(listener).await;
-    Ok(())
+    node.env.spawn(watch.run());
+    match select(pin!(server.run(listener)), pin!(registrar.unheard())).await {
+        Either::Left(_) => Ok(()),
+        Either::Right(_) => Err(NodeError::Unheard(name)),
+    }
 }
 
-/// Adds what the node's role serves; a core node's replica of discovery is handed back.
-async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, NodeError> {
+/// Adds what the node's role serves; a core node's replica of discovery and its monitor
+/// are handed back.
+async fn mount(node: &Node, router: &mut Router) -> Result<Option<(Replica, Monitor)>, NodeError> {
     let this = node.clone();
     router.on_sync(HEALTH, move |_: wire::HealthAsk| Ok(this.health()));
     match node.env.name().role() {
@@ -183,8 +191,10 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, Node
             let replica = Replica::new(node.env.now(), node.config.incarnation);
             let replica = replica.telling(node.live.version());
             replica.mount(&node.env, router);
+            let monitor = Monitor::default();
+            monitor.mount(&node.env, router);
             core::mount(node, router);
-            return Ok(Some(replica));
+            return Ok(Some((replica, monitor)));
         }
         "storage" => {
             let name = node.env.name().clone();
@@ -230,26 +240,6 @@ async fn keep_config(node: Node) {
 /// The nodes that hold discovery.
 fn replicas(nodes: &[NodeName]) -> Vec<NodeName> {
     nodes.iter().filter(|name| name.role() == "core").cloned().collect()
-}
-
-/// Answers GET /health itself, and hands everything else on.
-fn with_health(node: &Node, inner: HttpHandler) -> HttpHandler {
-    let node = node.clone();
-    Rc::new(move |request: Request<Bytes>| -> LocalBoxFuture<'static, Response<Bytes>> {
-        if request.method() == Method::GET && request.uri().path() == "/health" {
-            return Box::pin(ready(health_answer(&node.health())));
-        }
-        inner(request)
-    })
-}
-
-fn health_answer(health: &wire::Health) -> Response<Bytes> {
-    let body = format!("{{\"ready\":{},\"why\":\"{}\"}}", health.ready, health.why);
-    let mut answer = Response::new(Bytes::from(body));
-    if !health.ready {
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    answer
 }
 
 /// An operator's way in: can call any of `nodes` by name, and does not register itself.

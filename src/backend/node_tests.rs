@@ -1,7 +1,7 @@
 //! Whole backends of ten nodes in the virtual world: discovery, health and storage as a service
 //! sees them.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -97,6 +97,8 @@ pub(super) struct Backend {
     pub(super) observer: Env,
     pub(super) rpc: Rpc,
     kv: Kv,
+    /// Nodes that ended by themselves.
+    pub(super) ended: Rc<RefCell<Vec<String>>>,
 }
 
 impl Backend {
@@ -112,7 +114,7 @@ impl Backend {
         let rpc = Rpc::new(&observer, &directory);
         let plants = plants.iter().map(|&plant| plant.to_owned()).collect();
         let kv = Kv::new(&rpc);
-        let this = Self { sim, nodes, plants, directory, observer, rpc, kv };
+        let this = Self { sim, nodes, plants, directory, observer, rpc, kv, ended: Rc::default() };
         for node in &this.nodes {
             this.boot(node.as_str(), 0);
         }
@@ -137,7 +139,12 @@ impl Backend {
         let name = NodeName::from(name);
         let config = node_config(&name, &self.nodes, incarnation, &self.plants);
         let env = self.sim.node(&name);
-        env.spawn(node::serve(env.clone(), config));
+        let ended = Rc::clone(&self.ended);
+        let serving = node::serve(env.clone(), config);
+        env.spawn(async move {
+            serving.await;
+            ended.borrow_mut().push(name.to_string());
+        });
     }
 
     pub(super) fn kill(&self, name: &str) {

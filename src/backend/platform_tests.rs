@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,9 +12,11 @@ use super::{
     layout::Layout,
     node::HEALTH,
     node_tests::{ASK, Backend},
-    platform::rpc::RpcError,
-    wire::{ConfigAnswer, ConfigAsk, platform as wire},
+    platform::{monitor::OVERVIEW, rpc::RpcError, watch::level},
+    wire::{ConfigAnswer, ConfigAsk, NearAnswer, NearAsk, Place, platform as wire},
 };
+use crate::{base::name::NodeName, world::virtual_::LinkFault};
+use wire::{Level, Overview, OverviewAsk, Report};
 
 /// Two core nodes in each AZ, the second of which runs version 2.
 fn two_versions(seed: &str) -> Backend {
@@ -27,6 +31,21 @@ impl Backend {
         let ask = wire::ConfigSetAsk { key: key.to_owned(), json: document.to_string() };
         let answer: Result<wire::ConfigSetAnswer, _> = self.run(self.rpc.call(SET, &ask, ASK));
         answer.map(|answer| answer.version)
+    }
+
+    /// What the monitor at `core` knows of every node, by name.
+    fn overview(&self, core: &str) -> BTreeMap<String, Report> {
+        let overview: Overview = self.run(async {
+            self.rpc.call_at(&core.into(), OVERVIEW, &OverviewAsk {}, ASK).await.unwrap()
+        });
+        let named = |report: Report| (report.instance.clone().unwrap().name, report);
+        overview.reports.into_iter().map(named).collect()
+    }
+
+    fn get(&self, node: &str, path: &str) -> (StatusCode, String) {
+        let ask = Request::get(path).body(Bytes::new()).unwrap();
+        let answer = self.run(self.observer.http(&node.into(), ask)).unwrap();
+        (answer.status(), String::from_utf8(answer.body().to_vec()).unwrap())
     }
 
     /// Who answers a thousand calls to any instance, by name.
@@ -136,4 +155,141 @@ fn settings_change_while_the_nodes_run_and_odd_ones_are_refused() {
         backend.run(async { backend.rpc.call(LIST, &wire::ConfigListAsk {}, ASK).await.unwrap() });
     assert!(list.json.contains("\"settings\"") && list.version > 0, "{list:?}");
     assert!(backend.sim.now() - crate::base::time::Time::ZERO < Duration::from_secs(10));
+}
+
+#[test]
+fn every_monitor_hears_of_every_instance_and_of_what_ails_it() {
+    let backend = two_versions("monitor");
+    backend.pass(4.0);
+    for core in ["a/core-1", "c/core-2"] {
+        let seen = backend.overview(core);
+        assert_eq!(seen.len(), backend.nodes.len(), "{:?}", seen.keys());
+        for (name, report) in &seen {
+            assert_eq!(level(report), Level::Fine, "{name}: {:?}", report.checks);
+            let (version, host) =
+                report.instance.iter().map(|i| (i.version, &*i.host)).next().unwrap();
+            assert_eq!(version == 2, host.ends_with("-2"), "{name} on {host}");
+        }
+    }
+    backend.kill("b/storage-1");
+    backend.pass(8.0);
+    let seen = backend.overview("a/core-1");
+    let ill: Vec<_> = seen.iter().filter(|(_, r)| level(r) == Level::Bad).map(|(n, _)| n).collect();
+    assert_eq!(ill.len(), 6, "all that need the store: {ill:?}");
+    assert!(ill.iter().all(|name| name.contains("core")), "{ill:?}");
+    backend.pass(5.0);
+    assert!(!backend.overview("a/core-1").contains_key("b/storage-1"), "forgotten by then");
+    backend.boot("b/storage-1", 1);
+    backend.pass(8.0);
+    let seen = backend.overview("a/core-1");
+    assert!(seen.values().all(|report| level(report) == Level::Fine));
+    assert_eq!(seen["b/storage-1"].instance.as_ref().unwrap().incarnation, 1);
+}
+
+#[test]
+fn callers_tell_whom_they_call() {
+    let backend = two_versions("map");
+    backend.run(async {
+        for _ in 0..50 {
+            let ask = NearAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }) };
+            // No such city: refused, and no error of the services.
+            let near = "/orchestration/near/neardrivers";
+            assert!(backend.rpc.call::<_, NearAnswer>(near, &ask, ASK).await.is_err());
+        }
+    });
+    backend.set("flags", &json!(1)).unwrap();
+    backend.pass(2.5);
+    let seen = backend.overview("b/core-1");
+    let rows = |from: &str, to: &str| {
+        let all = seen.values().flat_map(|report| &report.calls);
+        let fitting = all.filter(|row| row.from == from && row.to == to);
+        fitting.fold((0, 0, 0), |(calls, errors, timed), row| {
+            let times = row.times.iter().sum::<u32>();
+            (calls + row.calls, errors + row.errors, timed + times)
+        })
+    };
+    assert_eq!(rows("orchestration/near", "core/zoning"), (50, 0, 50));
+    assert_eq!(rows("orchestration/near", "core/raziel"), (50, 0, 50));
+    let (calls, errors, _) = rows("core/config", "storage/kv");
+    assert!(calls >= 2 && errors == 0, "{calls} {errors}");
+    let served = &seen["a/orchestration-1"].served;
+    let near = served.iter().find(|row| row.to == "/orchestration/near/neardrivers").unwrap();
+    assert_eq!((near.calls, near.errors), (50, 0));
+}
+
+#[test]
+fn every_node_has_a_page_of_its_own_health() {
+    let backend = two_versions("page");
+    backend.pass(2.5);
+    for node in ["a/api-1", "b/storage-1", "c/core-2"] {
+        let (status, body) = backend.get(node, "/health");
+        let told: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &told["name"]), (StatusCode::OK, &json!(node)));
+        assert_eq!((&told["ready"], &told["level"]), (&json!(true), &json!("fine")), "{told}");
+        assert!(told["checks"].as_array().unwrap().len() >= 3, "{told}");
+        let (status, page) = backend.get(node, "/health.html");
+        assert!(status == StatusCode::OK && page.contains("capacity"), "{page}");
+    }
+    assert_eq!(backend.get("b/storage-1", "/v1/driver/ping").0, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn an_instance_that_stays_unheard_ends_and_one_that_was_cut_off_for_a_while_does_not() {
+    let backend = two_versions("unheard");
+    let cut = |fault: LinkFault| {
+        for core in backend.nodes.iter().filter(|node| node.role() == "core") {
+            assert!(backend.sim.impair(&"a/api-1".into(), core, fault));
+        }
+    };
+    cut(LinkFault::BLACK_HOLE);
+    backend.pass(10.0);
+    assert!(!backend.knows("a/api-1"), "nobody hears of it");
+    cut(LinkFault::NONE);
+    backend.pass(3.0);
+    assert!(backend.knows("a/api-1") && backend.ended.borrow().is_empty());
+    cut(LinkFault::BLACK_HOLE);
+    backend.pass(40.0);
+    assert_eq!(*backend.ended.borrow(), ["a/api-1"]);
+    cut(LinkFault::NONE);
+    backend.kill("a/api-1");
+    backend.boot("a/api-1", 1);
+    backend.pass(2.0);
+    let known: Vec<NodeName> = backend.directory.instances().into_iter().map(|i| i.name).collect();
+    assert_eq!(known.len(), backend.nodes.len() + 1);
+}
+
+#[test]
+fn a_session_is_exchanged_for_tokens_until_it_is_closed() {
+    let backend = two_versions("session");
+    let post = |path: &str, body: &Value| {
+        let ask = Request::post(path).body(Bytes::from(body.to_string())).unwrap();
+        let answer = backend.run(backend.observer.http(&"a/api-1".into(), ask)).unwrap();
+        let told: Value = serde_json::from_slice(answer.body()).unwrap();
+        (answer.status(), told)
+    };
+    let who = json!({"phone": "+353-1", "secret": "sesame"});
+    let open = |secret: &str| {
+        let body = json!({"kind": "driver", "phone": "+353-1", "secret": secret});
+        post("/v1/session/open", &body)
+    };
+    assert_eq!(post("/v1/driver/register", &who).0, StatusCode::OK);
+    assert_eq!(open("wrong").0, StatusCode::UNAUTHORIZED);
+    let (status, opened) = open("sesame");
+    assert_eq!(status, StatusCode::OK, "{opened}");
+    let session = json!({"session": opened["session"]});
+    let (_, first) = post("/v1/session/exchange", &session);
+    backend.pass(1.0);
+    let (_, second) = post("/v1/session/exchange", &session);
+    assert!(first["token"] != second["token"] && first["account"] == opened["account"]);
+    let token = second["token"].as_str().unwrap();
+    let pause = Request::post("/v1/driver/offline")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Bytes::new())
+        .unwrap();
+    let answer = backend.run(backend.observer.http(&"b/api-1".into(), pause)).unwrap();
+    assert_ne!(answer.status(), StatusCode::UNAUTHORIZED, "another node takes it too");
+    let closed = |replayed: bool| json!({ "replayed": replayed });
+    assert_eq!(post("/v1/session/close", &session).1, closed(false));
+    assert_eq!(post("/v1/session/close", &session).1, closed(true));
+    assert_eq!(post("/v1/session/exchange", &session).0, StatusCode::UNAUTHORIZED);
 }

@@ -9,6 +9,7 @@ pub mod job;
 pub mod login;
 pub mod profile;
 pub mod raziel;
+pub mod session;
 pub mod table;
 pub mod tariff;
 pub mod zoning;

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use super::{
     config::Live,
     directory::{Directory, Instance},
@@ -27,6 +29,10 @@ pub const BEAT_EVERY: Duration = Duration::from_millis(500);
 pub const REMOVE_AFTER: Duration = Duration::from_secs(2);
 /// Instances that a replica lists at most.
 pub const INSTANCES_MAX: usize = 1_024;
+
+/// Beats without an answer from anybody, some fifteen seconds of them, after which an instance ends.
+/// They are counted, not the time: one that was stopped for a while is given a chance.
+pub const UNHEARD_BEATS: u32 = 30;
 
 const BEAT_POLICY: Policy = Policy {
     deadline: Duration::from_millis(450),
@@ -136,7 +142,8 @@ impl Heard {
     }
 }
 
-fn to_wire(instance: &Instance) -> wire::Instance {
+/// An instance as it travels.
+pub(super) fn to_wire(instance: &Instance) -> wire::Instance {
     wire::Instance {
         name: instance.name.as_str().to_owned(),
         incarnation: instance.incarnation,
@@ -175,6 +182,9 @@ struct Inner {
     registered: Cell<bool>,
     /// Is told which version of the config there is.
     live: Option<Live>,
+    /// How often each replica gave no answer since it gave one.
+    missed: RefCell<BTreeMap<NodeName, u32>>,
+    unheard: Notify,
 }
 
 impl Registrar {
@@ -193,6 +203,8 @@ impl Registrar {
     ) -> Self {
         Self(Rc::new(Inner {
             live,
+            missed: RefCell::default(),
+            unheard: Notify::new(),
             env: env.clone(),
             rpc: rpc.clone(),
             directory: directory.clone(),
@@ -200,6 +212,13 @@ impl Registrar {
             said: RefCell::default(),
             registered: Cell::new(false),
         }))
+    }
+
+    /// Ends when no replica has answered any of the last [`UNHEARD_BEATS`]: nobody finds this
+    /// instance any more, and it may have missed anything. A replica on this very node always
+    /// answers.
+    pub async fn unheard(&self) {
+        self.0.unheard.notified().await;
     }
 
     /// True once a replica has noted this instance.
@@ -253,8 +272,20 @@ impl Registrar {
         }
     }
 
+    fn miss(&self, replica: &NodeName, heard: bool) {
+        let mut missed = self.0.missed.borrow_mut();
+        match missed.get_mut(replica) {
+            Some(count) => *count = if heard { 0 } else { *count + 1 },
+            None => drop(missed.insert(replica.clone(), u32::from(!heard))),
+        }
+        if !heard && missed.values().all(|count| *count >= UNHEARD_BEATS) {
+            self.0.unheard.notify_one();
+        }
+    }
+
     fn note(&self, replica: &NodeName, answer: Option<wire::Directory>) {
         let now = self.0.env.now();
+        self.miss(replica, answer.is_some());
         let mut said = self.0.said.borrow_mut();
         let mut changed = false;
         if let Some(answer) = answer {
