@@ -2,7 +2,13 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 2] = ["proto/platform.proto", "proto/services.proto"];
+const PROTOS: [&str; 5] = [
+    "proto/config.proto",
+    "proto/platform.proto",
+    "proto/services.proto",
+    "proto/session.proto",
+    "proto/watch.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in PROTOS {

@@ -112,6 +112,8 @@ impl City {
         let config = NodeConfig {
             machine: Layout::machine(&self.nodes, &name),
             incarnation,
+            version: 1,
+            config: BTreeMap::new(),
             seed: SEED.into(),
             nodes: self.nodes.clone(),
             settings: settings(),

@@ -1,12 +1,17 @@
 //! What the embedded backend is told of the city and the scenario.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::plan::RunPlan;
 use crate::{
     backend::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
         layout::Layout,
+        platform::config,
     },
-    base::{name::NodeName, time::Time},
+    base::{glob::fits, name::NodeName, time::Time},
     city::City,
     scenario::Scenario,
 };
@@ -53,11 +58,40 @@ pub fn node_config(
         name: node.clone(),
         machine: Layout::machine(nodes, node),
         incarnation,
+        version: plan.scenario.backend.version_of(node.as_str()),
         seed: plan.seed.clone(),
         nodes: nodes.to_vec(),
         settings: settings(&plan.scenario, city, zero),
         plants: plan.plants.clone(),
+        config: documents(&plan.scenario),
     }
+}
+
+/// The config's documents as the scenario has them. A date, which JSON lacks, becomes text.
+fn documents(scenario: &Scenario) -> BTreeMap<String, Value> {
+    let documents = scenario.backend.config.iter();
+    documents
+        .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
+        .collect()
+}
+
+/// Checks what is said of versions and config: the key that is wrong, and why.
+pub fn check(scenario: &Scenario, nodes: &[NodeName]) -> Result<(), (String, String)> {
+    for (pattern, version) in &scenario.backend.versions {
+        let key = format!("backend.versions.{pattern:?}");
+        if *version == 0 {
+            return Err((key, "must be 1 or more".into()));
+        }
+        if !nodes.iter().any(|node| fits(pattern, node.as_str())) {
+            let names: Vec<_> = nodes.iter().map(NodeName::as_str).collect();
+            return Err((key, format!("fits no node: there are {}", names.join(", "))));
+        }
+    }
+    for (key, document) in documents(scenario) {
+        config::check(&key, document, Time::ZERO)
+            .map_err(|why| (format!("backend.config.{key}"), why.to_string()))?;
+    }
+    Ok(())
 }
 
 fn tariff(city: &City) -> Tariff {

@@ -13,17 +13,31 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
 use super::{
-    costs::Costs, facts, folder::Folder, health, node::NodeOrder, plan::RunPlan, signals::Signals,
+    costs::Costs,
+    facts,
+    folder::Folder,
+    health,
+    node::{NodeOrder, UNHEARD},
+    operator,
+    plan::RunPlan,
+    services,
+    signals::Signals,
     stage::Stage,
+    supervisor::Supervisor,
 };
 use crate::{
-    backend::{node::client, plants::SKIP_SYNC, platform::rpc::Rpc},
+    backend::{
+        node::client,
+        plants::SKIP_SYNC,
+        platform::{directory::machine_of, rpc::Rpc},
+    },
     base::{name::NodeName, time::Wall},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
     },
     city::City,
+    history::services::ServiceMap,
     world::{
         Env,
         real::{Boot, RealWorld, clock::origin_to_machine, ports::free_ports, process},
@@ -49,6 +63,7 @@ pub struct Fleet {
     operator: Env,
     rpc: Rpc,
     signals: Signals,
+    supervisor: RefCell<Supervisor>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +81,8 @@ struct Member {
     spent: Duration,
     /// It was killed on purpose.
     down: bool,
+    /// It ended though nobody killed it, and not because nobody heard it.
+    crashed: bool,
 }
 
 /// The backend could not be brought up.
@@ -137,11 +154,13 @@ impl Fleet {
             controller: RefCell::default(),
             operator,
             signals: Signals::take().map_err(system("signals"))?,
+            supervisor: RefCell::default(),
         })
     }
 
     async fn bring_up(&self) -> Result<(), FleetError> {
         self.start_proxy().await?;
+        self.tell_where();
         for node in &self.nodes {
             self.start_process(node).await?;
         }
@@ -171,6 +190,21 @@ impl Fleet {
         let members = self.members.borrow();
         let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
         (nodes, cpu(self.proxy.borrow().as_ref()))
+    }
+
+    /// Writes down where everything runs, for operators. Without it nobody but they miss anything.
+    fn tell_where(&self) {
+        let nodes = self.addresses.iter().map(|(name, at)| {
+            let place = operator::Place {
+                link: at.link.clone(),
+                http: at.http.clone(),
+                version: self.plan.scenario.backend.version_of(name.as_str()),
+                machine: machine_of(name),
+            };
+            (name.clone(), place)
+        });
+        let told = operator::Whereabouts { pid: std::process::id(), nodes: nodes.collect() };
+        let _ = told.keep(&self.folder);
     }
 
     /// Where robots reach each API node.
@@ -218,7 +252,7 @@ impl Fleet {
         let own = self.addresses.get(node);
         Boot {
             listen: own.map(|address| address.link.clone()),
-            http: own.filter(|_| node.role() == "api").map(|address| address.http.clone()),
+            http: own.map(|address| address.http.clone()),
             dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
             dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
             data: self.folder.file("data").join(node.as_str().replace('/', "-")),
@@ -272,6 +306,28 @@ impl Fleet {
     fn ended(&self, node: &NodeName) -> Option<std::process::ExitStatus> {
         let mut members = self.members.borrow_mut();
         members.get_mut(node)?.child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// Starts again the nodes that ended by themselves and are due.
+    async fn start_the_ended(&self) {
+        let now = self.operator.now();
+        for node in &self.nodes {
+            let Some(status) = self.ended(node) else { continue };
+            {
+                let mut members = self.members.borrow_mut();
+                let Some(member) = members.get_mut(node).filter(|member| !member.down) else {
+                    continue;
+                };
+                member.crashed |= status.code() != Some(i32::from(UNHEARD));
+            }
+            if self.supervisor.borrow_mut().is_due(node, now) {
+                if let Some(member) = self.members.borrow_mut().get_mut(node) {
+                    member.spent += cpu(member.child.as_ref());
+                }
+                // It stays due, and is tried again after a longer pause.
+                let _ = self.start_process(node).await;
+            }
+        }
     }
 
     async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
@@ -361,11 +417,19 @@ impl Stage for Fleet {
         Some(Costs::now(backend, proxy))
     }
 
+    fn look_after(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.start_the_ended())
+    }
+
+    fn services(&self) -> LocalBoxFuture<'_, ServiceMap> {
+        Box::pin(async { services::map(&services::reports(&self.rpc, &self.nodes).await) })
+    }
+
     fn lost(&self) -> Vec<NodeName> {
         let mut members = self.members.borrow_mut();
         let ended = |member: &mut Member| {
-            !member.down
-                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
+            let gone = |c: &mut process::Child| matches!(c.try_wait(), Ok(Some(_)));
+            member.crashed || !member.down && member.child.as_mut().is_some_and(gone)
         };
         members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
     }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     approval::{self, Approval},
+    facts,
     folder::Folder,
 };
 use crate::{
@@ -198,6 +199,8 @@ impl RunPlan {
     fn check(&self, source: &Source, city: &City) -> Result<(), FileError> {
         let scenario = &self.scenario;
         scenario.check_city(source, city)?;
+        facts::check(scenario, &self.nodes(&city.azs))
+            .map_err(|(key, why)| source.error(&key, why))?;
         let one_of = |key: &str, word: &str, known: &[&str]| {
             if known.contains(&word) {
                 return Ok(());

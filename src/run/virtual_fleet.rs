@@ -11,7 +11,10 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{costs::Costs, facts, health, plan::RunPlan, signals::Stops, stage::Stage};
+use super::{
+    costs::Costs, facts, health, plan::RunPlan, services, signals::Stops, stage::Stage,
+    supervisor::Supervisor,
+};
 use crate::{
     backend::{
         node::{client, serve},
@@ -21,6 +24,7 @@ use crate::{
     base::{name::NodeName, time::Wall},
     chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
     city::City,
+    history::services::ServiceMap,
     world::{
         Env,
         virtual_::{LinkFault, Settings, Sim},
@@ -43,6 +47,9 @@ pub struct VirtualFleet {
     starts: RefCell<BTreeMap<NodeName, u32>>,
     /// Nodes that are down because a fault wants it.
     killed: RefCell<BTreeSet<NodeName>>,
+    /// Nodes that ended by themselves; what remains of them is cleared away before the next start.
+    ended: Rc<RefCell<BTreeSet<NodeName>>>,
+    supervisor: RefCell<Supervisor>,
     /// Signals of people, heard by a thread outside of the world.
     signals: Arc<Stops>,
     last_line: Cell<Instant>,
@@ -66,6 +73,8 @@ impl VirtualFleet {
             operator,
             starts: RefCell::default(),
             killed: RefCell::default(),
+            ended: Rc::default(),
+            supervisor: RefCell::default(),
             signals,
             last_line: Cell::new(Instant::now()),
         }
@@ -84,9 +93,15 @@ impl VirtualFleet {
             *count - 1
         };
         self.killed.borrow_mut().remove(node);
+        self.ended.borrow_mut().remove(node);
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
         let env = self.sim.node(node);
-        env.spawn(serve(env.clone(), config));
+        let (ended, name) = (Rc::clone(&self.ended), node.clone());
+        let serving = serve(env.clone(), config);
+        env.spawn(async move {
+            serving.await;
+            ended.borrow_mut().insert(name);
+        });
     }
 
     async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
@@ -104,6 +119,9 @@ impl VirtualFleet {
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
         let begun = self.operator.now();
+        if self.ended.borrow().contains(node) {
+            self.sim.kill(node);
+        }
         if !self.sim.is_alive(node) {
             self.boot(node);
         }
@@ -152,9 +170,29 @@ impl Stage for VirtualFleet {
         None
     }
 
+    fn look_after(&self) -> LocalBoxFuture<'_, ()> {
+        let now = self.operator.now();
+        let ended: Vec<NodeName> = self.ended.borrow().iter().cloned().collect();
+        for node in ended {
+            let killed = self.killed.borrow().contains(&node);
+            if !killed && self.supervisor.borrow_mut().is_due(&node, now) {
+                self.sim.kill(&node);
+                self.boot(&node);
+            }
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn services(&self) -> LocalBoxFuture<'_, ServiceMap> {
+        Box::pin(async { services::map(&services::reports(&self.rpc, &self.nodes).await) })
+    }
+
     fn lost(&self) -> Vec<NodeName> {
         let killed = self.killed.borrow();
-        let gone = |node: &&NodeName| !self.sim.is_alive(node) && !killed.contains(*node);
+        let ended = self.ended.borrow();
+        let gone = |node: &&NodeName| {
+            ended.contains(*node) || !self.sim.is_alive(node) && !killed.contains(*node)
+        };
         self.nodes.iter().filter(gone).cloned().collect()
     }
 
@@ -192,6 +230,7 @@ impl Provider for VirtualFleet {
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         let killed = self.sim.kill(node);
         self.killed.borrow_mut().insert(node.clone());
+        self.ended.borrow_mut().remove(node);
         Box::pin(async move {
             if killed {
                 return Ok("its tasks and memory are gone".to_owned());

@@ -1,6 +1,6 @@
 //! The scenario: city, load, plan, laws and gates of a run. File to validated value.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::{
     base::{
         dist::Spread,
         file::{FileError, Source},
+        glob::fits,
         span::Span,
     },
     city::City,
@@ -309,6 +310,22 @@ pub struct BackendSettings {
     pub reach_m: f64,
     /// How long a node may take to become healthy.
     pub healthy_within: Span,
+    /// Versions of the code by name of the node, `"*/core-2" = 2`; where several fit, the highest.
+    /// The others run version 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, u32>,
+    /// The config's documents by key, as they are before anybody sets one: `binding` has the rules
+    /// of who is asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, toml::Value>,
+}
+
+impl BackendSettings {
+    /// The version that the node of that name runs.
+    pub fn version_of(&self, node: &str) -> u32 {
+        let fitting = self.versions.iter().filter(|(pattern, _)| fits(pattern, node));
+        fitting.map(|(_, version)| *version).max().unwrap_or(1)
+    }
 }
 
 impl Default for BackendSettings {
@@ -327,6 +344,8 @@ impl Default for BackendSettings {
             ping_ttl: Span::secs(30),
             reach_m: 3_000.0,
             healthy_within: Span::secs(20),
+            versions: BTreeMap::new(),
+            config: BTreeMap::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod customer;
 pub mod driver;
 pub mod json;
 pub mod reply;
+pub mod session;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -102,7 +103,8 @@ macro_rules! route {
 pub(crate) use route;
 
 /// Every path of the API but `GET /health`, which the node itself answers.
-pub const ROUTES: [&[Route]; 3] = [driver::ROUTES, customer::ROUTES, audit::ROUTES];
+pub const ROUTES: [&[Route]; 4] =
+    [driver::ROUTES, customer::ROUTES, audit::ROUTES, session::ROUTES];
 
 /// Adds this tier's rpc endpoints: there are none.
 pub fn mount(_node: &Node, _router: &mut Router) {}

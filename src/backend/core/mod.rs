@@ -9,6 +9,7 @@ pub mod job;
 pub mod login;
 pub mod profile;
 pub mod raziel;
+pub mod session;
 pub mod table;
 pub mod tariff;
 pub mod zoning;
@@ -79,7 +80,7 @@ async fn read<T>(
 
 /// Handlers that share one service.
 macro_rules! serve {
-    ($router:ident, $service:ident, $path:literal, $ask:ty, |$s:ident, $a:ident| $body:expr) => {
+    ($router:ident, $service:ident, $path:expr, $ask:ty, |$s:ident, $a:ident| $body:expr) => {
         let shared = std::rc::Rc::clone(&$service);
         $router.on($path, move |$a: $ask| {
             let $s = std::rc::Rc::clone(&shared);

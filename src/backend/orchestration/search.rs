@@ -13,7 +13,7 @@ const CANDIDATES: u32 = 8;
 /// Offers an open job to as many drivers as may be asked at once. Best effort: while the job is
 /// open it stays due, and is looked at again.
 pub async fn seek(node: &Node, mut job: Job) {
-    let wanted = node.config.settings.offers_at_once.max(1) as usize;
+    let wanted = node.live.settings().offers_at_once.max(1) as usize;
     if !is_wanting(&job, wanted) {
         return;
     }

@@ -15,6 +15,7 @@ use super::{
     calls::Ended,
     directory::{Directory, service_of},
     envelope::{Envelope, Head, Kind, Status, seal},
+    meter::Meter,
     peer::Peer,
     quick::QuickMap,
 };
@@ -125,6 +126,7 @@ struct Inner {
     peers: RefCell<QuickMap<NodeName, Rc<Peer>>>,
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
+    meter: Meter,
 }
 
 /// How an attempt ended without an answer.
@@ -146,6 +148,7 @@ impl Rpc {
             peers: RefCell::default(),
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
+            meter: Meter::default(),
         }))
     }
 
@@ -157,7 +160,7 @@ impl Rpc {
         ask: &Q,
         policy: Policy,
     ) -> Result<A, RpcError> {
-        self.persist(None, path, ask, policy).await
+        self.measured(None, path, ask, policy).await
     }
 
     /// The same at one instance, by name.
@@ -168,7 +171,7 @@ impl Rpc {
         ask: &Q,
         policy: Policy,
     ) -> Result<A, RpcError> {
-        self.persist(Some(node), path, ask, policy).await
+        self.measured(Some(node), path, ask, policy).await
     }
 
     /// One way, best effort, to every live instance that serves `path`, except this node itself
@@ -184,12 +187,31 @@ impl Rpc {
             if frame.len() > FRAME_BYTES_MAX || !self.peer(&name).tell(frame) {
                 self.count(|counts| counts.news_dropped += 1);
             }
+            self.0.meter.told(path);
         }
     }
 
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         self.0.counts.get()
+    }
+
+    /// What is counted of the calls.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    async fn measured<Q: Message, A: Message + Default>(
+        &self,
+        at: Option<&NodeName>,
+        path: &'static str,
+        ask: &Q,
+        policy: Policy,
+    ) -> Result<A, RpcError> {
+        let begun = self.0.meter.begin(path, self.0.env.now());
+        let outcome = self.persist(at, path, ask, policy).await;
+        begun.end(&outcome, self.0.env.now());
+        outcome
     }
 
     async fn persist<Q: Message, A: Message + Default>(

@@ -54,12 +54,12 @@ pub fn mount(node: &Node, router: &mut Router) {
 
 fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
-    let reach_m = node.config.settings.reach_m;
+    let live = node.live.clone();
     let far = plants::is_on(&node.config.plants, plants::OFFER_FAR);
     router.on_sync("/core/raziel/search", move |ask: SearchAsk| {
         let query = Query {
             at: from_wire(ask.at.as_ref())?,
-            reach_m,
+            reach_m: live.settings().reach_m,
             limit: ask.limit.clamp(1, FOUND_MAX) as usize,
             without: &ask.without,
         };
