@@ -12,6 +12,7 @@ use super::{
     boot::NodeConfig,
     core, orchestration,
     platform::{
+        bus::Bus,
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
@@ -49,6 +50,8 @@ pub struct Node {
     pub directory: Directory,
     /// Verifies session tokens.
     pub verifier: Rc<Verifier>,
+    /// What it talks over, where the backend has brokers.
+    bus: Option<Bus>,
     holds: Rc<Cell<u32>>,
     ready: Rc<Cell<bool>>,
 }
@@ -80,8 +83,10 @@ pub enum NodeError {
 impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
-        let rpc = Rpc::new(&env, &directory);
+        let bus = Bus::of(&env, &directory, &config.nodes, config.incarnation);
+        let rpc = Rpc::over(&env, &directory, bus.clone());
         Self {
+            bus,
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
             verifier: Rc::new(Verifier::of_seed(&config.seed)),
@@ -143,6 +148,9 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
         services: router.services(),
     };
     let server = Server::new(&node.env, router, &node.ready);
+    if let Some(bus) = &node.bus {
+        bus.serve(&server, own.services.clone());
+    }
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
     if name.role() == "api" {
         let handler = with_health(&node, api::handler(&node));

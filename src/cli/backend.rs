@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::run::Bus;
 use crate::run::{
     self,
     plan::{RunPlan, Wishes},
@@ -23,6 +24,9 @@ enum What {
         /// The scenario whose settings and city it takes.
         #[arg(default_value = "scenarios/dublin-evening.toml")]
         scenario: PathBuf,
+        /// How its services talk to each other.
+        #[arg(long, value_enum)]
+        bus: Option<Bus>,
         /// Override a key of the scenario.
         #[arg(long, value_name = "key=value")]
         set: Vec<String>,
@@ -34,7 +38,8 @@ enum What {
 
 /// Starts it, prints where it is, and waits.
 pub fn main(args: Args) -> anyhow::Result<u8> {
-    let What::Up { scenario, set, out } = args.what;
+    let What::Up { scenario, bus, mut set, out } = args.what;
+    set.extend(bus.map(Bus::set));
     let wishes = Wishes { sets: set, chaos: Some("none".into()), ..Wishes::default() };
     let plan = RunPlan::resolve(&scenario, &wishes)?;
     Ok(run::real::backend_up(&plan, &out)?.code())

@@ -14,16 +14,17 @@ use futures_util::future::LocalBoxFuture;
 use super::{costs::Costs, facts, health, plan::RunPlan, signals::Stops, stage::Stage};
 use crate::{
     backend::{
+        layout::BROKER,
         node::{client, serve},
         plants::SKIP_SYNC,
-        platform::rpc::Rpc,
+        platform::{bus::FEDERATED, rpc::Rpc},
     },
     base::{name::NodeName, time::Wall},
     chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
     city::City,
     world::{
         Env,
-        virtual_::{LinkFault, Settings, Sim},
+        virtual_::{LinkFault, Settings, Sim, broker},
     },
 };
 
@@ -84,15 +85,28 @@ impl VirtualFleet {
             *count - 1
         };
         self.killed.borrow_mut().remove(node);
+        if node.role() == BROKER {
+            let others = self.nodes.iter().filter(|other| other.role() == BROKER && *other != node);
+            let env = self.sim.node(node);
+            env.spawn(broker::serve(env.clone(), others.cloned().collect(), FEDERATED));
+            return;
+        }
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
         let env = self.sim.node(node);
         env.spawn(serve(env.clone(), config));
     }
 
+    async fn look(&self, node: &NodeName) -> Health {
+        if node.role() == BROKER {
+            return health::look_at_broker(&self.operator, node, health::DIRECT).await;
+        }
+        health::look(&self.rpc, node, health::DIRECT).await
+    }
+
     async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
         let until = self.operator.now() + self.plan.scenario.backend.healthy_within.0;
         loop {
-            match health::look(&self.rpc, node, health::DIRECT).await {
+            match self.look(node).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(format!("{node} is not healthy: {why}"));
@@ -211,7 +225,7 @@ impl Provider for VirtualFleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+        Box::pin(async { Ok(self.look(node).await) })
     }
 
     fn skew<'a>(
@@ -228,7 +242,12 @@ impl Provider for VirtualFleet {
 
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
-            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
+            let shown = if node.role() == BROKER {
+                // A broker tells no time: its machine does.
+                self.sim.wall(node).ok_or_else(|| "it never lived".to_owned())
+            } else {
+                health::wall(&self.rpc, node, health::DIRECT).await
+            };
             shown.map_err(|why| ProviderError { victim: node.to_string(), why })
         })
     }

@@ -1,5 +1,8 @@
 //! What every service stands on: RPC, discovery, tokens, unique ids. Shared by both worlds.
 
+pub mod bus;
+#[cfg(test)]
+mod bus_tests;
 pub mod calls;
 pub mod directory;
 pub mod discovery;
@@ -12,3 +15,4 @@ pub mod rpc;
 mod rpc_tests;
 pub mod server;
 pub mod token;
+mod way;
