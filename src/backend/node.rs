@@ -10,6 +10,7 @@ use super::{
     boot::NodeConfig,
     core, orchestration,
     platform::{
+        bus::Bus,
         config::{self, Live},
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
@@ -56,6 +57,8 @@ pub struct Node {
     pub live: Live,
     /// Verifies session tokens.
     pub verifier: Rc<Verifier>,
+    /// What it talks over, where the backend has brokers.
+    bus: Option<Bus>,
     holds: Rc<Cell<u32>>,
     ready: Rc<Cell<bool>>,
 }
@@ -90,10 +93,12 @@ pub enum NodeError {
 impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
-        let rpc = Rpc::new(&env, &directory);
+        let bus = Bus::of(&env, &directory, &config.nodes, config.incarnation);
+        let rpc = Rpc::over(&env, &directory, bus.clone());
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
+            bus,
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
             verifier: Rc::new(Verifier::of_seed(&config.seed)),
@@ -162,6 +167,9 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
         ..Instance::new(name.clone(), router.services())
     };
     let server = Server::new(&node.env, router, &node.ready, node.rpc.meter());
+    if let Some(bus) = &node.bus {
+        bus.serve(&server, own.services.clone());
+    }
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let watch = Watch::new(&node, &server, &own, monitor);
     let inner = (name.role() == "api").then(|| api::handler(&node));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::run::Bus;
 use crate::{
     base::span::Span,
     run::{
@@ -28,6 +29,9 @@ enum What {
         /// The scenario whose settings and city it takes.
         #[arg(default_value = "scenarios/dublin-evening.toml")]
         scenario: PathBuf,
+        /// How its services talk to each other.
+        #[arg(long, value_enum)]
+        bus: Option<Bus>,
         /// Override a key of the scenario.
         #[arg(long, value_name = "key=value")]
         set: Vec<String>,
@@ -118,7 +122,8 @@ struct Which {
 /// Starts it, prints where it is, and waits; or asks one that runs.
 pub fn main(args: Args) -> anyhow::Result<u8> {
     let said = match args.what {
-        What::Up { scenario, set, out } => {
+        What::Up { scenario, bus, mut set, out } => {
+            set.extend(bus.map(Bus::set));
             let wishes = Wishes { sets: set, chaos: Some("none".into()), ..Wishes::default() };
             let plan = RunPlan::resolve(&scenario, &wishes)?;
             return Ok(run::real::backend_up(&plan, &out)?.code());

@@ -13,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
 use super::{
+    brokers::Brokers,
     costs::Costs,
     facts,
     folder::Folder,
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     backend::{
+        layout::BROKER,
         node::client,
         plants::SKIP_SYNC,
         platform::{directory::machine_of, rpc::Rpc},
@@ -58,6 +60,7 @@ pub struct Fleet {
     /// Where a proxied link is dialled.
     proxied: RefCell<BTreeMap<LinkName, String>>,
     members: RefCell<BTreeMap<NodeName, Member>>,
+    brokers: Brokers,
     proxy: RefCell<Option<process::Child>>,
     controller: RefCell<Option<Controller>>,
     operator: Env,
@@ -117,6 +120,9 @@ pub enum FleetError {
         /// Where to look.
         log: PathBuf,
     },
+    /// The brokers could not be had.
+    #[error("{0}")]
+    Brokers(String),
     /// The proxy could not be told what to do.
     #[error("the fault proxy: {0}")]
     Proxy(String),
@@ -150,6 +156,7 @@ impl Fleet {
             addresses,
             proxied: RefCell::default(),
             members: RefCell::default(),
+            brokers: Brokers::default(),
             proxy: RefCell::default(),
             controller: RefCell::default(),
             operator,
@@ -161,11 +168,13 @@ impl Fleet {
     async fn bring_up(&self) -> Result<(), FleetError> {
         self.start_proxy().await?;
         self.tell_where();
-        for node in &self.nodes {
+        self.start_brokers().await?;
+        let services = || self.nodes.iter().filter(|node| node.role() != BROKER);
+        for node in services() {
             self.start_process(node).await?;
         }
         let limit = self.plan.scenario.backend.healthy_within.0;
-        for node in &self.nodes {
+        for node in services() {
             self.await_healthy(node, limit).await?;
         }
         Ok(())
@@ -183,13 +192,15 @@ impl Fleet {
             // One that has ended by itself is as good.
             let _ = child.kill().await;
         }
+        self.brokers.bring_down().await;
     }
 
     /// CPU time of all nodes so far, dead ones included, and of the proxy.
     fn spent(&self) -> (Duration, Duration) {
         let members = self.members.borrow();
-        let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
-        (nodes, cpu(self.proxy.borrow().as_ref()))
+        let nodes: Duration =
+            members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
+        (nodes + self.brokers.spent(), cpu(self.proxy.borrow().as_ref()))
     }
 
     /// Writes down where everything runs, for operators. Without it nobody but they miss anything.
@@ -215,6 +226,14 @@ impl Fleet {
             .map(|(name, address)| (name, address.http.as_str()))
     }
 
+    /// Where each broker takes AMQP.
+    pub fn broker_addresses(&self) -> impl Iterator<Item = (&NodeName, &str)> {
+        self.addresses
+            .iter()
+            .filter(|(name, _)| name.role() == BROKER)
+            .map(|(name, address)| (name, address.link.as_str()))
+    }
+
     async fn start_proxy(&self) -> Result<(), FleetError> {
         let links = self.plan.faults.links_touched();
         if links.is_empty() {
@@ -235,6 +254,21 @@ impl Fleet {
         }
         *self.controller.borrow_mut() = Some(controller);
         Ok(())
+    }
+
+    async fn start_brokers(&self) -> Result<(), FleetError> {
+        let port = |address: &str| address.rsplit_once(':')?.1.parse().ok();
+        let ports: BTreeMap<NodeName, u16> = self
+            .broker_addresses()
+            .filter_map(|(name, address)| Some((name.clone(), port(address)?)))
+            .collect();
+        let dialled = |from: &NodeName, to: &NodeName| {
+            let link = LinkName { from: from.clone(), to: to.clone() };
+            self.proxied.borrow().get(&link).cloned().unwrap_or_else(|| self.address_of(&link))
+        };
+        let folder = self.folder.file("brokers");
+        let up = self.brokers.bring_up(&self.operator, &folder, &ports, dialled);
+        up.await.map_err(FleetError::Brokers)
     }
 
     /// The dialled end of a link: HTTP for robots, frames for nodes.
@@ -347,17 +381,26 @@ impl Fleet {
     }
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
+        let begun = self.operator.now();
+        if node.role() == BROKER {
+            let revived = self.brokers.revive(&self.operator, node).await;
+            revived.map_err(|why| failed(node, &why))?;
+        } else {
+            self.revive_process(node).await?;
+        }
+        let took = (self.operator.now() - begun).as_secs_f64();
+        Ok(format!("healthy {took:.2} s after its start"))
+    }
+
+    async fn revive_process(&self, node: &NodeName) -> Result<(), ProviderError> {
         // One that died by itself in the meantime is started again too.
         let alive = self.ended(node).is_none()
             && self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
-        let begun = self.operator.now();
         if !alive {
             self.start_process(node).await.map_err(|why| failed(node, &why.to_string()))?;
         }
         let limit = self.plan.scenario.backend.healthy_within.0;
-        self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))?;
-        let took = (self.operator.now() - begun).as_secs_f64();
-        Ok(format!("healthy {took:.2} s after its start"))
+        self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))
     }
 
     async fn probe(&self, link: &LinkName) -> Result<Duration, ProviderError> {
@@ -378,6 +421,8 @@ impl Fleet {
                 .body(bytes::Bytes::new())
                 .map_err(|why| wrong(why.to_string()))?;
             env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
+        } else if link.to.role() == BROKER {
+            env.broker(&link.to).await.map_err(|why| wrong(why.to_string()))?;
         } else {
             let rpc = client(env.clone(), vec![link.to.clone()]);
             if let Health::Down(why) = health::look(&rpc, &link.to, health::THROUGH_FAULTS).await {
@@ -431,7 +476,8 @@ impl Stage for Fleet {
             let gone = |c: &mut process::Child| matches!(c.try_wait(), Ok(Some(_)));
             member.crashed || !member.down && member.child.as_mut().is_some_and(gone)
         };
-        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
+        let lost = members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone()));
+        lost.chain(self.brokers.lost()).collect()
     }
 
     fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
@@ -453,6 +499,10 @@ impl Provider for Fleet {
     }
 
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        if node.role() == BROKER {
+            let killed = self.brokers.kill(node);
+            return Box::pin(async move { killed.await.map_err(|why| failed(node, &why)) });
+        }
         Box::pin(self.kill_process(node))
     }
 
@@ -467,7 +517,12 @@ impl Provider for Fleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+        Box::pin(async {
+            if node.role() == BROKER {
+                return Ok(health::look_at_broker(&self.operator, node, health::DIRECT).await);
+            }
+            Ok(health::look(&self.rpc, node, health::DIRECT).await)
+        })
     }
 
     fn skew<'a>(

@@ -2,6 +2,7 @@
 
 pub mod again;
 pub mod approval;
+mod brokers;
 pub mod clean;
 pub mod costs;
 pub mod facts;

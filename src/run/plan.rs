@@ -35,7 +35,7 @@ use crate::{
         registry::LAWS,
     },
     report::gate::Gate,
-    scenario::Scenario,
+    scenario::{RABBITMQ, Scenario},
     target::{
         TARGETS,
         embedded::Settings,
@@ -212,7 +212,6 @@ impl RunPlan {
         if !is_file(&scenario.target) {
             one_of("target", &scenario.target, &targets)?;
         }
-        one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
         for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
             one_of(&format!("laws.require[{n}]"), name, &laws)?;
@@ -324,13 +323,15 @@ impl RunPlan {
             return Vec::new();
         }
         let backend = &self.scenario.backend;
-        Layout::of(
+        let services = Layout::of(
             azs,
             backend.api_per_az as usize,
             backend.orchestration_per_az as usize,
             backend.core_per_az as usize,
             &backend.storage_az,
-        )
+        );
+        let brokers = if backend.bus == RABBITMQ { Layout::brokers(azs) } else { Vec::new() };
+        brokers.into_iter().chain(services).collect()
     }
 
     /// The text of `plan.toml`.

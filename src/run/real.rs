@@ -104,6 +104,9 @@ pub fn backend_up(plan: &RunPlan, out: &Path) -> anyhow::Result<Exit> {
             for (node, address) in fleet.api_addresses() {
                 println!("{node}  http://{address}");
             }
+            for (node, address) in fleet.broker_addresses() {
+                println!("{node}  amqp://guest:guest@{address}");
+            }
             println!("logs and data in {}; Ctrl-C ends it", folder.path().display());
             let looking = async {
                 loop {

@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     backend::{
+        layout::BROKER,
         node::{client, serve},
         plants::SKIP_SYNC,
-        platform::rpc::Rpc,
+        platform::{bus::FEDERATED, rpc::Rpc},
     },
     base::{name::NodeName, time::Wall},
     chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
@@ -27,7 +28,7 @@ use crate::{
     history::services::ServiceMap,
     world::{
         Env,
-        virtual_::{LinkFault, Settings, Sim},
+        virtual_::{LinkFault, Settings, Sim, broker},
     },
 };
 
@@ -94,6 +95,12 @@ impl VirtualFleet {
         };
         self.killed.borrow_mut().remove(node);
         self.ended.borrow_mut().remove(node);
+        if node.role() == BROKER {
+            let others = self.nodes.iter().filter(|other| other.role() == BROKER && *other != node);
+            let env = self.sim.node(node);
+            env.spawn(broker::serve(env.clone(), others.cloned().collect(), FEDERATED));
+            return;
+        }
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
         let env = self.sim.node(node);
         let (ended, name) = (Rc::clone(&self.ended), node.clone());
@@ -104,10 +111,17 @@ impl VirtualFleet {
         });
     }
 
+    async fn look(&self, node: &NodeName) -> Health {
+        if node.role() == BROKER {
+            return health::look_at_broker(&self.operator, node, health::DIRECT).await;
+        }
+        health::look(&self.rpc, node, health::DIRECT).await
+    }
+
     async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
         let until = self.operator.now() + self.plan.scenario.backend.healthy_within.0;
         loop {
-            match health::look(&self.rpc, node, health::DIRECT).await {
+            match self.look(node).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(format!("{node} is not healthy: {why}"));
@@ -250,7 +264,7 @@ impl Provider for VirtualFleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+        Box::pin(async { Ok(self.look(node).await) })
     }
 
     fn skew<'a>(
@@ -267,7 +281,12 @@ impl Provider for VirtualFleet {
 
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
-            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
+            let shown = if node.role() == BROKER {
+                // A broker tells no time: its machine does.
+                self.sim.wall(node).ok_or_else(|| "it never lived".to_owned())
+            } else {
+                health::wall(&self.rpc, node, health::DIRECT).await
+            };
             shown.map_err(|why| ProviderError { victim: node.to_string(), why })
         })
     }

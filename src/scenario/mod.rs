@@ -280,6 +280,11 @@ impl Default for Robots {
     }
 }
 
+/// The services of the embedded backend talk over links to each other.
+pub const EMBEDDED: &str = "embedded";
+/// The services of the embedded backend talk over brokers, one in each AZ.
+pub const RABBITMQ: &str = "rabbitmq";
+
 /// Settings of the embedded backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -331,7 +336,7 @@ impl BackendSettings {
 impl Default for BackendSettings {
     fn default() -> Self {
         Self {
-            bus: "embedded".into(),
+            bus: EMBEDDED.into(),
             api_per_az: 1,
             orchestration_per_az: 1,
             core_per_az: 1,

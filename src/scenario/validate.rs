@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    BackendSettings, Load, Robots, Scenario, Timing,
+    BackendSettings, EMBEDDED, Load, RABBITMQ, Robots, Scenario, Timing,
     profile::{HOURS, Profile},
 };
 use crate::{
@@ -204,8 +204,8 @@ impl Check<'_> {
     }
 
     fn backend(&self, backend: &BackendSettings) -> Result<(), FileError> {
-        if !["embedded", "rabbitmq"].contains(&backend.bus.as_str()) {
-            let hint = suggest::must_be_one_of(&backend.bus, ["embedded", "rabbitmq"]);
+        if ![EMBEDDED, RABBITMQ].contains(&backend.bus.as_str()) {
+            let hint = suggest::must_be_one_of(&backend.bus, [EMBEDDED, RABBITMQ]);
             let what = format!("`{}` is not a bus: {hint}", backend.bus);
             return Err(self.source.error("backend.bus", what));
         }

@@ -1,11 +1,12 @@
 //! The seam between our code and the machine: what a node may ask of the world it runs in.
 //!
 //! A node is handed an [`Env`] and nothing else: time, timers, tasks, random streams, framed links,
-//! HTTP, and a store come from here, so that the same services run on tokio with real sockets and
-//! disks ([`real`]), or in a deterministic world without either. Everything above the seam
-//! (correlation, deadlines, retries, discovery) is shared code. All futures are local: one thread a
-//! node.
+//! HTTP, a store and a broker's verbs come from here, so that the same services run on tokio with
+//! real sockets and disks ([`real`]), or in a deterministic world without either. Everything above
+//! the seam (correlation, deadlines, retries, discovery) is shared code. All futures are local: one
+//! thread a node.
 
+pub mod broker;
 pub mod link;
 pub mod real;
 pub mod store;
@@ -25,6 +26,7 @@ use crate::base::{
     rng::Rng,
     time::{Time, Wall},
 };
+use broker::{BrokerError, Session};
 use link::{DialError, Link, Listener};
 use store::{Store, StoreError};
 
@@ -67,6 +69,15 @@ pub trait World {
     ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>>;
     /// Opens (or creates) a store on this node's disk.
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>>;
+    /// Opens a session at the broker of that name. Has no deadline of its own. A world need not have
+    /// brokers.
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let (to, why) = (to.clone(), "this world has no brokers".to_owned());
+        Box::pin(std::future::ready(Err(BrokerError::Unreachable { to, why })))
+    }
 }
 
 /// The environment of one node: a cheap handle, cloned freely.
@@ -166,5 +177,10 @@ impl Env {
     /// Opens (or creates) the store called `name` on this node's disk.
     pub async fn store(&self, name: &str) -> Result<Store, StoreError> {
         self.world.store(name).await
+    }
+
+    /// Opens a session at the broker of that name, without a deadline of its own.
+    pub async fn broker(&self, to: &NodeName) -> Result<Rc<dyn Session>, BrokerError> {
+        self.world.broker(to).await
     }
 }

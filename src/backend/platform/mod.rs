@@ -1,6 +1,9 @@
 //! What every service stands on: RPC, discovery, tokens, unique ids. Shared by both worlds.
 
 pub mod binding;
+pub mod bus;
+#[cfg(test)]
+mod bus_tests;
 pub mod calls;
 pub mod config;
 pub mod directory;
@@ -18,3 +21,4 @@ mod rpc_tests;
 pub mod server;
 pub mod token;
 pub mod watch;
+mod way;

@@ -242,11 +242,21 @@ impl Server {
     async fn link(&self, link: Link) {
         let Link { outgoing, mut incoming } = link;
         while let Some(frame) = incoming.recv().await {
-            match Envelope::open(frame) {
-                Ok(ask) if ask.kind != Kind::Reply => self.take(ask, &outgoing),
-                // A peer that talks nonsense: close.
-                Ok(_) | Err(_) => break,
+            // A peer that talks nonsense: close.
+            if !self.take_in(frame, &outgoing) {
+                break;
             }
+        }
+    }
+
+    /// Takes in a frame whose reply goes to `to`; false when it is neither ask nor news.
+    pub(super) fn take_in(&self, frame: Bytes, to: &Rc<dyn Outgoing>) -> bool {
+        match Envelope::open(frame) {
+            Ok(ask) if ask.kind != Kind::Reply => {
+                self.take(ask, to);
+                true
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 

@@ -5,6 +5,7 @@
 // What clippy.toml forbids elsewhere is this room's purpose.
 #![allow(clippy::disallowed_methods)]
 
+mod broker;
 pub mod clock;
 pub mod disk;
 pub mod http_body;
@@ -13,6 +14,7 @@ mod http_server;
 mod link;
 pub mod ports;
 pub mod process;
+pub mod rabbitmq;
 mod store;
 
 use std::{
@@ -38,6 +40,7 @@ use tokio::{
 
 use super::{
     HttpError, HttpHandler, World,
+    broker::{BrokerError, Session},
     link::{DialError, Link, Listener},
     store::{Store, StoreError, engine::Engine},
 };
@@ -190,6 +193,19 @@ impl World for RealWorld {
         // Blocks for the repair after a crash: a node opens its stores before it serves.
         let opened = self.open_store(name);
         Box::pin(async { opened })
+    }
+
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let to = to.clone();
+        match self.boot.dial.get(&to).cloned() {
+            Some(address) => broker::open(to, address),
+            None => Box::pin(async move {
+                Err(BrokerError::Unreachable { why: "nobody is called that".into(), to })
+            }),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     world::{
         Env, HttpError, HttpHandler, World,
+        broker::{BrokerError, Session},
         link::{DialError, Link, Listener},
         store::{Store, StoreError},
     },
@@ -233,6 +234,12 @@ impl Core {
         true
     }
 
+    /// What the wall clock of a node shows.
+    pub(super) fn wall(&self, node: u32) -> Wall {
+        let true_ms = self.settings.epoch_ms + self.now_ns() / 1_000_000;
+        Wall(true_ms.saturating_add_signed(self.nodes.borrow().skew_ms(node)))
+    }
+
     /// The route from a living process to a name; `None` when nobody was ever called that.
     pub(super) fn route_to(&self, life: &Life, to: &NodeName) -> Option<u32> {
         if let Some(&route) = life.routes.borrow().get(to) {
@@ -247,6 +254,7 @@ impl Core {
 }
 
 /// The world as one process sees it.
+#[derive(Clone)]
 struct NodeWorld {
     core: Rc<Core>,
     life: Rc<Life>,
@@ -258,8 +266,7 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Wall {
-        let true_ms = self.core.settings.epoch_ms + self.core.now_ns() / 1_000_000;
-        Wall(true_ms.saturating_add_signed(self.core.nodes.borrow().skew_ms(self.life.node)))
+        self.core.wall(self.life.node)
     }
 
     fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
@@ -308,5 +315,13 @@ impl World for NodeWorld {
 
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
         self.core.open_store(&self.life, name)
+    }
+
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let env = Env::new(self.life.name.clone(), &self.core.rng, Rc::new(self.clone()));
+        super::broker::open(env, to)
     }
 }
