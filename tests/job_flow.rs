@@ -3,15 +3,22 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test: what it helps with must be there")]
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Uri};
 use robot_city::{
     backend::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
+        core::login::audit_secret,
         layout::Layout,
         node,
+        product::Product,
     },
     base::{
         id::{Id, RobotId, RobotKind},
@@ -19,14 +26,14 @@ use robot_city::{
         place::Place,
         time::Time,
     },
-    engine::target::{Target, Tried},
+    engine::target::{Ears, Gap, Target, Told, Tried},
     history::{
         answer::{JobState, JobView, OfferView, Refusal},
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
     target::embedded::{self, Embedded},
-    world::{Env, virtual_::Sim},
+    world::{Env, stream::StreamError, virtual_::Sim},
 };
 
 const SEED: &str = "42";
@@ -72,6 +79,7 @@ fn settings() -> Settings {
         token_ttl: Duration::from_secs(30),
         ping_ttl: Duration::from_secs(30),
         reach_m: 3_000.0,
+        product: Product::default(),
         city: city(),
     }
 }
@@ -81,6 +89,7 @@ struct City {
     sim: Sim,
     nodes: Vec<NodeName>,
     plants: Vec<String>,
+    product: Product,
     robots: Env,
     target: Embedded,
     seq: Cell<u64>,
@@ -88,6 +97,10 @@ struct City {
 
 impl City {
     fn new(seed: &str, plants: &[&str]) -> Self {
+        Self::with(seed, plants, Product::default(), 0.0)
+    }
+
+    fn with(seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
         let sim = Sim::new(seed);
         let nodes = Layout::of(&["a", "b", "c"].map(str::to_owned), 1, 1, 1, "b");
         let robots = sim.node(&"robots".into());
@@ -95,11 +108,12 @@ impl City {
             seed: SEED.into(),
             apis: nodes.iter().filter(|node| node.role() == "api").cloned().collect(),
             attempt_timeout: Duration::from_secs(2),
+            push,
             declares: Declares::default(),
         };
         let target = Embedded::new(robots.clone(), settings);
         let plants = plants.iter().map(|&plant| plant.to_owned()).collect();
-        let city = Self { sim, nodes, plants, robots, target, seq: Cell::new(0) };
+        let city = Self { sim, nodes, plants, product, robots, target, seq: Cell::new(0) };
         for node in &city.nodes {
             city.boot(node.as_str(), 0);
         }
@@ -114,7 +128,7 @@ impl City {
             incarnation,
             seed: SEED.into(),
             nodes: self.nodes.clone(),
-            settings: settings(),
+            settings: Settings { product: self.product.clone(), ..settings() },
             plants: self.plants.clone(),
             name: name.clone(),
         };
@@ -544,4 +558,165 @@ fn the_same_seed_is_the_same_history() {
         city.sim.trace_hash()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn the_old_and_the_new_near_drivers_answer_alike_and_the_new_one_sooner() {
+    let told = |share: f64| {
+        let path = "/v1/customer/neardrivers";
+        let routes = BTreeMap::from([(path.to_owned(), share)]);
+        let city = City::with("near", &[], Product { routes, ..Product::default() }, 0.0);
+        for (driver, metres) in [(D0, 300.0), (D1, 600.0), (D2, 900.0)] {
+            city.sign_on(driver, spire().offset(metres, 0.0));
+        }
+        let token = city.token("/v1/customer", "1");
+        let bodies = [
+            r#"{"lat":53.3498,"lon":-6.2603}"#,
+            r#"{"lat":53.21,"lon":-6.01}"#,
+            r#"{"lat":10.0,"lon":-6.2603}"#,
+            r#"{"lat":"x"}"#,
+        ];
+        let answers = bodies.map(|body| city.raw(path, Some(&token), body.as_bytes()));
+        let begun = city.sim.now();
+        city.raw(path, Some(&token), bodies[0].as_bytes());
+        (answers, city.sim.now() - begun)
+    };
+    let ((old, old_took), (new, new_took)) = (told(0.0), told(1.0));
+    assert_eq!(old, new);
+    assert_eq!(old.each_ref().map(|(status, _)| *status), [200, 200, 400, 400]);
+    let first: serde_json::Value = serde_json::from_str(&old[0].1).unwrap();
+    assert_eq!(
+        (first["drivers"].as_array().unwrap().len(), &first["services"][1]["base_minor"]),
+        (3, &serde_json::json!(460))
+    );
+    assert!(new_took < old_took, "{new_took:?} {old_took:?}");
+}
+
+/// What robots were told, and which streams broke.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<Told>>>, Rc<RefCell<Vec<Gap>>>);
+
+impl Heard {
+    fn by(&self, city: &City) {
+        let (told, gaps) = (Rc::clone(&self.0), Rc::clone(&self.1));
+        let hear = move |one| told.borrow_mut().push(one);
+        city.target.listen(Ears::new(hear, move |gap| gaps.borrow_mut().push(gap)));
+    }
+
+    fn offer(&self, robot: RobotId) -> Option<OfferView> {
+        let told = self.0.borrow();
+        let mut offers = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.offer.as_deref());
+        offers.next_back().cloned()
+    }
+
+    fn state(&self, robot: RobotId) -> Option<JobState> {
+        let told = self.0.borrow();
+        let mut jobs = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.job.as_deref());
+        jobs.next_back().map(|job| job.state)
+    }
+}
+
+#[test]
+fn a_stream_tells_offers_and_changes_and_comes_back_after_its_node() {
+    let city = City::with("streams", &[], Product::default(), 1.0);
+    let heard = Heard::default();
+    heard.by(&city);
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    city.sign_on(D2, spire().offset(9_000.0, 0.0));
+    city.welcome(P0);
+    city.pass(1.0);
+    let job = city.request(P0, "k");
+    city.pass(1.0);
+    let offer = heard.offer(D0).expect("told without a ping");
+    assert_eq!((&offer.job, offer.pickup), (&job.id, spire()));
+    assert_eq!(heard.state(P0), Some(JobState::Offered));
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(0.5);
+    assert_eq!(heard.state(P0), Some(JobState::Accepted));
+    assert!(heard.offer(D2).is_none() && heard.state(D2).is_none(), "it is not concerned");
+
+    // P0 and D0 are at home at a/api-1.
+    city.kill("a/api-1");
+    city.pass(1.0);
+    assert!(!heard.1.borrow().is_empty(), "a gap is told");
+    city.step(D0, OpKind::DriverArrive, &job.id);
+    city.boot("a/api-1", 1);
+    city.pass(20.0);
+    assert_eq!(heard.state(P0), Some(JobState::Arrived), "told on its return");
+    let cancel = Ask { job: Some(job.id), ..Ask::new(OpKind::PassengerCancel) };
+    city.ok(P0, &cancel);
+    city.pass(0.5);
+    assert_eq!(heard.state(D0), Some(JobState::Cancelled));
+}
+
+#[test]
+fn a_stream_needs_a_token_of_its_own_kind() {
+    let city = City::new("stream tokens", &[]);
+    let token = city.token("/v1/driver", "1");
+    let open = |path: &str, token: Option<&str>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Bytes::new()).unwrap();
+        match city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap() {
+            Ok(_) => 101,
+            Err(StreamError::Refused(status)) => status,
+            Err(StreamError::NotConnected(why)) => panic!("{why}"),
+        }
+    };
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 101);
+    assert_eq!(open("/v1/customer/stream", Some(&token)), 403);
+    assert_eq!(open("/v1/driver/stream", Some("x.y")), 401);
+    assert_eq!(open("/v1/driver/stream", None), 401);
+    assert_eq!(open("/v1/stream", Some(&token)), 404);
+    city.pass(31.0);
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 401, "it has expired");
+}
+
+#[test]
+fn live_issues_come_and_go_with_what_is_wrong() {
+    let city = City::new("issues", &[]);
+    let issues = || {
+        let secret = format!(r#"{{"secret":"{}"}}"#, audit_secret(SEED));
+        let entered = city.raw("/v1/audit/login", None, secret.as_bytes()).1;
+        let entered: serde_json::Value = serde_json::from_str(&entered).unwrap();
+        let (status, text) = city.raw("/v1/audit/issues", entered["token"].as_str(), b"{}");
+        assert_eq!(status, 200, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let rules = told["issues"].as_array().unwrap().iter().map(|issue| {
+            (issue["rule"].as_str().unwrap().to_owned(), Id::from(issue["job"].as_str().unwrap()))
+        });
+        (rules.collect::<Vec<_>>(), told["watched"].as_u64().unwrap())
+    };
+    city.welcome(P0);
+    let job = city.request(P0, "k").id;
+    city.pass(15.0);
+    assert_eq!(issues(), (vec![], 1), "not yet too long");
+    city.pass(8.0);
+    assert_eq!(issues(), (vec![("no-driver".to_owned(), job.clone())], 1));
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    let (_, offer) = city.await_offer(&[D0], 5);
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(2.0);
+    assert_eq!(issues(), (vec![], 1));
+    // Nobody hears of D0 any more, and it should long have been there.
+    city.pass(60.0);
+    let wrong =
+        [("silent-driver".to_owned(), job.clone()), ("late-pickup".to_owned(), job.clone())];
+    assert_eq!(issues(), (wrong.to_vec(), 1));
+    city.ping(D0, spire());
+    city.step(D0, OpKind::DriverArrive, &job);
+    city.pass(1.0);
+    assert_eq!(issues(), (vec![], 1));
+    city.step(D0, OpKind::DriverPickUp, &job);
+    city.step(D0, OpKind::DriverDropOff, &job);
+    city.pass(0.5);
+    assert_eq!(issues(), (vec![], 0));
 }

@@ -13,6 +13,7 @@ mod node_tests;
 pub mod orchestration;
 pub mod plants;
 pub mod platform;
+pub mod product;
 pub mod storage;
 
 /// Messages between the services, from `proto/`.

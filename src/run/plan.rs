@@ -13,7 +13,7 @@ use super::{
     folder::Folder,
 };
 use crate::{
-    backend::{layout::Layout, plants},
+    backend::{api::doubled, layout::Layout, plants},
     base::{
         file::{FileError, Source},
         name::NodeName,
@@ -210,6 +210,10 @@ impl RunPlan {
             one_of("target", &scenario.target, &targets)?;
         }
         one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
+        let doubled: Vec<_> = doubled().collect();
+        for path in scenario.backend.routes.keys() {
+            one_of("backend.routes", path, &doubled)?;
+        }
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
         for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
             one_of(&format!("laws.require[{n}]"), name, &laws)?;

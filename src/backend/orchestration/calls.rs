@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::{
+use super::events;
+use crate::backend::{
     node::Node,
     platform::rpc::{Policy, RpcError},
     wire::{
@@ -28,6 +29,9 @@ pub const MEMORY: Policy = Policy {
 pub async fn make(node: &Node, path: &'static str, ask: &MoveAsk) -> Result<MoveAnswer, RpcError> {
     let done: MoveAnswer = node.rpc.call(path, ask, ROWS).await?;
     mark(node, done.standings.clone());
+    if let Some(job) = done.job.as_ref().filter(|_| !done.replayed) {
+        events::job(node, job, done.standings.iter().map(|standing| standing.driver));
+    }
     Ok(done)
 }
 
@@ -64,6 +68,9 @@ pub async fn capture(node: &Node, job: &Job, key: &str) -> Result<Option<Capture
     if !job.paid {
         let paid = MoveAsk { job: job.id, ..MoveAsk::default() };
         // Not told to the caller: the money is taken, and the sweep repeats this.
+        if let Some(charge) = &taken.charge {
+            events::charge(node, charge);
+        }
         let _noted = node.rpc.call::<_, MoveAnswer>("/core/job/paid", &paid, ROWS).await;
     }
     Ok(Some(taken))
