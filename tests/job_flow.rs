@@ -24,6 +24,7 @@ use robot_city::{
         id::{Id, RobotId, RobotKind},
         name::NodeName,
         place::Place,
+        rng::Rng,
         time::Time,
     },
     engine::target::{Ears, Gap, Target, Told, Tried},
@@ -33,7 +34,11 @@ use robot_city::{
         op::{Ask, OpKind, Outcome},
     },
     target::embedded::{self, Embedded},
-    world::{Env, stream::StreamError, virtual_::Sim},
+    world::{
+        Env,
+        stream::{MESSAGES_MAX, StreamError},
+        virtual_::Sim,
+    },
 };
 
 const SEED: &str = "42";
@@ -570,20 +575,29 @@ fn the_old_and_the_new_near_drivers_answer_alike_and_the_new_one_sooner() {
             city.sign_on(driver, spire().offset(metres, 0.0));
         }
         let token = city.token("/v1/customer", "1");
-        let bodies = [
+        let mut bodies = [
             r#"{"lat":53.3498,"lon":-6.2603}"#,
             r#"{"lat":53.21,"lon":-6.01}"#,
             r#"{"lat":10.0,"lon":-6.2603}"#,
             r#"{"lat":"x"}"#,
-        ];
-        let answers = bodies.map(|body| city.raw(path, Some(&token), body.as_bytes()));
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let mut rng = Rng::from_seed("places");
+        bodies.extend((0..40).map(|_| {
+            let at = spire().offset(rng.between(-4e3, 4e3), rng.between(-4e3, 4e3));
+            format!(r#"{{"lat":{},"lon":{}}}"#, at.lat(), at.lon())
+        }));
+        let ask = |body: &String| city.raw(path, Some(&token), body.as_bytes());
+        let answers: Vec<_> = bodies.iter().map(ask).collect();
         let begun = city.sim.now();
-        city.raw(path, Some(&token), bodies[0].as_bytes());
+        ask(&bodies[0]);
         (answers, city.sim.now() - begun)
     };
     let ((old, old_took), (new, new_took)) = (told(0.0), told(1.0));
     assert_eq!(old, new);
-    assert_eq!(old.each_ref().map(|(status, _)| *status), [200, 200, 400, 400]);
+    let statuses: Vec<u16> = old[..5].iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 400, 400, 200]);
     let first: serde_json::Value = serde_json::from_str(&old[0].1).unwrap();
     assert_eq!(
         (first["drivers"].as_array().unwrap().len(), &first["services"][1]["base_minor"]),
@@ -719,4 +733,31 @@ fn live_issues_come_and_go_with_what_is_wrong() {
     city.step(D0, OpKind::DriverDropOff, &job);
     city.pass(0.5);
     assert_eq!(issues(), (vec![], 0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go_of() {
+    let city = City::new("deaf", &[]);
+    let token = city.token("/v1/customer", "1");
+    let request = Request::get("/v1/customer/stream");
+    let request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Bytes::new()).unwrap();
+    let mut link = city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap().unwrap();
+    for n in 0..=MESSAGES_MAX / 2 {
+        let body = format!(
+            r#"{{"from":{{"lat":53.35,"lon":-6.26}},"to":{{"lat":53.36,"lon":-6.26}},"key":"{n}"}}"#
+        );
+        let (status, made) = city.raw("/v1/customer/request", Some(&token), body.as_bytes());
+        assert_eq!(status, 200, "{made}");
+        city.pass(0.1);
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        let cancel = format!(r#"{{"job":{}}}"#, made["job"]["id"]);
+        assert_eq!(city.raw("/v1/customer/cancel", Some(&token), cancel.as_bytes()).0, 200);
+        city.pass(0.1);
+    }
+    let mut told = 0;
+    while city.sim.run(link.incoming.recv()).unwrap().is_some() {
+        told += 1;
+    }
+    assert_eq!(told, MESSAGES_MAX, "what was sent before, and then the end");
 }

@@ -11,6 +11,8 @@ use crate::backend::{
     },
 };
 
+/// A look at a job for which the backend itself owes a move.
+pub const TEND: &str = "/core/job/tend";
 /// Moves and reads of rows: safe to repeat, since every move recognises its repetition.
 pub const ROWS: Policy = Policy {
     deadline: Duration::from_millis(1_600),
@@ -29,10 +31,16 @@ pub const MEMORY: Policy = Policy {
 pub async fn make(node: &Node, path: &'static str, ask: &MoveAsk) -> Result<MoveAnswer, RpcError> {
     let done: MoveAnswer = node.rpc.call(path, ask, ROWS).await?;
     mark(node, done.standings.clone());
-    if let Some(job) = done.job.as_ref().filter(|_| !done.replayed) {
+    if let Some(job) = done.job.as_ref().filter(|_| is_news(path, &done)) {
         events::job(node, job, done.standings.iter().map(|standing| standing.driver));
     }
     Ok(done)
+}
+
+/// A repetition is no news, nor is a look at a job that changed no more than when to look again.
+fn is_news(path: &str, done: &MoveAnswer) -> bool {
+    let expired = done.job.as_ref().is_some_and(|job| job.state() == JobState::Expired);
+    !done.replayed && (path != TEND || expired || !done.standings.is_empty())
 }
 
 /// Tells every index how drivers stand; best effort, since truth is in the roster.
