@@ -2,11 +2,12 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "proto/config.proto",
     "proto/platform.proto",
     "proto/services.proto",
     "proto/session.proto",
+    "proto/taxi.proto",
     "proto/watch.proto",
 ];
 

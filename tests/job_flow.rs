@@ -3,24 +3,32 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test: what it helps with must be there")]
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Uri};
 use robot_city::{
     backend::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
+        core::login::audit_secret,
         layout::{BROKER, Layout},
         node,
         platform::bus::FEDERATED,
+        product::Product,
     },
     base::{
         id::{Id, RobotId, RobotKind},
         name::NodeName,
         place::Place,
+        rng::Rng,
         time::Time,
     },
-    engine::target::{Target, Tried},
+    engine::target::{Ears, Gap, Target, Told, Tried},
     history::{
         answer::{JobState, JobView, OfferView, Refusal},
         declares::Declares,
@@ -29,6 +37,7 @@ use robot_city::{
     target::embedded::{self, Embedded},
     world::{
         Env,
+        stream::{MESSAGES_MAX, StreamError},
         virtual_::{Sim, broker},
     },
 };
@@ -76,6 +85,7 @@ fn settings() -> Settings {
         token_ttl: Duration::from_secs(30),
         ping_ttl: Duration::from_secs(30),
         reach_m: 3_000.0,
+        product: Product::default(),
         city: city(),
     }
 }
@@ -100,6 +110,7 @@ struct City {
     sim: Sim,
     nodes: Vec<NodeName>,
     plants: Vec<String>,
+    product: Product,
     robots: Env,
     target: Embedded,
     seq: Cell<u64>,
@@ -111,6 +122,14 @@ impl City {
     }
 
     fn over(bus: Bus, seed: &str, plants: &[&str]) -> Self {
+        Self::built(bus, seed, plants, Product::default(), 0.0)
+    }
+
+    fn with(seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
+        Self::built(Bus::Links, seed, plants, product, push)
+    }
+
+    fn built(bus: Bus, seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
         let sim = Sim::new(seed);
         let azs = ["a", "b", "c"].map(str::to_owned);
         let mut nodes = Layout::of(&azs, 1, 1, 1, "b");
@@ -122,11 +141,12 @@ impl City {
             seed: SEED.into(),
             apis: nodes.iter().filter(|node| node.role() == "api").cloned().collect(),
             attempt_timeout: Duration::from_secs(2),
+            push,
             declares: Declares::default(),
         };
         let target = Embedded::new(robots.clone(), settings);
         let plants = plants.iter().map(|&plant| plant.to_owned()).collect();
-        let city = Self { sim, nodes, plants, robots, target, seq: Cell::new(0) };
+        let city = Self { sim, nodes, plants, product, robots, target, seq: Cell::new(0) };
         for node in &city.nodes {
             city.boot(node.as_str(), 0);
         }
@@ -151,7 +171,7 @@ impl City {
             config: BTreeMap::new(),
             seed: SEED.into(),
             nodes: self.nodes.clone(),
-            settings: settings(),
+            settings: Settings { product: self.product.clone(), ..settings() },
             plants: self.plants.clone(),
             name: name.clone(),
         };
@@ -622,4 +642,201 @@ fn the_job_flow_goes_on_while_brokers_die_and_come_back() {
     let (jobs, charges) = city.audit();
     assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1));
     assert_eq!(charges[&job].len(), 1);
+}
+
+#[test]
+fn the_old_and_the_new_near_drivers_answer_alike_and_the_new_one_sooner() {
+    let told = |share: f64| {
+        let path = "/v1/customer/neardrivers";
+        let routes = BTreeMap::from([(path.to_owned(), share)]);
+        let city = City::with("near", &[], Product { routes, ..Product::default() }, 0.0);
+        for (driver, metres) in [(D0, 300.0), (D1, 600.0), (D2, 900.0)] {
+            city.sign_on(driver, spire().offset(metres, 0.0));
+        }
+        let token = city.token("/v1/customer", "1");
+        let mut bodies = [
+            r#"{"lat":53.3498,"lon":-6.2603}"#,
+            r#"{"lat":53.21,"lon":-6.01}"#,
+            r#"{"lat":10.0,"lon":-6.2603}"#,
+            r#"{"lat":"x"}"#,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let mut rng = Rng::from_seed("places");
+        bodies.extend((0..40).map(|_| {
+            let at = spire().offset(rng.between(-4e3, 4e3), rng.between(-4e3, 4e3));
+            format!(r#"{{"lat":{},"lon":{}}}"#, at.lat(), at.lon())
+        }));
+        let ask = |body: &String| city.raw(path, Some(&token), body.as_bytes());
+        let answers: Vec<_> = bodies.iter().map(ask).collect();
+        let begun = city.sim.now();
+        ask(&bodies[0]);
+        (answers, city.sim.now() - begun)
+    };
+    let ((old, old_took), (new, new_took)) = (told(0.0), told(1.0));
+    assert_eq!(old, new);
+    let statuses: Vec<u16> = old[..5].iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 400, 400, 200]);
+    let first: serde_json::Value = serde_json::from_str(&old[0].1).unwrap();
+    assert_eq!(
+        (first["drivers"].as_array().unwrap().len(), &first["services"][1]["base_minor"]),
+        (3, &serde_json::json!(460))
+    );
+    assert!(new_took < old_took, "{new_took:?} {old_took:?}");
+}
+
+/// What robots were told, and which streams broke.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<Told>>>, Rc<RefCell<Vec<Gap>>>);
+
+impl Heard {
+    fn by(&self, city: &City) {
+        let (told, gaps) = (Rc::clone(&self.0), Rc::clone(&self.1));
+        let hear = move |one| told.borrow_mut().push(one);
+        city.target.listen(Ears::new(hear, move |gap| gaps.borrow_mut().push(gap)));
+    }
+
+    fn offer(&self, robot: RobotId) -> Option<OfferView> {
+        let told = self.0.borrow();
+        let mut offers = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.offer.as_deref());
+        offers.next_back().cloned()
+    }
+
+    fn state(&self, robot: RobotId) -> Option<JobState> {
+        let told = self.0.borrow();
+        let mut jobs = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.job.as_deref());
+        jobs.next_back().map(|job| job.state)
+    }
+}
+
+#[test]
+fn a_stream_tells_offers_and_changes_and_comes_back_after_its_node() {
+    let city = City::with("streams", &[], Product::default(), 1.0);
+    let heard = Heard::default();
+    heard.by(&city);
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    city.sign_on(D2, spire().offset(9_000.0, 0.0));
+    city.welcome(P0);
+    city.pass(1.0);
+    let job = city.request(P0, "k");
+    city.pass(1.0);
+    let offer = heard.offer(D0).expect("told without a ping");
+    assert_eq!((&offer.job, offer.pickup), (&job.id, spire()));
+    assert_eq!(heard.state(P0), Some(JobState::Offered));
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(0.5);
+    assert_eq!(heard.state(P0), Some(JobState::Accepted));
+    assert!(heard.offer(D2).is_none() && heard.state(D2).is_none(), "it is not concerned");
+
+    // P0 and D0 are at home at a/api-1.
+    city.kill("a/api-1");
+    city.pass(1.0);
+    assert!(!heard.1.borrow().is_empty(), "a gap is told");
+    city.step(D0, OpKind::DriverArrive, &job.id);
+    city.boot("a/api-1", 1);
+    city.pass(20.0);
+    assert_eq!(heard.state(P0), Some(JobState::Arrived), "told on its return");
+    let cancel = Ask { job: Some(job.id), ..Ask::new(OpKind::PassengerCancel) };
+    city.ok(P0, &cancel);
+    city.pass(0.5);
+    assert_eq!(heard.state(D0), Some(JobState::Cancelled));
+}
+
+#[test]
+fn a_stream_needs_a_token_of_its_own_kind() {
+    let city = City::new("stream tokens", &[]);
+    let token = city.token("/v1/driver", "1");
+    let open = |path: &str, token: Option<&str>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Bytes::new()).unwrap();
+        match city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap() {
+            Ok(_) => 101,
+            Err(StreamError::Refused(status)) => status,
+            Err(StreamError::NotConnected(why)) => panic!("{why}"),
+        }
+    };
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 101);
+    assert_eq!(open("/v1/customer/stream", Some(&token)), 403);
+    assert_eq!(open("/v1/driver/stream", Some("x.y")), 401);
+    assert_eq!(open("/v1/driver/stream", None), 401);
+    assert_eq!(open("/v1/stream", Some(&token)), 404);
+    city.pass(31.0);
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 401, "it has expired");
+}
+
+#[test]
+fn live_issues_come_and_go_with_what_is_wrong() {
+    let city = City::new("issues", &[]);
+    let issues = || {
+        let secret = format!(r#"{{"secret":"{}"}}"#, audit_secret(SEED));
+        let entered = city.raw("/v1/audit/login", None, secret.as_bytes()).1;
+        let entered: serde_json::Value = serde_json::from_str(&entered).unwrap();
+        let (status, text) = city.raw("/v1/audit/issues", entered["token"].as_str(), b"{}");
+        assert_eq!(status, 200, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let rules = told["issues"].as_array().unwrap().iter().map(|issue| {
+            (issue["rule"].as_str().unwrap().to_owned(), Id::from(issue["job"].as_str().unwrap()))
+        });
+        (rules.collect::<Vec<_>>(), told["watched"].as_u64().unwrap())
+    };
+    city.welcome(P0);
+    let job = city.request(P0, "k").id;
+    city.pass(15.0);
+    assert_eq!(issues(), (vec![], 1), "not yet too long");
+    city.pass(8.0);
+    assert_eq!(issues(), (vec![("no-driver".to_owned(), job.clone())], 1));
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    let (_, offer) = city.await_offer(&[D0], 5);
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(2.0);
+    assert_eq!(issues(), (vec![], 1));
+    // Nobody hears of D0 any more, and it should long have been there.
+    city.pass(60.0);
+    let wrong =
+        [("silent-driver".to_owned(), job.clone()), ("late-pickup".to_owned(), job.clone())];
+    assert_eq!(issues(), (wrong.to_vec(), 1));
+    city.ping(D0, spire());
+    city.step(D0, OpKind::DriverArrive, &job);
+    city.pass(1.0);
+    assert_eq!(issues(), (vec![], 1));
+    city.step(D0, OpKind::DriverPickUp, &job);
+    city.step(D0, OpKind::DriverDropOff, &job);
+    city.pass(0.5);
+    assert_eq!(issues(), (vec![], 0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go_of() {
+    let city = City::new("deaf", &[]);
+    let token = city.token("/v1/customer", "1");
+    let request = Request::get("/v1/customer/stream");
+    let request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Bytes::new()).unwrap();
+    let mut link = city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap().unwrap();
+    for n in 0..=MESSAGES_MAX / 2 {
+        let body = format!(
+            r#"{{"from":{{"lat":53.35,"lon":-6.26}},"to":{{"lat":53.36,"lon":-6.26}},"key":"{n}"}}"#
+        );
+        let (status, made) = city.raw("/v1/customer/request", Some(&token), body.as_bytes());
+        assert_eq!(status, 200, "{made}");
+        city.pass(0.1);
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        let cancel = format!(r#"{{"job":{}}}"#, made["job"]["id"]);
+        assert_eq!(city.raw("/v1/customer/cancel", Some(&token), cancel.as_bytes()).0, 200);
+        city.pass(0.1);
+    }
+    let mut told = 0;
+    while city.sim.run(link.incoming.recv()).unwrap().is_some() {
+        told += 1;
+    }
+    assert_eq!(told, MESSAGES_MAX, "what was sent before, and then the end");
 }

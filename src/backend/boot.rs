@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::product::Product;
 use crate::base::{name::NodeName, place::Place, time::Time};
 
 /// Everything that a node needs to know, in either world.
@@ -45,6 +46,9 @@ pub struct Settings {
     pub ping_ttl: Duration,
     /// How far from the pickup an offered driver may be, in metres.
     pub reach_m: f64,
+    /// What the company offers, and to whom.
+    #[serde(default)]
+    pub product: Product,
     /// The city, as far as a backend knows it.
     pub city: CityFacts,
 }

@@ -64,7 +64,9 @@ impl Layout {
 fn dials(from: &str, to: &str) -> bool {
     match to {
         "core" => true,
-        "orchestration" => from == "api",
+        // Events and pings go to whoever listens; everything else goes down the tiers.
+        "orchestration" => matches!(from, "api" | "orchestration" | "core"),
+        "api" => from == "orchestration",
         "storage" => from == "core",
         _ => false,
     }
@@ -118,6 +120,7 @@ mod tests {
         assert!(has("a/core-1", "b/core-1") && has("b/storage-1", "a/core-1"));
         assert!(!has("a/core-1", "a/core-1") && !has("a/core-1", "a/api-1"));
         assert!(!has("a/api-1", "b/storage-1") && !has("a/orchestration-1", "b/storage-1"));
-        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3);
+        assert!(has("a/orchestration-1", "c/api-1") && has("a/core-1", "b/orchestration-1"));
+        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3 + 9 + 6 + 9);
     }
 }

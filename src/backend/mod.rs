@@ -15,6 +15,7 @@ pub mod plants;
 pub mod platform;
 #[cfg(test)]
 mod platform_tests;
+pub mod product;
 pub mod storage;
 
 /// Messages between the services, from `proto/`.

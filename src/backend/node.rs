@@ -193,7 +193,8 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<(Replica, Moni
     let this = node.clone();
     router.on_sync(HEALTH, move |_: wire::HealthAsk| Ok(this.health()));
     match node.env.name().role() {
-        "api" => api::mount(node, router),
+        "api" => api::mount(node, router)
+            .map_err(|why| NodeError::Listen(node.env.name().clone(), why))?,
         "orchestration" => orchestration::mount(node, router),
         "core" => {
             let replica = Replica::new(node.env.now(), node.config.incarnation);

@@ -16,6 +16,7 @@ use super::{
         discovery::Registrar,
         rpc::{Policy, Rpc},
     },
+    product::Product,
     storage::{ACK_BEFORE_WRITE, ROWS_MAX, kv::Kv},
     wire::platform as wire,
 };
@@ -61,6 +62,7 @@ fn settings() -> Settings {
         token_ttl: Duration::from_mins(10),
         ping_ttl: Duration::from_secs(30),
         reach_m: 5_000.0,
+        product: Product::default(),
         city,
     }
 }

@@ -20,6 +20,7 @@ mod charged_once;
 mod every_job_ends;
 mod idempotent_requests;
 mod legal_transitions;
+mod live_issues;
 mod never_goes_back;
 mod no_server_error;
 mod nothing_lost;

@@ -2,7 +2,7 @@
 
 use super::{
     LawEntry, answers_match, charged_once, every_job_ends, idempotent_requests, legal_transitions,
-    never_goes_back, no_server_error, nothing_lost, offer_dies, offers_in_reach,
+    live_issues, never_goes_back, no_server_error, nothing_lost, offer_dies, offers_in_reach,
     one_driver_per_job, one_job_per_driver, rejected_changes_nothing, unique_ids,
 };
 use crate::history::op::OpKind;
@@ -23,6 +23,7 @@ pub static LAWS: &[LawEntry] = &[
     never_goes_back::ENTRY,
     answers_match::ENTRY,
     no_server_error::ENTRY,
+    live_issues::ENTRY,
 ];
 
 /// The law of that name.

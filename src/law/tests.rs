@@ -5,14 +5,14 @@ use super::{
     judge::Judge,
     known::Known,
     registry::LAWS,
-    testkit::{Tale, Tweak, d, good_end, good_journey, p},
+    testkit::{AUDITOR, Tale, Tweak, d, good_end, good_journey, p},
 };
 use crate::{
     base::place::Place,
     history::{
         answer::{OfferView, Refusal},
         declares::Declares,
-        op::Attempt,
+        op::{Attempt, OpKind},
         record::Record,
     },
 };
@@ -43,6 +43,7 @@ fn evening() -> Tale {
     tale.ping(d(3), (31.0, 31.1), here, Some(offer("another", "J2")));
     let late = tale.accept(d(3), (39.0, 39.1), "J2", 1).refused(Refusal::NotFound);
     late.ask.offer = Some("another".into());
+    tale.op(AUDITOR, OpKind::AuditIssues, (90.0, 90.1));
     let (jobs, charges) = [good_end("J1"), good_end("J2")].into_iter().unzip();
     tale.read_back(100.0, jobs, charges);
     tale

@@ -10,10 +10,11 @@ use crate::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
         layout::Layout,
         platform::config,
+        product::Product,
     },
     base::{glob::fits, name::NodeName, time::Time},
     city::City,
-    scenario::Scenario,
+    scenario::{BackendSettings, Scenario},
 };
 
 /// Settings that all nodes share; `zero` is when the demand starts.
@@ -26,6 +27,7 @@ fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
         token_ttl: backend.token_ttl.0,
         ping_ttl: backend.ping_ttl.0,
         reach_m: backend.reach_m,
+        product: product(backend),
         city: CityFacts {
             name: city.name.clone(),
             zones: city
@@ -103,4 +105,13 @@ fn tariff(city: &City) -> Tariff {
         minimum_minor: own.minimum_minor,
         no_show_fee_minor: own.no_show_fee_minor,
     }
+}
+
+/// What the backend offers unless the scenario says otherwise, with what it says.
+fn product(backend: &BackendSettings) -> Product {
+    let mut product = Product::default();
+    product.flags.extend(backend.flags.clone());
+    product.experiments.extend(backend.experiments.clone());
+    product.routes.extend(backend.routes.clone());
+    product
 }

@@ -14,7 +14,7 @@ use super::{
     folder::Folder,
 };
 use crate::{
-    backend::{layout::Layout, plants},
+    backend::{api::doubled, layout::Layout, plants},
     base::{
         file::{FileError, Source},
         name::NodeName,
@@ -211,6 +211,10 @@ impl RunPlan {
         let targets: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         if !is_file(&scenario.target) {
             one_of("target", &scenario.target, &targets)?;
+        }
+        let doubled: Vec<_> = doubled().collect();
+        for path in scenario.backend.routes.keys() {
+            one_of("backend.routes", path, &doubled)?;
         }
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
         for (n, name) in scenario.laws.require.iter().flatten().enumerate() {

@@ -236,6 +236,12 @@ pub struct Robots {
     pub poll_s: f64,
     /// Between two looks of a driver at its live job (seconds, not scaled).
     pub driver_poll_s: f64,
+    /// Share of robots that hold a stream open on which the backend tells them of offers and of
+    /// changes to their job. They go on asking; the embedded target only.
+    pub push: f64,
+    /// Between two looks at what the backend says is wrong with live jobs (seconds, not scaled); zero
+    /// for none. Nobody does it: it is a probe beside the robots.
+    pub watch_s: f64,
     /// Share of passengers who look at near drivers and a quote before the request.
     pub browses: f64,
     /// Share of idle drivers parked, and cruising; the rest drives towards demand.
@@ -270,6 +276,8 @@ impl Default for Robots {
             shift_s: Spread::Uniform(8.0 * 3_600.0, 12.0 * 3_600.0),
             poll_s: 2.0,
             driver_poll_s: 5.0,
+            push: 0.0,
+            watch_s: 0.0,
             browses: 0.5,
             parked: 0.14,
             cruising: 0.23,
@@ -323,6 +331,16 @@ pub struct BackendSettings {
     /// of who is asked.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, toml::Value>,
+    /// Feature flags: the share of accounts for which each is on. Over those that are built in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, f64>,
+    /// Experiments: the names of their variants, for equal shares of the accounts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub experiments: BTreeMap<String, Vec<String>>,
+    /// Paths of the API with two implementations: the share of accounts that the new one serves.
+    /// Left out: all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, f64>,
 }
 
 impl BackendSettings {
@@ -351,6 +369,9 @@ impl Default for BackendSettings {
             healthy_within: Span::secs(20),
             versions: BTreeMap::new(),
             config: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            experiments: BTreeMap::new(),
+            routes: BTreeMap::new(),
         }
     }
 }
@@ -470,6 +491,9 @@ mod tests {
             ("backend.api_per_az=0", "backend.api_per_az"),
             ("backend.offer_ttl=90s", "backend.offer_ttl"),
             ("backend.base_port=80", "backend.base_port"),
+            ("backend.flags={x=1.5}", "backend.flags"),
+            ("backend.routes={'/v1/x'=-0.1}", "backend.routes"),
+            ("backend.experiments={x=[]}", "backend.experiments"),
             ("gates=['']", "gates[0]"),
             ("city=", "city"),
         ];

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod link;
 pub mod real;
 pub mod store;
+pub mod stream;
 pub mod virtual_;
 
 use std::{future::Future, rc::Rc, time::Duration};
@@ -29,6 +30,7 @@ use crate::base::{
 use broker::{BrokerError, Session};
 use link::{DialError, Link, Listener};
 use store::{Store, StoreError};
+use stream::{StreamError, StreamHandler};
 
 /// Answers HTTP requests of a node: whole bodies in, whole bodies out.
 pub type HttpHandler = Rc<dyn Fn(Request<Bytes>) -> LocalBoxFuture<'static, Response<Bytes>>>;
@@ -67,6 +69,20 @@ pub trait World {
         to: &NodeName,
         request: Request<Bytes>,
     ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>>;
+    /// Takes streams of clients at the address where HTTP is served. Before that, and once a node.
+    fn serve_streams(&self, _handler: StreamHandler) -> Result<(), DialError> {
+        let (address, why) = (String::new(), "this world has no streams".to_owned());
+        Err(DialError::CannotListen { address, why })
+    }
+    /// Opens a stream at the node of that name. Has no deadline of its own.
+    fn stream(
+        &self,
+        _to: &NodeName,
+        _request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        let why = "this world has no streams".to_owned();
+        Box::pin(std::future::ready(Err(StreamError::NotConnected(why))))
+    }
     /// Opens (or creates) a store on this node's disk.
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>>;
     /// Opens a session at the broker of that name. Has no deadline of its own. A world need not have
@@ -172,6 +188,21 @@ impl Env {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, HttpError> {
         self.world.http(to, request).await
+    }
+
+    /// Takes streams of clients at the address where HTTP is served; before [`Self::serve_http`].
+    pub fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        self.world.serve_streams(handler)
+    }
+
+    /// Opens a stream at the node of that name, without a deadline of its own. The request's path and
+    /// headers say who asks for what.
+    pub async fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> Result<Link, StreamError> {
+        self.world.stream(to, request).await
     }
 
     /// Opens (or creates) the store called `name` on this node's disk.

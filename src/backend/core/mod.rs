@@ -4,7 +4,10 @@
 pub mod charge;
 pub mod config;
 pub mod eta;
+pub mod experiment;
 pub mod fare;
+pub mod features;
+pub mod hob;
 pub mod job;
 pub mod login;
 pub mod profile;
@@ -31,7 +34,10 @@ pub fn mount(node: &Node, router: &mut Router) {
     charge::mount(node, router);
     config::mount(node, router);
     eta::mount(node, router);
+    experiment::mount(node, router);
     fare::mount(node, router);
+    features::mount(node, router);
+    hob::mount(node, router);
     job::mount(node, router);
     login::mount(node, router);
     profile::mount(node, router);

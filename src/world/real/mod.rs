@@ -16,6 +16,7 @@ pub mod ports;
 pub mod process;
 pub mod rabbitmq;
 mod store;
+mod stream;
 
 use std::{
     cell::RefCell,
@@ -43,6 +44,7 @@ use super::{
     broker::{BrokerError, Session},
     link::{DialError, Link, Listener},
     store::{Store, StoreError, engine::Engine},
+    stream::{StreamError, StreamHandler},
 };
 use crate::base::{
     name::NodeName,
@@ -82,13 +84,21 @@ pub struct RealWorld {
     clock: Clock,
     pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool<TcpStream>>>>,
     stores: RefCell<BTreeMap<String, Weak<RealStore>>>,
+    streams: RefCell<Option<StreamHandler>>,
 }
 
 impl RealWorld {
     /// The world of the node called `name`, in a run that began at `origin`.
     pub fn new(name: NodeName, boot: Boot, origin: Instant) -> Rc<Self> {
         let clock = Clock::new(origin);
-        Rc::new(Self { name, boot, clock, pools: RefCell::default(), stores: RefCell::default() })
+        Rc::new(Self {
+            name,
+            boot,
+            clock,
+            pools: RefCell::default(),
+            stores: RefCell::default(),
+            streams: RefCell::default(),
+        })
     }
 
     fn pool(&self, to: &NodeName) -> Option<Rc<http_client::Pool<TcpStream>>> {
@@ -172,7 +182,8 @@ impl World for RealWorld {
 
     fn serve_http(&self, handler: HttpHandler) -> LocalBoxFuture<'static, Result<(), DialError>> {
         let listener = self.bind(self.boot.http.as_ref());
-        Box::pin(async { listener.map(|listener| http_server::serve(listener, handler)) })
+        let streams = self.streams.borrow().clone();
+        Box::pin(async { listener.map(|listener| http_server::serve(listener, handler, streams)) })
     }
 
     fn http(
@@ -187,6 +198,26 @@ impl World for RealWorld {
         Box::pin(async move {
             pool.exchange(request, async || http_client::connect(pool.address()).await).await
         })
+    }
+
+    fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        if self.streams.borrow().is_some() {
+            return Err(self.cannot_listen(self.boot.http.as_ref(), "this node serves already"));
+        }
+        self.streams.replace(Some(handler));
+        Ok(())
+    }
+
+    fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        let Some(address) = self.boot.dial_http.get(to).cloned() else {
+            let why = format!("no node is called {to}");
+            return Box::pin(async { Err(StreamError::NotConnected(why)) });
+        };
+        Box::pin(async move { stream::open(&address, request).await })
     }
 
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {

@@ -14,6 +14,7 @@ mod network;
 mod node;
 mod settings;
 mod store;
+mod stream;
 mod tasks;
 #[cfg(test)]
 mod tests;

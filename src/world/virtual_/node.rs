@@ -29,6 +29,7 @@ use crate::{
         broker::{BrokerError, Session},
         link::{DialError, Link, Listener},
         store::{Store, StoreError},
+        stream::{StreamError, StreamHandler},
     },
 };
 
@@ -74,6 +75,7 @@ struct Node {
     skew_ms: i64,
     listener: Option<mpsc::Sender<Link>>,
     handler: Option<HttpHandler>,
+    streams: Option<StreamHandler>,
     /// Stores that are open in this life.
     shelves: BTreeMap<String, Rc<Shelf>>,
     /// What outlives the process.
@@ -91,7 +93,7 @@ pub(super) struct Nodes {
 pub(super) struct Remains {
     shelves: BTreeMap<String, Rc<Shelf>>,
     /// Kept only to be dropped.
-    _rest: (Option<mpsc::Sender<Link>>, Option<HttpHandler>),
+    _rest: (Option<mpsc::Sender<Link>>, Option<HttpHandler>, Option<StreamHandler>),
 }
 
 impl Nodes {
@@ -121,6 +123,7 @@ impl Nodes {
                 skew_ms: 0,
                 listener: None,
                 handler: None,
+                streams: None,
                 shelves: BTreeMap::new(),
                 disk: BTreeMap::new(),
             });
@@ -140,7 +143,8 @@ impl Nodes {
         place.life.alive.set(false);
         place.life.routes.borrow_mut().clear();
         let shelves = std::mem::take(&mut place.shelves);
-        Remains { shelves, _rest: (place.listener.take(), place.handler.take()) }
+        let rest = (place.listener.take(), place.handler.take(), place.streams.take());
+        Remains { shelves, _rest: rest }
     }
 
     pub(super) fn shut_down(&mut self) -> Vec<Remains> {
@@ -151,6 +155,14 @@ impl Nodes {
     pub(super) fn listener_of(&self, node: u32) -> Option<(Rc<Life>, mpsc::Sender<Link>)> {
         let place = &self.list[node as usize];
         place.listener.clone().map(|listener| (Rc::clone(&place.life), listener))
+    }
+
+    /// Who takes streams there.
+    pub(super) fn streams_of(&self, node: u32) -> Option<(Rc<Life>, StreamHandler)> {
+        let place = &self.list[node as usize];
+        // Only who serves HTTP has an address for them.
+        let handler = place.streams.clone().filter(|_| place.handler.is_some());
+        handler.map(|handler| (Rc::clone(&place.life), handler))
     }
 
     /// False when it listens already.
@@ -311,6 +323,25 @@ impl World for NodeWorld {
         request: Request<Bytes>,
     ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>> {
         self.core.http(&self.life, to, request)
+    }
+
+    fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        let mut nodes = self.core.nodes.borrow_mut();
+        let place = &mut nodes.list[self.life.node as usize].streams;
+        if self.life.is_alive() && place.is_none() {
+            *place = Some(handler);
+            return Ok(());
+        }
+        let (address, why) = (self.life.name.to_string(), "this node serves already".to_owned());
+        Err(DialError::CannotListen { address, why })
+    }
+
+    fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        self.core.stream(&self.life, to, request)
     }
 
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
