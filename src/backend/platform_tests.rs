@@ -13,7 +13,7 @@ use super::{
     node::HEALTH,
     node_tests::{ASK, Backend},
     platform::{monitor::OVERVIEW, rpc::RpcError, watch::level},
-    wire::{ConfigAnswer, ConfigAsk, NearAnswer, NearAsk, Place, platform as wire},
+    wire::{ConfigAnswer, ConfigAsk, NearAnswer, NearestAsk, Place, platform as wire},
 };
 use crate::{base::name::NodeName, world::virtual_::LinkFault};
 use wire::{Level, Overview, OverviewAsk, Report};
@@ -191,9 +191,9 @@ fn callers_tell_whom_they_call() {
     let backend = two_versions("map");
     backend.run(async {
         for _ in 0..50 {
-            let ask = NearAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }) };
+            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1 };
             // No such city: refused, and no error of the services.
-            let near = "/orchestration/near/neardrivers";
+            let near = "/orchestration/nearest-driver/search";
             assert!(backend.rpc.call::<_, NearAnswer>(near, &ask, ASK).await.is_err());
         }
     });
@@ -208,12 +208,12 @@ fn callers_tell_whom_they_call() {
             (calls + row.calls, errors + row.errors, timed + times)
         })
     };
-    assert_eq!(rows("orchestration/near", "core/zoning"), (50, 0, 50));
-    assert_eq!(rows("orchestration/near", "core/raziel"), (50, 0, 50));
+    assert_eq!(rows("orchestration/nearest-driver", "core/zoning"), (50, 0, 50));
+    assert_eq!(rows("orchestration/nearest-driver", "core/raziel"), (50, 0, 50));
     let (calls, errors, _) = rows("core/config", "storage/kv");
     assert!(calls >= 2 && errors == 0, "{calls} {errors}");
     let served = &seen["a/orchestration-1"].served;
-    let near = served.iter().find(|row| row.to == "/orchestration/near/neardrivers").unwrap();
+    let near = served.iter().find(|row| row.to == "/orchestration/nearest-driver/search").unwrap();
     assert_eq!((near.calls, near.errors), (50, 0));
 }
 

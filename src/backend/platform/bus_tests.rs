@@ -50,18 +50,15 @@ fn world(seed: &str) -> Sim {
 fn node(sim: &Sim, name: &str, life: u32, fill: impl FnOnce(&mut Router)) -> Rpc {
     let env = sim.node(&name.into());
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
-    directory.replace(CORES.map(|name| Instance {
-        name: name.into(),
-        incarnation: 0,
-        services: vec!["core/job".to_owned()],
-    }));
+    directory.replace(CORES.map(|name| Instance::new(name.into(), vec!["core/job".to_owned()])));
     let nodes = BROKERS.map(NodeName::from);
     let bus = Bus::of(&env, &directory, &nodes, life).unwrap();
     let mut router = Router::default();
     fill(&mut router);
     let services = router.services();
-    bus.serve(&Server::new(&env, router, &Rc::new(Cell::new(true))), services);
-    Rpc::over(&env, &directory, Some(bus))
+    let rpc = Rpc::over(&env, &directory, Some(bus.clone()));
+    bus.serve(&Server::new(&env, router, &Rc::new(Cell::new(true)), rpc.meter()), services);
+    rpc
 }
 
 /// A node that says its own name, and counts how often each ask was executed.
