@@ -102,6 +102,8 @@ pub fn map(reports: &[Report]) -> ServiceMap {
         to,
         p50_us: us(&times, 0.5),
         p99_us: us(&times, 0.99),
+        // Thousandths: short enough to be read back from the history as they are.
+        per_s: (calls.per_s * 1_000.0).round() / 1_000.0,
         ..calls
     });
     ServiceMap { instances: reports.iter().map(instance).collect(), calls: calls.collect() }
