@@ -141,6 +141,8 @@ pub fn mount(node: &Node, router: &mut Router) -> Result<(), DialError> {
 pub fn handler(node: &Node) -> HttpHandler {
     let rules = Rules::new(node.config.settings.product.routes.clone());
     let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared { rules, ..Shared::default() }));
+    let own = Rc::clone(&shared);
+    node.live.on_change(move |settings| own.rules.swap(settings.product.routes.clone()));
     Rc::new(move |request| serve(&node, &shared, request))
 }
 

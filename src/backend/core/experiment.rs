@@ -10,13 +10,13 @@ use crate::backend::{
 
 /// Serves `core/experiment` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
-    let config = node.config.clone();
+    let live = node.live.clone();
+    let own = live.clone();
     router.on_sync("/core/experiment/variants", move |ask: VariantsAsk| {
-        Ok(VariantsAnswer { variants: variants(&config.settings.product, ask.account) })
+        Ok(VariantsAnswer { variants: variants(&own.settings().product, ask.account) })
     });
-    let version = version(&node.config.settings.product);
     router.on_sync("/core/experiment/readlastupdated", move |_: UpdatedAsk| {
-        Ok(UpdatedAnswer { version })
+        Ok(UpdatedAnswer { version: version(&live.settings().product) })
     });
 }
 

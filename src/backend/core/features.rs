@@ -10,9 +10,10 @@ use crate::backend::{
 
 /// Serves `core/feature-flags` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
-    let config = node.config.clone();
+    let live = node.live.clone();
     router.on_sync("/core/feature-flags/features", move |ask: FeaturesAsk| {
-        let flags = config.settings.product.flags.iter();
+        let settings = live.settings();
+        let flags = settings.product.flags.iter();
         let on = flags.filter(|(name, share)| is_in(name, ask.account, **share));
         Ok(FeaturesAnswer { on: on.map(|(name, _)| name.clone()).collect() })
     });

@@ -9,9 +9,9 @@ use crate::backend::{
 
 /// Serves `core/hob` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
-    let config = node.config.clone();
+    let live = node.live.clone();
     router.on_sync("/core/hob/list", move |_: HobAsk| {
-        let settings = &config.settings;
+        let settings = live.settings();
         let services = settings.product.services.iter();
         Ok(HobAnswer {
             city: settings.city.name.clone(),

@@ -158,15 +158,22 @@ struct Changes {
     token_ttl_ms: Option<u64>,
     /// By service: longer than that no handler of it ought to take.
     expect_ms: BTreeMap<String, u64>,
+    /// Over those that the node was started with, by name: see `Product`.
+    flags: BTreeMap<String, f64>,
+    experiments: BTreeMap<String, Vec<String>>,
+    routes: BTreeMap<String, f64>,
 }
 
-const CHANGES: [&str; 6] = [
+const CHANGES: [&str; 9] = [
     "offer.ttl_ms",
     "offer.at_once",
     "search.ttl_ms",
     "search.reach_m",
     "token.ttl_ms",
     "expect_ms",
+    "flags",
+    "experiments",
+    "routes",
 ];
 
 impl Changes {
@@ -180,6 +187,10 @@ impl Changes {
         let zero = [changes.offer_ttl_ms, changes.search_ttl_ms, changes.token_ttl_ms];
         if zero.contains(&Some(0)) || changes.reach_m.is_some_and(|reach| reach <= 0.0) {
             return Err("`settings`: a life and a reach must be above zero".to_owned());
+        }
+        let mut shares = changes.flags.iter().chain(&changes.routes);
+        if let Some((name, share)) = shares.find(|(_, share)| !(0.0..=1.0).contains(*share)) {
+            return Err(format!("`settings`: the share of `{name}` is {share}: 0 to 1"));
         }
         Ok(changes)
     }
@@ -195,6 +206,9 @@ impl Changes {
         put(&mut settings.token_ttl, self.token_ttl_ms.map(Duration::from_millis));
         put(&mut settings.offers_at_once, self.offers_at_once);
         put(&mut settings.reach_m, self.reach_m);
+        settings.product.flags.extend(self.flags.clone());
+        settings.product.experiments.extend(self.experiments.clone());
+        settings.product.routes.extend(self.routes.clone());
     }
 }
 
@@ -402,6 +416,7 @@ mod tests {
             ("settings", json!({"offer.ttl": 1})),
             ("settings/core", json!({"offer.ttl_ms": "soon"})),
             ("settings", json!({"search.reach_m": 0})),
+            ("settings", json!({"routes": {"/v1/customer/neardrivers": 1.5}})),
         ] {
             assert!(check(key, document.clone(), now).is_err(), "{key} {document}");
         }
