@@ -117,6 +117,7 @@ impl City {
             settings: settings(),
             plants: self.plants.clone(),
             name: name.clone(),
+            traced: false,
         };
         let env = self.sim.node(&name);
         env.spawn(node::serve(env.clone(), config));

@@ -23,6 +23,9 @@ pub struct NodeConfig {
     pub settings: Settings,
     /// Planted bugs that are switched on, by name.
     pub plants: Vec<String>,
+    /// Somebody collects what it traces.
+    #[serde(default)]
+    pub traced: bool,
 }
 
 /// Settings that all nodes share.

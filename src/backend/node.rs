@@ -15,6 +15,7 @@ use super::{
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
+        phosphor::Phosphor,
         rpc::{Router, Rpc},
         server::Server,
         token::Verifier,
@@ -80,7 +81,13 @@ pub enum NodeError {
 impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
-        let rpc = Rpc::new(&env, &directory);
+        let phosphor = match &config {
+            NodeConfig { traced: true, nodes, machine, incarnation, .. } => {
+                Phosphor::start(&env, nodes, *machine, *incarnation)
+            }
+            _ => Phosphor::default(),
+        };
+        let rpc = Rpc::traced(&env, &directory, phosphor);
         Self {
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
@@ -136,6 +143,7 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let node = Node::new(env, config);
     let name = node.env.name().clone();
     let mut router = Router::default();
+    router.phosphor = node.rpc.phosphor().clone();
     let replica = mount(&node, &mut router).await?;
     let own = Instance {
         name: name.clone(),

@@ -3,10 +3,12 @@
 pub mod answer;
 pub mod compare;
 pub mod declares;
+pub mod hop;
 pub mod manifest;
 pub mod op;
 pub mod reader;
 pub mod record;
 pub mod thinner;
 pub mod times;
+pub mod traces;
 pub mod writer;

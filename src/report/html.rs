@@ -10,6 +10,7 @@ use super::{
     figures::Figures,
     summary::Summary,
     timeline::{Bucket, Timeline},
+    waterfall,
 };
 
 const TEMPLATE: &str = include_str!("report.html.jinja");
@@ -32,9 +33,17 @@ pub fn render(summary: &Summary, figures: &Figures) -> Result<String, minijinja:
         ("Job flow: response time, ms", latency_chart(figures, &figures.flow)),
     ];
     let charts: Vec<_> = charts.into_iter().map(|(title, svg)| context! { title, svg }).collect();
+    let traces: Vec<_> = figures
+        .traces
+        .iter()
+        .map(|shown| {
+            let (id, why) = (shown.trace.to_string(), &shown.why);
+            context! { id, why, whose => shown.trace.subject().to_string(), svg => waterfall::render(&shown.hops) }
+        })
+        .collect();
     environment
         .get_template("report.html")?
-        .render(context! { s => Value::from(Serde(summary)), charts })
+        .render(context! { s => Value::from(Serde(summary)), charts, traces })
 }
 
 /// A line of a chart: its CSS class and its points (seconds, value).
@@ -152,6 +161,6 @@ fn ticks(end: f64) -> impl Iterator<Item = f64> {
     (0..).map(move |n| f64::from(n) * step).take_while(move |at| *at <= end)
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -11,4 +11,6 @@ pub mod junit;
 pub mod rehearsal;
 pub mod summary;
 pub mod timeline;
+pub mod traces;
 pub mod verdict;
+pub mod waterfall;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     figures::{FaultFigures, Figures, OpFigures},
     gate::GateVerdict,
+    traces::TracesSummary,
 };
 use crate::{
     history::{answer::JobState, op::OpKind, record::Header},
@@ -86,6 +87,9 @@ pub struct Summary {
     pub adequacy: Vec<AdequacySummary>,
     /// Each gate.
     pub gates: Vec<GateSummary>,
+    /// What was traced, where a run has traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TracesSummary>,
 }
 
 /// The target.

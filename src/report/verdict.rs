@@ -105,6 +105,7 @@ impl Evidence<'_> {
             faults,
             adequacy,
             gates,
+            traces: None,
         }
     }
 

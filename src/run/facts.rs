@@ -57,6 +57,7 @@ pub fn node_config(
         nodes: nodes.to_vec(),
         settings: settings(&plan.scenario, city, zero),
         plants: plan.plants.clone(),
+        traced: false,
     }
 }
 

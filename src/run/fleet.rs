@@ -17,7 +17,12 @@ use super::{
     stage::Stage,
 };
 use crate::{
-    backend::{node::client, plants::SKIP_SYNC, platform::rpc::Rpc},
+    backend::{
+        boot::NodeConfig,
+        node::client,
+        plants::SKIP_SYNC,
+        platform::{phosphor::COLLECTOR, rpc::Rpc},
+    },
     base::{name::NodeName, time::Wall},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
@@ -49,6 +54,8 @@ pub struct Fleet {
     operator: Env,
     rpc: Rpc,
     signals: Signals,
+    /// Where the collector of traces receives.
+    collector: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,7 +144,15 @@ impl Fleet {
             controller: RefCell::default(),
             operator,
             signals: Signals::take().map_err(system("signals"))?,
+            collector: None,
         })
+    }
+
+    /// Lets the nodes hand their traces to the collector at that address.
+    #[must_use]
+    pub fn traced_to(mut self, collector: Option<String>) -> Self {
+        self.collector = collector;
+        self
     }
 
     async fn bring_up(&self) -> Result<(), FleetError> {
@@ -221,6 +236,7 @@ impl Fleet {
             http: own.filter(|_| node.role() == "api").map(|address| address.http.clone()),
             dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
             dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
+            datagrams: self.collector.iter().map(|at| (COLLECTOR.into(), at.clone())).collect(),
             data: self.folder.file("data").join(node.as_str().replace('/', "-")),
             skip_sync: self.plan.plants.iter().any(|bug| bug == SKIP_SYNC),
         }
@@ -232,7 +248,10 @@ impl Fleet {
             parent: std::process::id(),
             origin: origin_to_machine(self.origin),
             boot: self.boot_of(node),
-            config: facts::node_config(&self.plan, &self.city, &self.nodes, node, starts),
+            config: NodeConfig {
+                traced: self.collector.is_some(),
+                ..facts::node_config(&self.plan, &self.city, &self.nodes, node, starts)
+            },
         };
         let words = serde_json::to_string(&words)
             .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;

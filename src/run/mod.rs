@@ -3,13 +3,16 @@
 pub mod again;
 pub mod approval;
 pub mod clean;
+pub mod collector;
 pub mod costs;
 pub mod facts;
 pub mod fleet;
 pub mod folder;
 pub mod health;
 pub mod lock;
+pub mod meter;
 pub mod node;
+pub mod otlp;
 pub mod outputs;
 pub mod outside;
 pub mod plan;
@@ -25,6 +28,7 @@ pub mod swarm;
 pub mod target_check;
 pub mod target_init;
 pub mod targets;
+pub mod traces;
 pub mod virtual_;
 pub mod virtual_fleet;
 

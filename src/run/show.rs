@@ -2,7 +2,12 @@
 //! → judge. What was started is always stopped, and what was broken is always healed, whatever ends
 //! the run.
 
-use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _,
@@ -20,6 +25,7 @@ use super::{
     recorder::Recorder,
     stage::Stage,
     targets,
+    traces::{self, Traces},
 };
 use crate::{
     base::name::NodeName,
@@ -96,6 +102,9 @@ pub struct Show {
     /// Who sees each op and each phase beside the recorder.
     audience: Option<Rc<dyn Sink>>,
     sign_off_within: Duration,
+    /// The run's folder, where it is kept.
+    kept: Option<PathBuf>,
+    traces: Option<Rc<Traces>>,
 }
 
 /// Robots and faults, once the backend is there.
@@ -133,7 +142,16 @@ impl Show {
             marks: Cell::default(),
             audience: None,
             sign_off_within: SIGN_OFF_WITHIN,
+            kept: kept.map(Path::to_owned),
+            traces: None,
         })
+    }
+
+    /// Lets the robots' requests be traced.
+    #[must_use]
+    pub fn traced(mut self, traces: Option<Traces>) -> Self {
+        self.traces = traces.map(Rc::new);
+        self
     }
 
     /// Lets `audience` see each op and each phase as well.
@@ -204,9 +222,16 @@ impl Show {
             offers: declares.offers,
             search_ttl: declares.search_ttl.0,
         };
+        if let Some(traces) = &self.traces {
+            target.traced(traces.tracing());
+        }
         let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
+        let traces = self.traces.clone();
         let sink = Rc::new(move |record: Record| {
             recorder.record(&record);
+            if let Some(traces) = &traces {
+                traces.see(&record);
+            }
             if let Some(audience) = &audience {
                 audience.record(record);
             }
@@ -333,7 +358,13 @@ impl Show {
         let traffic = self.cast.as_ref().and_then(|cast| cast.engine.traffic());
         // Nobody records any more.
         self.cast = None;
-        let judged = self.recorder.finish(&self.plan, complete)?;
+        let mut judged = self.recorder.finish(&self.plan, complete)?;
+        if let Some(traces) = &self.traces {
+            traces.finish()?;
+        }
+        if let Some(folder) = &self.kept {
+            traces::attach(&mut judged, folder)?;
+        }
         let exit = Exit::of(&judged.summary, heard.map(|(signal, _)| signal));
         let (records, sum) = (self.recorder.records(), self.recorder.sum());
         Ok(Played { judged, exit, records, sum, traffic: traffic.unwrap_or_default() })

@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use super::{costs::Costs, facts, health, plan::RunPlan, signals::Stops, stage::Stage};
 use crate::{
     backend::{
+        boot::NodeConfig,
         node::{client, serve},
         plants::SKIP_SYNC,
         platform::rpc::Rpc,
@@ -46,6 +47,7 @@ pub struct VirtualFleet {
     /// Signals of people, heard by a thread outside of the world.
     signals: Arc<Stops>,
     last_line: Cell<Instant>,
+    traced: Cell<bool>,
 }
 
 impl VirtualFleet {
@@ -68,7 +70,13 @@ impl VirtualFleet {
             killed: RefCell::default(),
             signals,
             last_line: Cell::new(Instant::now()),
+            traced: Cell::default(),
         }
+    }
+
+    /// Somebody collects what the nodes trace, or nobody does.
+    pub fn set_traced(&self, traced: bool) {
+        self.traced.set(traced);
     }
 
     /// The world itself, for whoever drives it.
@@ -84,7 +92,10 @@ impl VirtualFleet {
             *count - 1
         };
         self.killed.borrow_mut().remove(node);
-        let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
+        let config = NodeConfig {
+            traced: self.traced.get(),
+            ..facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation)
+        };
         let env = self.sim.node(node);
         env.spawn(serve(env.clone(), config));
     }

@@ -67,6 +67,11 @@ pub trait World {
     ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>>;
     /// Opens (or creates) a store on this node's disk.
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>>;
+    /// Sends one datagram to whoever receives under that name: fire and forget, and never waits.
+    /// False when it was certainly not sent: nobody is known there, or there is no room for it now.
+    fn datagram(&self, _to: &NodeName, _bytes: &[u8]) -> bool {
+        false
+    }
 }
 
 /// The environment of one node: a cheap handle, cloned freely.
@@ -161,6 +166,12 @@ impl Env {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, HttpError> {
         self.world.http(to, request).await
+    }
+
+    /// Sends one datagram to whoever receives under that name: fire and forget. False when it was
+    /// certainly not sent.
+    pub fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.world.datagram(to, bytes)
     }
 
     /// Opens (or creates) the store called `name` on this node's disk.

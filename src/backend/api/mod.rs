@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::{
     node::Node,
     platform::{
+        phosphor::Mark,
         rpc::{Policy, Router},
         token::Role,
     },
@@ -118,8 +119,9 @@ fn serve(
     shared: &Rc<Shared>,
     request: Request<Bytes>,
 ) -> LocalBoxFuture<'static, Response<Bytes>> {
+    let mark = Mark::of_headers(request.headers());
     match let_in(node, shared, request) {
-        Ok((route, call)) => (route.run)(call),
+        Ok((route, call)) => node.rpc.phosphor().answers(mark, route.path, (route.run)(call)),
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }
 }

@@ -6,6 +6,9 @@ pub mod discovery;
 pub mod envelope;
 pub mod ids;
 pub mod peer;
+pub mod phosphor;
+#[cfg(test)]
+mod phosphor_tests;
 pub mod quick;
 pub mod rpc;
 #[cfg(test)]

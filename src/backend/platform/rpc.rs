@@ -16,6 +16,7 @@ use super::{
     directory::{Directory, service_of},
     envelope::{Envelope, Head, Kind, Status, seal},
     peer::Peer,
+    phosphor::Phosphor,
     quick::QuickMap,
 };
 use crate::{
@@ -121,6 +122,7 @@ pub struct Rpc(Rc<Inner>);
 struct Inner {
     env: Env,
     directory: Directory,
+    phosphor: Phosphor,
     // Looked up on every call, never walked.
     peers: RefCell<QuickMap<NodeName, Rc<Peer>>>,
     rng: RefCell<Rng>,
@@ -137,12 +139,29 @@ enum Failed {
     Unknown(&'static str),
 }
 
+impl Failed {
+    /// What a trace says of it.
+    fn words(&self) -> String {
+        match self {
+            Self::Refused(code, why) => format!("{code:?}: {why}"),
+            Self::Certain(why) => why.clone(),
+            Self::Unknown(why) => (*why).to_owned(),
+        }
+    }
+}
+
 impl Rpc {
     /// The client side of a node, over what `directory` knows.
     pub fn new(env: &Env, directory: &Directory) -> Self {
+        Self::traced(env, directory, Phosphor::default())
+    }
+
+    /// The same, whose calls are traced.
+    pub fn traced(env: &Env, directory: &Directory, phosphor: Phosphor) -> Self {
         Self(Rc::new(Inner {
             env: env.clone(),
             directory: directory.clone(),
+            phosphor,
             peers: RefCell::default(),
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
@@ -175,16 +194,22 @@ impl Rpc {
     /// when `others_only`: nothing comes back.
     pub fn publish<Q: Message>(&self, path: &'static str, news: &Q, others_only: bool) {
         let mut frame: Option<Bytes> = None;
+        let traced = self.0.phosphor.tells(path);
         for name in self.0.directory.serving(service_of(path)) {
             if others_only && name == *self.0.env.name() {
                 continue;
             }
-            let head = Head { kind: Kind::News, path, ..Head::default() };
+            let head = Head { kind: Kind::News, path, ..traced };
             let frame = frame.get_or_insert_with(|| seal(&head, news)).clone();
             if frame.len() > FRAME_BYTES_MAX || !self.peer(&name).tell(frame) {
                 self.count(|counts| counts.news_dropped += 1);
             }
         }
+    }
+
+    /// The tracing of this node.
+    pub fn phosphor(&self) -> &Phosphor {
+        &self.0.phosphor
     }
 
     /// What was done so far.
@@ -265,6 +290,22 @@ impl Rpc {
         ask: &Q,
         span: Duration,
     ) -> Result<Bytes, Failed> {
+        let traced = self.0.phosphor.asks(path, node);
+        let head = traced.as_ref().map_or_else(Head::default, |open| open.head());
+        let done = self.exchange(node, Head { path, ..head }, ask, span).await;
+        if let Some(open) = traced {
+            open.end(done.as_ref().err().map(Failed::words));
+        }
+        done
+    }
+
+    async fn exchange<Q: Message>(
+        &self,
+        node: &NodeName,
+        head: Head<'static>,
+        ask: &Q,
+        span: Duration,
+    ) -> Result<Bytes, Failed> {
         let env = &self.0.env;
         let peer = self.peer(node);
         let until = env.now() + span;
@@ -281,13 +322,8 @@ impl Rpc {
             return Err(Failed::Certain(format!("{node}: too many calls wait")));
         };
         let left = until.since(env.now());
-        let head = Head {
-            kind: Kind::Ask,
-            id: waiting.id,
-            path,
-            left_ms: left.as_millis() as u64 + 1,
-            ..Head::default()
-        };
+        let head =
+            Head { kind: Kind::Ask, id: waiting.id, left_ms: left.as_millis() as u64 + 1, ..head };
         let frame = seal(&head, ask);
         if frame.len() > FRAME_BYTES_MAX {
             return Err(Failed::Refused(Code::Invalid, "larger than a frame".to_owned()));

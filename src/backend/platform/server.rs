@@ -13,6 +13,7 @@ use prost::Message;
 use super::{
     directory::service_of,
     envelope::{Envelope, Head, Kind, Status, seal},
+    phosphor::Phosphor,
     quick::QuickMap,
     rpc::{Code, RpcError},
 };
@@ -36,8 +37,10 @@ enum Endpoint {
 #[derive(Default)]
 pub struct Router {
     // Looked up only, never walked: the order of a hash map must not reach behaviour.
-    endpoints: QuickMap<&'static [u8], Endpoint>,
+    endpoints: QuickMap<&'static [u8], (&'static str, Endpoint)>,
     services: BTreeSet<&'static str>,
+    /// Traces what is served.
+    pub(in crate::backend) phosphor: Phosphor,
 }
 
 impl Router {
@@ -81,7 +84,7 @@ impl Router {
 
     fn put(&mut self, path: &'static str, endpoint: Endpoint) {
         self.services.insert(service_of(path));
-        self.endpoints.insert(path.as_bytes(), endpoint);
+        self.endpoints.insert(path.as_bytes(), (path, endpoint));
     }
 
     /// The services that have an endpoint here, like `core/job`, in order.
@@ -207,16 +210,20 @@ impl Server {
         if !inner.ready.get() && !ask.path().starts_with("/platform/") {
             return refuse(Status::NOT_READY, "the node is still starting");
         }
-        let Some(endpoint) = inner.router.endpoints.get(ask.path_bytes()) else {
+        let Some((path, endpoint)) = inner.router.endpoints.get(ask.path_bytes()) else {
             let why = format!("nothing serves {} here", ask.path());
             return refuse(Status::NO_SUCH_PATH, &why);
         };
         if inner.in_flight.get() >= inner.in_flight_max {
             return refuse(Status::OVERLOADED, "too much is in flight here");
         }
+        let traced = inner.router.phosphor.hears(&ask, path);
         match endpoint {
             Endpoint::AtOnce(handler) => {
-                let reply = handler(ask);
+                let reply = match traced {
+                    None => handler(ask),
+                    Some(open) => open.at_once(|| handler(ask)),
+                };
                 if wants_reply {
                     give(to, reply);
                 }
@@ -225,7 +232,12 @@ impl Server {
                 inner.in_flight.set(inner.in_flight.get() + 1);
                 let guard = InFlight(Rc::clone(inner));
                 let to = wants_reply.then(|| Rc::clone(to));
-                self.work(handler(ask), guard, to);
+                let handling = handler(ask);
+                let handling = match traced {
+                    None => handling,
+                    Some(open) => open.later(handling),
+                };
+                self.work(handling, guard, to);
             }
         }
     }

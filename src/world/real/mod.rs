@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod clock;
+pub mod datagram;
 pub mod disk;
 pub mod http_body;
 pub mod http_client;
@@ -65,6 +66,9 @@ pub struct Boot {
     pub dial: BTreeMap<NodeName, String>,
     /// Where to reach each node's HTTP.
     pub dial_http: BTreeMap<NodeName, String>,
+    /// Where each receiver of datagrams is.
+    #[serde(default)]
+    pub datagrams: BTreeMap<NodeName, String>,
     /// The folder of its stores; made when the first is opened.
     pub data: PathBuf,
     /// A planted bug: its disk does nothing at a sync.
@@ -79,13 +83,20 @@ pub struct RealWorld {
     clock: Clock,
     pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool<TcpStream>>>>,
     stores: RefCell<BTreeMap<String, Weak<RealStore>>>,
+    datagrams: datagram::Sender,
 }
 
 impl RealWorld {
     /// The world of the node called `name`, in a run that began at `origin`.
     pub fn new(name: NodeName, boot: Boot, origin: Instant) -> Rc<Self> {
-        let clock = Clock::new(origin);
-        Rc::new(Self { name, boot, clock, pools: RefCell::default(), stores: RefCell::default() })
+        Rc::new(Self {
+            name,
+            clock: Clock::new(origin),
+            pools: RefCell::default(),
+            stores: RefCell::default(),
+            datagrams: datagram::Sender::to(&boot.datagrams),
+            boot,
+        })
     }
 
     fn pool(&self, to: &NodeName) -> Option<Rc<http_client::Pool<TcpStream>>> {
@@ -190,6 +201,10 @@ impl World for RealWorld {
         // Blocks for the repair after a crash: a node opens its stores before it serves.
         let opened = self.open_store(name);
         Box::pin(async { opened })
+    }
+
+    fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.datagrams.send(to, bytes)
     }
 }
 

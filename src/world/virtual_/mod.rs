@@ -6,6 +6,7 @@
 //! the seam is the same code as in the real world; this room must not know any of it.
 
 mod core;
+mod datagram;
 mod disk;
 mod exchange;
 mod link;

@@ -309,4 +309,8 @@ impl World for NodeWorld {
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
         self.core.open_store(&self.life, name)
     }
+
+    fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.life.is_alive() && self.core.datagram(to, bytes)
+    }
 }
