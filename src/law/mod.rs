@@ -75,6 +75,9 @@ pub struct Violation {
     pub job: Option<Id>,
     /// The ops that prove it (numbers as strings).
     pub ops: Vec<String>,
+    /// Their traces, where there are any; looked up when all is judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<String>,
     /// When it was certain, for charts.
     #[serde(rename = "at_ns")]
     pub at: Time,

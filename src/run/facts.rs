@@ -66,6 +66,7 @@ pub fn node_config(
         settings: settings(&plan.scenario, city, zero),
         plants: plan.plants.clone(),
         config: documents(&plan.scenario),
+        traced: false,
     }
 }
 
