@@ -2,7 +2,14 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 2] = ["proto/platform.proto", "proto/services.proto"];
+const PROTOS: [&str; 6] = [
+    "proto/config.proto",
+    "proto/platform.proto",
+    "proto/services.proto",
+    "proto/session.proto",
+    "proto/taxi.proto",
+    "proto/watch.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in PROTOS {

@@ -116,6 +116,7 @@ fn built_in(offers: bool) -> Rc<dyn Target> {
         seed: "7".into(),
         apis: nodes(),
         attempt_timeout: WITHIN,
+        push: 0.0,
         declares: Declares::default(),
     };
     ready_to_ping(Rc::new(Embedded::new(env(offers), settings)))

@@ -78,6 +78,14 @@ fn smoke_with_its_faults_has_one_history() {
 }
 
 #[test]
+fn smoke_over_simulated_brokers_has_one_history() {
+    is_one_history(
+        &["scenarios/smoke.toml", "--bus", "rabbitmq"],
+        &[r#""op":"driver.drop_off""#, r#""change":"healed""#, r#""op":"audit.charges""#],
+    );
+}
+
+#[test]
 fn a_small_evening_in_dublin_has_one_history() {
     let evening = [
         "scenarios/dublin-evening.toml",

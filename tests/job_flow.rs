@@ -3,30 +3,43 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test: what it helps with must be there")]
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Uri};
 use robot_city::{
     backend::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
-        layout::Layout,
+        core::login::audit_secret,
+        layout::{BROKER, Layout},
         node,
+        platform::bus::FEDERATED,
+        product::Product,
     },
     base::{
         id::{Id, RobotId, RobotKind},
         name::NodeName,
         place::Place,
+        rng::Rng,
         time::Time,
     },
-    engine::target::{Target, Tried},
+    engine::target::{Ears, Gap, Target, Told, Tried},
     history::{
         answer::{JobState, JobView, OfferView, Refusal},
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
     target::embedded::{self, Embedded},
-    world::{Env, virtual_::Sim},
+    world::{
+        Env,
+        stream::{MESSAGES_MAX, StreamError},
+        virtual_::{Sim, broker},
+    },
 };
 
 const SEED: &str = "42";
@@ -72,7 +85,23 @@ fn settings() -> Settings {
         token_ttl: Duration::from_secs(30),
         ping_ttl: Duration::from_secs(30),
         reach_m: 3_000.0,
+        product: Product::default(),
         city: city(),
+    }
+}
+
+/// How the services talk to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bus {
+    Links,
+    Brokers,
+}
+
+/// Plays the same in a city of each bus.
+fn on_both(seed: &str, play: impl Fn(City)) {
+    for bus in [Bus::Links, Bus::Brokers] {
+        println!("{bus:?}");
+        play(City::over(bus, seed, &[]));
     }
 }
 
@@ -81,6 +110,7 @@ struct City {
     sim: Sim,
     nodes: Vec<NodeName>,
     plants: Vec<String>,
+    product: Product,
     robots: Env,
     target: Embedded,
     seq: Cell<u64>,
@@ -88,37 +118,63 @@ struct City {
 
 impl City {
     fn new(seed: &str, plants: &[&str]) -> Self {
+        Self::over(Bus::Links, seed, plants)
+    }
+
+    fn over(bus: Bus, seed: &str, plants: &[&str]) -> Self {
+        Self::built(bus, seed, plants, Product::default(), 0.0)
+    }
+
+    fn with(seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
+        Self::built(Bus::Links, seed, plants, product, push)
+    }
+
+    fn built(bus: Bus, seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
         let sim = Sim::new(seed);
-        let nodes = Layout::of(&["a", "b", "c"].map(str::to_owned), 1, 1, 1, "b");
+        let azs = ["a", "b", "c"].map(str::to_owned);
+        let mut nodes = Layout::of(&azs, 1, 1, 1, "b");
+        if bus == Bus::Brokers {
+            nodes = [Layout::brokers(&azs), nodes].concat();
+        }
         let robots = sim.node(&"robots".into());
         let settings = embedded::Settings {
             seed: SEED.into(),
             apis: nodes.iter().filter(|node| node.role() == "api").cloned().collect(),
             attempt_timeout: Duration::from_secs(2),
+            push,
             declares: Declares::default(),
         };
         let target = Embedded::new(robots.clone(), settings);
         let plants = plants.iter().map(|&plant| plant.to_owned()).collect();
-        let city = Self { sim, nodes, plants, robots, target, seq: Cell::new(0) };
+        let city = Self { sim, nodes, plants, product, robots, target, seq: Cell::new(0) };
         for node in &city.nodes {
             city.boot(node.as_str(), 0);
         }
-        city.pass(2.0);
+        // Brokers tell each other of their bindings first.
+        city.pass(if bus == Bus::Brokers { 4.0 } else { 2.0 });
         city
     }
 
     fn boot(&self, name: &str, incarnation: u32) {
         let name = NodeName::from(name);
+        let env = self.sim.node(&name);
+        if name.role() == BROKER {
+            let others = self.nodes.iter().filter(|other| other.role() == BROKER);
+            let others = others.filter(|other| **other != name).cloned().collect();
+            env.spawn(broker::serve(env.clone(), others, FEDERATED));
+            return;
+        }
         let config = NodeConfig {
             machine: Layout::machine(&self.nodes, &name),
             incarnation,
+            version: 1,
+            config: BTreeMap::new(),
             seed: SEED.into(),
             nodes: self.nodes.clone(),
-            settings: settings(),
+            settings: Settings { product: self.product.clone(), ..settings() },
             plants: self.plants.clone(),
             name: name.clone(),
         };
-        let env = self.sim.node(&name);
         env.spawn(node::serve(env.clone(), config));
     }
 
@@ -271,189 +327,203 @@ const P0: RobotId = RobotId::passenger(0);
 
 #[test]
 fn one_job_runs_from_request_to_payment() {
-    let city = City::new("flow", &[]);
-    city.sign_on(D0, spire().offset(300.0, 0.0));
-    city.sign_on(D1, spire().offset(600.0, 0.0));
-    city.sign_on(D2, spire().offset(5_000.0, 0.0));
-    city.welcome(P0);
-    city.pass(1.0);
-    let near = city.ok(P0, &Ask { at: Some(spire()), ..Ask::new(OpKind::PassengerNearDrivers) });
-    let drivers: Vec<_> = near.answer.drivers.iter().map(|near| near.driver.clone()).collect();
-    assert_eq!(drivers[..2], [D0, D1].map(|driver| city.target.account(driver).unwrap()));
-    let quote = Ask { op: OpKind::PassengerQuote, ..wish("q") };
-    assert!(city.ok(P0, &quote).answer.quote.is_some_and(|quote| quote.eta_s.is_some()));
+    on_both("flow", |city| {
+        city.sign_on(D0, spire().offset(300.0, 0.0));
+        city.sign_on(D1, spire().offset(600.0, 0.0));
+        city.sign_on(D2, spire().offset(5_000.0, 0.0));
+        city.welcome(P0);
+        city.pass(1.0);
+        let near =
+            city.ok(P0, &Ask { at: Some(spire()), ..Ask::new(OpKind::PassengerNearDrivers) });
+        let drivers: Vec<_> = near.answer.drivers.iter().map(|near| near.driver.clone()).collect();
+        assert_eq!(drivers[..2], [D0, D1].map(|driver| city.target.account(driver).unwrap()));
+        let quote = Ask { op: OpKind::PassengerQuote, ..wish("q") };
+        assert!(city.ok(P0, &quote).answer.quote.is_some_and(|quote| quote.eta_s.is_some()));
 
-    let job = city.request(P0, "k");
-    let again = city.ok(P0, &wish("k"));
-    assert!(again.answer.replayed && again.answer.job.unwrap().id == job.id);
-    assert_eq!(city.refused(P0, &wish("another")), Refusal::Conflict);
-    city.pass(0.1);
-    let first = city.ping(D0, spire()).expect("an offer comes with the next ping");
-    let second = city.ping(D1, spire()).expect("two are asked at once");
-    assert!(city.ping(D2, spire().offset(5_000.0, 0.0)).is_none(), "out of reach");
-    assert_eq!((first.job.clone(), second.job.clone()), (job.id.clone(), job.id.clone()));
-    assert!(first.expires_in_ms <= 10_000 && first.pickup == spire());
+        let job = city.request(P0, "k");
+        let again = city.ok(P0, &wish("k"));
+        assert!(again.answer.replayed && again.answer.job.unwrap().id == job.id);
+        assert_eq!(city.refused(P0, &wish("another")), Refusal::Conflict);
+        city.pass(0.1);
+        let first = city.ping(D0, spire()).expect("an offer comes with the next ping");
+        let second = city.ping(D1, spire()).expect("two are asked at once");
+        assert!(city.ping(D2, spire().offset(5_000.0, 0.0)).is_none(), "out of reach");
+        assert_eq!((first.job.clone(), second.job.clone()), (job.id.clone(), job.id.clone()));
+        assert!(first.expires_in_ms <= 10_000 && first.pickup == spire());
 
-    let accepted = city.ok(D0, &about(OpKind::DriverAccept, &first)).answer.job.unwrap();
-    assert_eq!((accepted.state, accepted.assignment), (JobState::Accepted, 1));
-    assert!(city.ok(D0, &about(OpKind::DriverAccept, &first)).answer.replayed);
-    assert_eq!(city.refused(D1, &about(OpKind::DriverAccept, &second)), Refusal::Conflict);
-    city.pass(0.1);
-    assert!(city.ping(D1, spire()).is_none(), "the other offer is withdrawn");
-    assert_eq!(city.refused(D0, &Ask::new(OpKind::DriverGoOffline)), Refusal::Conflict);
-    let current = city.ok(D0, &Ask::new(OpKind::DriverCurrentJob)).answer.job.unwrap();
-    assert_eq!(current.driver, city.target.account(D0));
+        let accepted = city.ok(D0, &about(OpKind::DriverAccept, &first)).answer.job.unwrap();
+        assert_eq!((accepted.state, accepted.assignment), (JobState::Accepted, 1));
+        assert!(city.ok(D0, &about(OpKind::DriverAccept, &first)).answer.replayed);
+        assert_eq!(city.refused(D1, &about(OpKind::DriverAccept, &second)), Refusal::Conflict);
+        city.pass(0.1);
+        assert!(city.ping(D1, spire()).is_none(), "the other offer is withdrawn");
+        assert_eq!(city.refused(D0, &Ask::new(OpKind::DriverGoOffline)), Refusal::Conflict);
+        let current = city.ok(D0, &Ask::new(OpKind::DriverCurrentJob)).answer.job.unwrap();
+        assert_eq!(current.driver, city.target.account(D0));
 
-    assert_eq!(city.step(D0, OpKind::DriverArrive, &job.id).state, JobState::Arrived);
-    assert_eq!(city.step(D0, OpKind::DriverPickUp, &job.id).state, JobState::PickedUp);
-    city.pass(60.0);
-    let done = city.step(D0, OpKind::DriverDropOff, &job.id);
-    // 4.8 km on the road and about ten minutes of the city.
-    let fare = done.fare_minor.unwrap();
-    assert!((1_370..1_400).contains(&fare), "{fare}");
-    let pay =
-        Ask { job: Some(job.id.clone()), key: Some("p".into()), ..Ask::new(OpKind::PassengerPay) };
-    assert_eq!(city.ok(P0, &pay).answer.charges[0].amount_minor, fare);
-    assert!(city.ok(P0, &pay).answer.replayed);
-    let rate = Ask { job: Some(job.id.clone()), stars: Some(5), ..Ask::new(OpKind::PassengerRate) };
-    city.ok(P0, &rate);
-    assert!(city.ok(P0, &Ask::new(OpKind::PassengerCurrentJob)).answer.job.is_none());
-    // A position from before the journey is too old to be used.
-    city.ping(D0, spire());
-    city.pass(0.5);
-    city.request(P0, "next");
-    city.pass(0.1);
-    assert!(city.ping(D0, spire()).is_some(), "the driver is free again");
+        assert_eq!(city.step(D0, OpKind::DriverArrive, &job.id).state, JobState::Arrived);
+        assert_eq!(city.step(D0, OpKind::DriverPickUp, &job.id).state, JobState::PickedUp);
+        city.pass(60.0);
+        let done = city.step(D0, OpKind::DriverDropOff, &job.id);
+        // 4.8 km on the road and about ten minutes of the city.
+        let fare = done.fare_minor.unwrap();
+        assert!((1_370..1_400).contains(&fare), "{fare}");
+        let pay = Ask {
+            job: Some(job.id.clone()),
+            key: Some("p".into()),
+            ..Ask::new(OpKind::PassengerPay)
+        };
+        assert_eq!(city.ok(P0, &pay).answer.charges[0].amount_minor, fare);
+        assert!(city.ok(P0, &pay).answer.replayed);
+        let rate =
+            Ask { job: Some(job.id.clone()), stars: Some(5), ..Ask::new(OpKind::PassengerRate) };
+        city.ok(P0, &rate);
+        assert!(city.ok(P0, &Ask::new(OpKind::PassengerCurrentJob)).answer.job.is_none());
+        // A position from before the journey is too old to be used.
+        city.ping(D0, spire());
+        city.pass(0.5);
+        city.request(P0, "next");
+        city.pass(0.1);
+        assert!(city.ping(D0, spire()).is_some(), "the driver is free again");
 
-    let (jobs, charges) = city.audit();
-    let audited = jobs.iter().find(|audited| audited.id == job.id).unwrap();
-    assert_eq!((audited.state, audited.assignments.len()), (JobState::Completed, 1));
-    assert_eq!(charges[&job.id], [fare]);
+        let (jobs, charges) = city.audit();
+        let audited = jobs.iter().find(|audited| audited.id == job.id).unwrap();
+        assert_eq!((audited.state, audited.assignments.len()), (JobState::Completed, 1));
+        assert_eq!(charges[&job.id], [fare]);
+    });
 }
 
 #[test]
 fn an_offer_that_nobody_answers_goes_to_the_next_and_a_search_ends() {
-    let city = City::new("expiry", &[]);
-    for driver in [D0, D1, D2] {
-        city.sign_on(driver, spire());
-    }
-    city.welcome(P0);
-    city.pass(1.0);
-    let job = city.request(P0, "k").id;
-    city.pass(0.1);
-    let asked: Vec<RobotId> =
-        [D0, D1, D2].into_iter().filter(|d| city.ping(*d, spire()).is_some()).collect();
-    assert_eq!(asked.len(), 2);
-    let (decliner, third) =
-        (asked[0], [D0, D1, D2].into_iter().find(|d| !asked.contains(d)).unwrap());
-    let offer = city.ping(decliner, spire()).unwrap();
-    city.ok(decliner, &about(OpKind::DriverDecline, &offer));
-    city.pass(0.1);
-    let next = city.ping(third, spire()).expect("declined: the next is asked at once");
-    city.pass(11.0);
-    assert_eq!(city.refused(third, &about(OpKind::DriverAccept, &next)), Refusal::Conflict);
-    assert_eq!(city.state(P0, &job), JobState::Requested, "everybody was asked");
-    city.pass(30.0);
-    assert_eq!(city.state(P0, &job), JobState::Expired);
-    let (_, charges) = city.audit();
-    assert!(charges.is_empty());
+    on_both("expiry", |city| {
+        for driver in [D0, D1, D2] {
+            city.sign_on(driver, spire());
+        }
+        city.welcome(P0);
+        city.pass(1.0);
+        let job = city.request(P0, "k").id;
+        city.pass(0.1);
+        let asked: Vec<RobotId> =
+            [D0, D1, D2].into_iter().filter(|d| city.ping(*d, spire()).is_some()).collect();
+        assert_eq!(asked.len(), 2);
+        let (decliner, third) =
+            (asked[0], [D0, D1, D2].into_iter().find(|d| !asked.contains(d)).unwrap());
+        let offer = city.ping(decliner, spire()).unwrap();
+        city.ok(decliner, &about(OpKind::DriverDecline, &offer));
+        city.pass(0.1);
+        let next = city.ping(third, spire()).expect("declined: the next is asked at once");
+        city.pass(11.0);
+        assert_eq!(city.refused(third, &about(OpKind::DriverAccept, &next)), Refusal::Conflict);
+        assert_eq!(city.state(P0, &job), JobState::Requested, "everybody was asked");
+        city.pass(30.0);
+        assert_eq!(city.state(P0, &job), JobState::Expired);
+        let (_, charges) = city.audit();
+        assert!(charges.is_empty());
+    });
 }
 
 #[test]
 fn a_search_goes_on_when_its_node_dies() {
-    let city = City::new("takeover", &[]);
-    city.sign_on(D0, spire());
-    city.welcome(P0);
-    city.pass(0.5);
-    // Nobody is free: the search is in the hands of the sweep.
-    city.ok(D0, &Ask::new(OpKind::DriverPause));
-    city.pass(0.2);
-    let job = city.request(P0, "k").id;
-    for az in ["a", "b"] {
-        city.kill(&format!("{az}/orchestration-1"));
-    }
-    city.ok(D0, &Ask::new(OpKind::DriverResume));
-    let (driver, offer) = city.await_offer(&[D0], 6);
-    city.kill("c/orchestration-1");
-    city.boot("a/orchestration-1", 1);
-    city.ok(driver, &about(OpKind::DriverAccept, &offer));
-    assert_eq!(city.state(P0, &job), JobState::Accepted);
+    on_both("takeover", |city| {
+        city.sign_on(D0, spire());
+        city.welcome(P0);
+        city.pass(0.5);
+        // Nobody is free: the search is in the hands of the sweep.
+        city.ok(D0, &Ask::new(OpKind::DriverPause));
+        city.pass(0.2);
+        let job = city.request(P0, "k").id;
+        for az in ["a", "b"] {
+            city.kill(&format!("{az}/orchestration-1"));
+        }
+        city.ok(D0, &Ask::new(OpKind::DriverResume));
+        let (driver, offer) = city.await_offer(&[D0], 6);
+        city.kill("c/orchestration-1");
+        city.boot("a/orchestration-1", 1);
+        city.ok(driver, &about(OpKind::DriverAccept, &offer));
+        assert_eq!(city.state(P0, &job), JobState::Accepted);
+    });
 }
 
 #[test]
 fn an_index_that_lost_its_memory_learns_again() {
-    let city = City::new("index", &[]);
-    city.sign_on(D0, spire());
-    city.welcome(P0);
-    for az in ["a", "b", "c"] {
-        city.kill(&format!("{az}/core-1"));
-    }
-    for az in ["a", "b", "c"] {
-        city.boot(&format!("{az}/core-1"), 1);
-    }
-    city.pass(4.0);
-    city.ping(D0, spire());
-    let job = city.request(P0, "k").id;
-    let (driver, offer) = city.await_offer(&[D0], 5);
-    assert_eq!((driver, &offer.job), (D0, &job));
+    on_both("index", |city| {
+        city.sign_on(D0, spire());
+        city.welcome(P0);
+        for az in ["a", "b", "c"] {
+            city.kill(&format!("{az}/core-1"));
+        }
+        for az in ["a", "b", "c"] {
+            city.boot(&format!("{az}/core-1"), 1);
+        }
+        city.pass(4.0);
+        city.ping(D0, spire());
+        let job = city.request(P0, "k").id;
+        let (driver, offer) = city.await_offer(&[D0], 5);
+        assert_eq!((driver, &offer.job), (D0, &job));
+    });
 }
 
 #[test]
 fn money_and_moves_survive_the_death_of_storage() {
-    let city = City::new("storage", &[]);
-    city.sign_on(D0, spire());
-    city.welcome(P0);
-    city.pass(0.5);
-    let job = city.request(P0, "k").id;
-    let (_, offer) = city.await_offer(&[D0], 3);
-    // The accept is on its way when storage dies; it is tried until storage is back.
-    let accept = about(OpKind::DriverAccept, &offer);
-    let tried = city.sim.run(async {
-        let conduct = async {
-            city.sim.sleep(Duration::from_micros(1_500)).await;
-            city.kill("b/storage-1");
-            city.sim.sleep(Duration::from_secs(3)).await;
-            city.boot("b/storage-1", 1);
-        };
-        futures_util::join!(city.op(D0, &accept), conduct).0
+    on_both("storage", |city| {
+        city.sign_on(D0, spire());
+        city.welcome(P0);
+        city.pass(0.5);
+        let job = city.request(P0, "k").id;
+        let (_, offer) = city.await_offer(&[D0], 3);
+        // The accept is on its way when storage dies; it is tried until storage is back.
+        let accept = about(OpKind::DriverAccept, &offer);
+        let tried = city.sim.run(async {
+            let conduct = async {
+                city.sim.sleep(Duration::from_micros(1_500)).await;
+                city.kill("b/storage-1");
+                city.sim.sleep(Duration::from_secs(3)).await;
+                city.boot("b/storage-1", 1);
+            };
+            futures_util::join!(city.op(D0, &accept), conduct).0
+        });
+        assert_eq!(tried.unwrap().outcome, Outcome::Ok);
+        city.step(D0, OpKind::DriverArrive, &job);
+        city.step(D0, OpKind::DriverPickUp, &job);
+        city.step(D0, OpKind::DriverDropOff, &job);
+        // The node that would take the money dies at once: the sweep of another takes it.
+        for az in ["a", "b", "c"] {
+            city.kill(&format!("{az}/orchestration-1"));
+        }
+        city.boot("c/orchestration-1", 1);
+        city.pass(6.0);
+        let (jobs, charges) = city.audit();
+        assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1));
+        assert_eq!(charges[&job].len(), 1);
     });
-    assert_eq!(tried.unwrap().outcome, Outcome::Ok);
-    city.step(D0, OpKind::DriverArrive, &job);
-    city.step(D0, OpKind::DriverPickUp, &job);
-    city.step(D0, OpKind::DriverDropOff, &job);
-    // The node that would take the money dies at once: the sweep of another takes it.
-    for az in ["a", "b", "c"] {
-        city.kill(&format!("{az}/orchestration-1"));
-    }
-    city.boot("c/orchestration-1", 1);
-    city.pass(6.0);
-    let (jobs, charges) = city.audit();
-    assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1));
-    assert_eq!(charges[&job].len(), 1);
 }
 
 #[test]
 fn a_job_that_is_given_back_goes_to_another_and_fees_follow_the_rules() {
-    let city = City::new("back", &[]);
-    city.sign_on(D0, spire());
-    city.welcome(P0);
-    city.pass(0.5);
-    let job = city.request(P0, "k").id;
-    let (_, offer) = city.await_offer(&[D0], 3);
-    city.ok(D0, &about(OpKind::DriverAccept, &offer));
-    city.step(D0, OpKind::DriverCancel, &job);
-    city.sign_on(D1, spire());
-    let (driver, offer) = city.await_offer(&[D0, D1], 5);
-    assert_eq!(driver, D1, "who gave it back is not asked again");
-    city.ok(D1, &about(OpKind::DriverAccept, &offer));
-    city.step(D1, OpKind::DriverArrive, &job);
-    city.step(D1, OpKind::DriverNoShow, &job);
-    city.pass(3.0);
-    let (jobs, charges) = city.audit();
-    let all: Vec<_> = jobs[0].assignments.iter().map(|a| (a.number, a.released)).collect();
-    assert_eq!(all, [(1, true), (2, false)]);
-    assert_eq!((jobs[0].state, charges[&job].as_slice()), (JobState::Cancelled, [350].as_slice()));
-    city.ok(D1, &Ask::new(OpKind::DriverGoOffline));
+    on_both("back", |city| {
+        city.sign_on(D0, spire());
+        city.welcome(P0);
+        city.pass(0.5);
+        let job = city.request(P0, "k").id;
+        let (_, offer) = city.await_offer(&[D0], 3);
+        city.ok(D0, &about(OpKind::DriverAccept, &offer));
+        city.step(D0, OpKind::DriverCancel, &job);
+        city.sign_on(D1, spire());
+        let (driver, offer) = city.await_offer(&[D0, D1], 5);
+        assert_eq!(driver, D1, "who gave it back is not asked again");
+        city.ok(D1, &about(OpKind::DriverAccept, &offer));
+        city.step(D1, OpKind::DriverArrive, &job);
+        city.step(D1, OpKind::DriverNoShow, &job);
+        city.pass(3.0);
+        let (jobs, charges) = city.audit();
+        let all: Vec<_> = jobs[0].assignments.iter().map(|a| (a.number, a.released)).collect();
+        assert_eq!(all, [(1, true), (2, false)]);
+        assert_eq!(
+            (jobs[0].state, charges[&job].as_slice()),
+            (JobState::Cancelled, [350].as_slice())
+        );
+        city.ok(D1, &Ask::new(OpKind::DriverGoOffline));
+    });
 }
 
 #[test]
@@ -533,8 +603,8 @@ fn planted_double_dispatch_gives_one_job_to_two() {
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    let run = || {
-        let city = City::new("same", &[]);
+    let run = |bus| {
+        let city = City::over(bus, "same", &[]);
         city.sign_on(D0, spire());
         city.welcome(P0);
         city.pass(0.5);
@@ -543,5 +613,230 @@ fn the_same_seed_is_the_same_history() {
         city.ok(D0, &about(OpKind::DriverAccept, &offer));
         city.sim.trace_hash()
     };
-    assert_eq!(run(), run());
+    for bus in [Bus::Links, Bus::Brokers] {
+        assert_eq!(run(bus), run(bus), "{bus:?}");
+    }
+}
+
+#[test]
+fn the_job_flow_goes_on_while_brokers_die_and_come_back() {
+    let city = City::over(Bus::Brokers, "brokers", &[]);
+    city.sign_on(D0, spire());
+    city.welcome(P0);
+    city.pass(0.5);
+    let job = city.request(P0, "k").id;
+    let (_, offer) = city.await_offer(&[D0], 3);
+    city.kill("b/broker-1");
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.step(D0, OpKind::DriverArrive, &job);
+    city.boot("b/broker-1", 1);
+    city.kill("a/broker-1");
+    city.step(D0, OpKind::DriverPickUp, &job);
+    city.pass(3.0);
+    city.boot("a/broker-1", 1);
+    city.kill("c/broker-1");
+    city.step(D0, OpKind::DriverDropOff, &job);
+    city.boot("c/broker-1", 1);
+    city.pass(6.0);
+    assert_eq!(city.state(P0, &job), JobState::Completed);
+    let (jobs, charges) = city.audit();
+    assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1));
+    assert_eq!(charges[&job].len(), 1);
+}
+
+#[test]
+fn the_old_and_the_new_near_drivers_answer_alike_and_the_new_one_sooner() {
+    let told = |share: f64| {
+        let path = "/v1/customer/neardrivers";
+        let routes = BTreeMap::from([(path.to_owned(), share)]);
+        let city = City::with("near", &[], Product { routes, ..Product::default() }, 0.0);
+        for (driver, metres) in [(D0, 300.0), (D1, 600.0), (D2, 900.0)] {
+            city.sign_on(driver, spire().offset(metres, 0.0));
+        }
+        let token = city.token("/v1/customer", "1");
+        let mut bodies = [
+            r#"{"lat":53.3498,"lon":-6.2603}"#,
+            r#"{"lat":53.21,"lon":-6.01}"#,
+            r#"{"lat":10.0,"lon":-6.2603}"#,
+            r#"{"lat":"x"}"#,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let mut rng = Rng::from_seed("places");
+        bodies.extend((0..40).map(|_| {
+            let at = spire().offset(rng.between(-4e3, 4e3), rng.between(-4e3, 4e3));
+            format!(r#"{{"lat":{},"lon":{}}}"#, at.lat(), at.lon())
+        }));
+        let ask = |body: &String| city.raw(path, Some(&token), body.as_bytes());
+        let answers: Vec<_> = bodies.iter().map(ask).collect();
+        let begun = city.sim.now();
+        ask(&bodies[0]);
+        (answers, city.sim.now() - begun)
+    };
+    let ((old, old_took), (new, new_took)) = (told(0.0), told(1.0));
+    assert_eq!(old, new);
+    let statuses: Vec<u16> = old[..5].iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 400, 400, 200]);
+    let first: serde_json::Value = serde_json::from_str(&old[0].1).unwrap();
+    assert_eq!(
+        (first["drivers"].as_array().unwrap().len(), &first["services"][1]["base_minor"]),
+        (3, &serde_json::json!(460))
+    );
+    assert!(new_took < old_took, "{new_took:?} {old_took:?}");
+}
+
+/// What robots were told, and which streams broke.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<Told>>>, Rc<RefCell<Vec<Gap>>>);
+
+impl Heard {
+    fn by(&self, city: &City) {
+        let (told, gaps) = (Rc::clone(&self.0), Rc::clone(&self.1));
+        let hear = move |one| told.borrow_mut().push(one);
+        city.target.listen(Ears::new(hear, move |gap| gaps.borrow_mut().push(gap)));
+    }
+
+    fn offer(&self, robot: RobotId) -> Option<OfferView> {
+        let told = self.0.borrow();
+        let mut offers = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.offer.as_deref());
+        offers.next_back().cloned()
+    }
+
+    fn state(&self, robot: RobotId) -> Option<JobState> {
+        let told = self.0.borrow();
+        let mut jobs = told
+            .iter()
+            .filter(|one| one.robot == robot)
+            .filter_map(|one| one.answer.job.as_deref());
+        jobs.next_back().map(|job| job.state)
+    }
+}
+
+#[test]
+fn a_stream_tells_offers_and_changes_and_comes_back_after_its_node() {
+    let city = City::with("streams", &[], Product::default(), 1.0);
+    let heard = Heard::default();
+    heard.by(&city);
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    city.sign_on(D2, spire().offset(9_000.0, 0.0));
+    city.welcome(P0);
+    city.pass(1.0);
+    let job = city.request(P0, "k");
+    city.pass(1.0);
+    let offer = heard.offer(D0).expect("told without a ping");
+    assert_eq!((&offer.job, offer.pickup), (&job.id, spire()));
+    assert_eq!(heard.state(P0), Some(JobState::Offered));
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(0.5);
+    assert_eq!(heard.state(P0), Some(JobState::Accepted));
+    assert!(heard.offer(D2).is_none() && heard.state(D2).is_none(), "it is not concerned");
+
+    // P0 and D0 are at home at a/api-1.
+    city.kill("a/api-1");
+    city.pass(1.0);
+    assert!(!heard.1.borrow().is_empty(), "a gap is told");
+    city.step(D0, OpKind::DriverArrive, &job.id);
+    city.boot("a/api-1", 1);
+    city.pass(20.0);
+    assert_eq!(heard.state(P0), Some(JobState::Arrived), "told on its return");
+    let cancel = Ask { job: Some(job.id), ..Ask::new(OpKind::PassengerCancel) };
+    city.ok(P0, &cancel);
+    city.pass(0.5);
+    assert_eq!(heard.state(D0), Some(JobState::Cancelled));
+}
+
+#[test]
+fn a_stream_needs_a_token_of_its_own_kind() {
+    let city = City::new("stream tokens", &[]);
+    let token = city.token("/v1/driver", "1");
+    let open = |path: &str, token: Option<&str>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Bytes::new()).unwrap();
+        match city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap() {
+            Ok(_) => 101,
+            Err(StreamError::Refused(status)) => status,
+            Err(StreamError::NotConnected(why)) => panic!("{why}"),
+        }
+    };
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 101);
+    assert_eq!(open("/v1/customer/stream", Some(&token)), 403);
+    assert_eq!(open("/v1/driver/stream", Some("x.y")), 401);
+    assert_eq!(open("/v1/driver/stream", None), 401);
+    assert_eq!(open("/v1/stream", Some(&token)), 404);
+    city.pass(31.0);
+    assert_eq!(open("/v1/driver/stream", Some(&token)), 401, "it has expired");
+}
+
+#[test]
+fn live_issues_come_and_go_with_what_is_wrong() {
+    let city = City::new("issues", &[]);
+    let issues = || {
+        let secret = format!(r#"{{"secret":"{}"}}"#, audit_secret(SEED));
+        let entered = city.raw("/v1/audit/login", None, secret.as_bytes()).1;
+        let entered: serde_json::Value = serde_json::from_str(&entered).unwrap();
+        let (status, text) = city.raw("/v1/audit/issues", entered["token"].as_str(), b"{}");
+        assert_eq!(status, 200, "{text}");
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let rules = told["issues"].as_array().unwrap().iter().map(|issue| {
+            (issue["rule"].as_str().unwrap().to_owned(), Id::from(issue["job"].as_str().unwrap()))
+        });
+        (rules.collect::<Vec<_>>(), told["watched"].as_u64().unwrap())
+    };
+    city.welcome(P0);
+    let job = city.request(P0, "k").id;
+    city.pass(15.0);
+    assert_eq!(issues(), (vec![], 1), "not yet too long");
+    city.pass(8.0);
+    assert_eq!(issues(), (vec![("no-driver".to_owned(), job.clone())], 1));
+    city.sign_on(D0, spire().offset(300.0, 0.0));
+    let (_, offer) = city.await_offer(&[D0], 5);
+    city.ok(D0, &about(OpKind::DriverAccept, &offer));
+    city.pass(2.0);
+    assert_eq!(issues(), (vec![], 1));
+    // Nobody hears of D0 any more, and it should long have been there.
+    city.pass(60.0);
+    let wrong =
+        [("silent-driver".to_owned(), job.clone()), ("late-pickup".to_owned(), job.clone())];
+    assert_eq!(issues(), (wrong.to_vec(), 1));
+    city.ping(D0, spire());
+    city.step(D0, OpKind::DriverArrive, &job);
+    city.pass(1.0);
+    assert_eq!(issues(), (vec![], 1));
+    city.step(D0, OpKind::DriverPickUp, &job);
+    city.step(D0, OpKind::DriverDropOff, &job);
+    city.pass(0.5);
+    assert_eq!(issues(), (vec![], 0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go_of() {
+    let city = City::new("deaf", &[]);
+    let token = city.token("/v1/customer", "1");
+    let request = Request::get("/v1/customer/stream");
+    let request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Bytes::new()).unwrap();
+    let mut link = city.sim.run(city.robots.stream(&"a/api-1".into(), request)).unwrap().unwrap();
+    for n in 0..=MESSAGES_MAX / 2 {
+        let body = format!(
+            r#"{{"from":{{"lat":53.35,"lon":-6.26}},"to":{{"lat":53.36,"lon":-6.26}},"key":"{n}"}}"#
+        );
+        let (status, made) = city.raw("/v1/customer/request", Some(&token), body.as_bytes());
+        assert_eq!(status, 200, "{made}");
+        city.pass(0.1);
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        let cancel = format!(r#"{{"job":{}}}"#, made["job"]["id"]);
+        assert_eq!(city.raw("/v1/customer/cancel", Some(&token), cancel.as_bytes()).0, 200);
+        city.pass(0.1);
+    }
+    let mut told = 0;
+    while city.sim.run(link.incoming.recv()).unwrap().is_some() {
+        told += 1;
+    }
+    assert_eq!(told, MESSAGES_MAX, "what was sent before, and then the end");
 }

@@ -1,9 +1,10 @@
 //! What a node is told when it starts. Plain data: it travels as JSON over the node's stdin.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::product::Product;
 use crate::base::{name::NodeName, place::Place, time::Time};
 
 /// Everything that a node needs to know, in either world.
@@ -15,6 +16,8 @@ pub struct NodeConfig {
     pub machine: u16,
     /// How often it was started before.
     pub incarnation: u32,
+    /// The version of the code that it runs as, from 1.
+    pub version: u32,
     /// The seed of the run.
     pub seed: String,
     /// The names of every node of the backend; those of the role `core` hold discovery.
@@ -23,6 +26,9 @@ pub struct NodeConfig {
     pub settings: Settings,
     /// Planted bugs that are switched on, by name.
     pub plants: Vec<String>,
+    /// The config's documents by key, before anything is set.
+    #[serde(default)]
+    pub config: BTreeMap<String, serde_json::Value>,
 }
 
 /// Settings that all nodes share.
@@ -40,6 +46,9 @@ pub struct Settings {
     pub ping_ttl: Duration,
     /// How far from the pickup an offered driver may be, in metres.
     pub reach_m: f64,
+    /// What the company offers, and to whom.
+    #[serde(default)]
+    pub product: Product,
     /// The city, as far as a backend knows it.
     pub city: CityFacts,
 }

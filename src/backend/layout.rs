@@ -2,6 +2,9 @@
 
 use crate::base::name::NodeName;
 
+/// The role of a message broker.
+pub const BROKER: &str = "broker";
+
 /// The order in which nodes are listed and numbered: those that others need come first.
 const ROLES: [&str; 4] = ["storage", "core", "orchestration", "api"];
 
@@ -27,6 +30,11 @@ impl Layout {
         names
     }
 
+    /// The brokers of a backend whose services talk over them: one in each AZ.
+    pub fn brokers(azs: &[String]) -> Vec<NodeName> {
+        azs.iter().map(|az| name(az, BROKER, 1)).collect()
+    }
+
     /// The machine number of `node` among `nodes`, from 1; 0 is for whoever is no node. Ten bits
     /// are room for 1,023 nodes.
     pub fn machine(nodes: &[NodeName], node: &NodeName) -> u16 {
@@ -35,12 +43,15 @@ impl Layout {
     }
 
     /// Every link that can come to exist: who dials whom. A node's link to itself is not listed:
-    /// it crosses no network.
+    /// it crosses no network. Where there are brokers everybody dials them, for its own AZ's may be
+    /// down, and nobody else.
     pub fn links(nodes: &[NodeName]) -> Vec<(NodeName, NodeName)> {
+        let bus = nodes.iter().any(|node| node.role() == BROKER);
         let mut links = Vec::new();
         for from in nodes {
             for to in nodes {
-                if from != to && dials(from.role(), to.role()) {
+                let dials = if bus { to.role() == BROKER } else { dials(from.role(), to.role()) };
+                if from != to && dials {
                     links.push((from.clone(), to.clone()));
                 }
             }
@@ -53,7 +64,9 @@ impl Layout {
 fn dials(from: &str, to: &str) -> bool {
     match to {
         "core" => true,
-        "orchestration" => from == "api",
+        // Events and pings go to whoever listens; everything else goes down the tiers.
+        "orchestration" => matches!(from, "api" | "orchestration" | "core"),
+        "api" => from == "orchestration",
         "storage" => from == "core",
         _ => false,
     }
@@ -88,6 +101,17 @@ mod tests {
     }
 
     #[test]
+    fn with_brokers_every_link_ends_at_one() {
+        let azs = ["a", "b", "c"].map(str::to_owned);
+        let nodes = [Layout::brokers(&azs), three()].concat();
+        let links = Layout::links(&nodes);
+        let has = |from: &str, to: &str| links.contains(&(from.into(), to.into()));
+        assert!(has("a/api-1", "a/broker-1") && has("a/api-1", "c/broker-1"));
+        assert!(has("a/broker-1", "b/broker-1") && !has("a/api-1", "a/core-1"));
+        assert_eq!(links.len(), 10 * 3 + 3 * 2);
+    }
+
+    #[test]
     fn links_go_down_the_tiers_and_to_discovery() {
         let links = Layout::links(&three());
         let has = |from: &str, to: &str| links.contains(&(from.into(), to.into()));
@@ -96,6 +120,7 @@ mod tests {
         assert!(has("a/core-1", "b/core-1") && has("b/storage-1", "a/core-1"));
         assert!(!has("a/core-1", "a/core-1") && !has("a/core-1", "a/api-1"));
         assert!(!has("a/api-1", "b/storage-1") && !has("a/orchestration-1", "b/storage-1"));
-        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3);
+        assert!(has("a/orchestration-1", "c/api-1") && has("a/core-1", "b/orchestration-1"));
+        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3 + 9 + 6 + 9);
     }
 }

@@ -13,6 +13,9 @@ mod node_tests;
 pub mod orchestration;
 pub mod plants;
 pub mod platform;
+#[cfg(test)]
+mod platform_tests;
+pub mod product;
 pub mod storage;
 
 /// Messages between the services, from `proto/`.

@@ -1,36 +1,42 @@
 //! One node of the backend: builds what its role needs, listens, registers, serves. The same in
 //! both worlds: all it has is its [`Env`].
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, ready};
-use http::{Method, Request, Response, StatusCode};
+use futures_util::future::{Either, select};
 
 use super::{
     api,
     boot::NodeConfig,
     core, orchestration,
     platform::{
+        bus::Bus,
+        config::{self, Live},
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
+        monitor::Monitor,
+        page::with_health,
         rpc::{Router, Rpc},
         server::Server,
         token::Verifier,
+        watch::Watch,
     },
     storage::{self, kv::Kv},
     wire::platform as wire,
 };
 use crate::{
     base::name::NodeName,
-    world::{Env, HttpHandler, link::DialError, store::Ack, store::StoreError},
+    world::{Env, link::DialError, store::Ack, store::StoreError},
 };
 
 /// The path of the health check that every node serves.
 pub const HEALTH: &str = "/platform/health/check";
 /// How often a node that is not ready looks whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Between two tries to get a config that is known to be there.
+const RELOAD_EVERY: Duration = Duration::from_millis(250);
 
 /// What the services of a node are handed: a cheap handle.
 #[derive(Clone)]
@@ -47,8 +53,12 @@ pub struct Node {
     pub kv: Kv,
     /// Who serves what.
     pub directory: Directory,
+    /// The config as it stands.
+    pub live: Live,
     /// Verifies session tokens.
     pub verifier: Rc<Verifier>,
+    /// What it talks over, where the backend has brokers.
+    bus: Option<Bus>,
     holds: Rc<Cell<u32>>,
     ready: Rc<Cell<bool>>,
 }
@@ -72,6 +82,9 @@ pub enum NodeError {
     /// Its store cannot be opened.
     #[error("{0}: {1}")]
     Store(NodeName, StoreError),
+    /// No replica of discovery hears it any more.
+    #[error("{0}: no replica of discovery answers: ending, to be started again")]
+    Unheard(NodeName),
     /// Nothing is known of its role.
     #[error("{0}: no node plays the role `{role}`: it must be one of api, orchestration, core, storage", role = .0.role())]
     Role(NodeName),
@@ -80,12 +93,16 @@ pub enum NodeError {
 impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
-        let rpc = Rpc::new(&env, &directory);
+        let bus = Bus::of(&env, &directory, &config.nodes, config.incarnation);
+        let rpc = Rpc::over(&env, &directory, bus.clone());
+        let config = Rc::new(config);
         Self {
+            live: Live::new(&config, &directory),
+            bus,
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
             verifier: Rc::new(Verifier::of_seed(&config.seed)),
-            config: Rc::new(config),
+            config,
             env,
             rpc,
             directory,
@@ -119,7 +136,14 @@ impl Node {
         let ready = self.ready.get();
         let why = if ready { "" } else { "still starting" };
         let incarnation = self.config.incarnation;
-        wire::Health { ready, why: why.to_owned(), incarnation, wall_ms: self.env.wall().0 }
+        wire::Health {
+            ready,
+            why: why.to_owned(),
+            incarnation,
+            wall_ms: self.env.wall().0,
+            name: self.env.name().to_string(),
+            version: self.config.version,
+        }
     }
 }
 
@@ -136,37 +160,50 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let node = Node::new(env, config);
     let name = node.env.name().clone();
     let mut router = Router::default();
-    let replica = mount(&node, &mut router).await?;
+    let (replica, monitor) = mount(&node, &mut router).await?.unzip();
     let own = Instance {
-        name: name.clone(),
         incarnation: node.config.incarnation,
-        services: router.services(),
+        version: node.config.version,
+        ..Instance::new(name.clone(), router.services())
     };
-    let server = Server::new(&node.env, router, &node.ready);
-    let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
-    if name.role() == "api" {
-        let handler = with_health(&node, api::handler(&node));
-        node.env.serve_http(handler).await.map_err(|why| NodeError::Listen(name, why))?;
+    let server = Server::new(&node.env, router, &node.ready, node.rpc.meter());
+    if let Some(bus) = &node.bus {
+        bus.serve(&server, own.services.clone());
     }
-    let registrar = Registrar::new(&node.env, &node.rpc, &node.directory, own);
+    let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
+    let watch = Watch::new(&node, &server, &own, monitor);
+    let inner = (name.role() == "api").then(|| api::handler(&node));
+    let listens = node.env.serve_http(with_health(&watch, inner)).await;
+    listens.map_err(|why| NodeError::Listen(name.clone(), why))?;
+    let live = Some(node.live.clone());
+    let registrar = Registrar::telling(&node.env, &node.rpc, &node.directory, own, live);
     registrar.start(&replicas(&node.config.nodes), replica.as_ref());
-    node.env.spawn(become_ready(node.clone(), registrar));
-    server.run(listener).await;
-    Ok(())
+    node.env.spawn(become_ready(node.clone(), registrar.clone()));
+    node.env.spawn(keep_config(node.clone()));
+    node.env.spawn(watch.run());
+    match select(pin!(server.run(listener)), pin!(registrar.unheard())).await {
+        Either::Left(_) => Ok(()),
+        Either::Right(_) => Err(NodeError::Unheard(name)),
+    }
 }
 
-/// Adds what the node's role serves; a core node's replica of discovery is handed back.
-async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, NodeError> {
+/// Adds what the node's role serves; a core node's replica of discovery and its monitor
+/// are handed back.
+async fn mount(node: &Node, router: &mut Router) -> Result<Option<(Replica, Monitor)>, NodeError> {
     let this = node.clone();
     router.on_sync(HEALTH, move |_: wire::HealthAsk| Ok(this.health()));
     match node.env.name().role() {
-        "api" => api::mount(node, router),
+        "api" => api::mount(node, router)
+            .map_err(|why| NodeError::Listen(node.env.name().clone(), why))?,
         "orchestration" => orchestration::mount(node, router),
         "core" => {
             let replica = Replica::new(node.env.now(), node.config.incarnation);
+            let replica = replica.telling(node.live.version());
             replica.mount(&node.env, router);
+            let monitor = Monitor::default();
+            monitor.mount(&node.env, router);
             core::mount(node, router);
-            return Ok(Some(replica));
+            return Ok(Some((replica, monitor)));
         }
         "storage" => {
             let name = node.env.name().clone();
@@ -183,15 +220,30 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<Replica>, Node
 /// A node is ready when discovery knows it, nothing holds it, and, in core, storage has answered.
 async fn become_ready(node: Node, registrar: Registrar) {
     if node.env.name().role() == "core" {
-        // Any answer will do: the row need not be there.
-        while node.kv.get("platform/ready").await.is_err() {
+        // Any answer will do: nothing need have been set.
+        while core::config::load(&node).await.is_err() {
             node.env.sleep(LOOK_EVERY).await;
         }
     }
-    while !registrar.registered() || node.holds.get() > 0 {
+    while !registrar.registered() || node.holds.get() > 0 || !node.live.is_current() {
         node.env.sleep(LOOK_EVERY).await;
     }
     node.ready.set(true);
+}
+
+/// Applies every version of the config that discovery tells of, for ever.
+async fn keep_config(node: Node) {
+    loop {
+        node.live.outdated().await;
+        let done = if node.env.name().role() == "core" {
+            core::config::load(&node).await
+        } else {
+            config::fetch(&node.env, &node.rpc, &node.live).await
+        };
+        if done.is_err() || !node.live.is_current() {
+            node.env.sleep(RELOAD_EVERY).await;
+        }
+    }
 }
 
 /// The nodes that hold discovery.
@@ -199,35 +251,11 @@ fn replicas(nodes: &[NodeName]) -> Vec<NodeName> {
     nodes.iter().filter(|name| name.role() == "core").cloned().collect()
 }
 
-/// Answers GET /health itself, and hands everything else on.
-fn with_health(node: &Node, inner: HttpHandler) -> HttpHandler {
-    let node = node.clone();
-    Rc::new(move |request: Request<Bytes>| -> LocalBoxFuture<'static, Response<Bytes>> {
-        if request.method() == Method::GET && request.uri().path() == "/health" {
-            return Box::pin(ready(health_answer(&node.health())));
-        }
-        inner(request)
-    })
-}
-
-fn health_answer(health: &wire::Health) -> Response<Bytes> {
-    let body = format!("{{\"ready\":{},\"why\":\"{}\"}}", health.ready, health.why);
-    let mut answer = Response::new(Bytes::from(body));
-    if !health.ready {
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    answer
-}
-
 /// An operator's way in: can call any of `nodes` by name, and does not register itself.
 #[expect(clippy::needless_pass_by_value, reason = "whoever makes a client gives its Env away")]
 pub fn client(env: Env, nodes: Vec<NodeName>) -> Rpc {
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
     let services = vec!["platform/health".to_owned()];
-    directory.replace(nodes.into_iter().map(|name| Instance {
-        name,
-        incarnation: 0,
-        services: services.clone(),
-    }));
+    directory.replace(nodes.into_iter().map(|name| Instance::new(name, services.clone())));
     Rpc::new(&env, &directory)
 }

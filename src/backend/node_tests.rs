@@ -1,7 +1,7 @@
 //! Whole backends of ten nodes in the virtual world: discovery, health and storage as a service
 //! sees them.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -11,10 +11,12 @@ use super::{
     layout::Layout,
     node::{self, HEALTH},
     platform::{
+        config::{self, Live},
         directory::{Directory, Instance},
         discovery::Registrar,
         rpc::{Policy, Rpc},
     },
+    product::Product,
     storage::{ACK_BEFORE_WRITE, ROWS_MAX, kv::Kv},
     wire::platform as wire,
 };
@@ -28,7 +30,7 @@ use crate::{
     },
 };
 
-const ASK: Policy = Policy {
+pub(super) const ASK: Policy = Policy {
     deadline: Duration::from_secs(1),
     attempt: Duration::from_millis(300),
     idempotent: true,
@@ -60,14 +62,22 @@ fn settings() -> Settings {
         token_ttl: Duration::from_mins(10),
         ping_ttl: Duration::from_secs(30),
         reach_m: 5_000.0,
+        product: Product::default(),
         city,
     }
 }
 
-fn config(name: &NodeName, all: &[NodeName], incarnation: u32, plants: &[String]) -> NodeConfig {
+fn node_config(
+    name: &NodeName,
+    all: &[NodeName],
+    incarnation: u32,
+    plants: &[String],
+) -> NodeConfig {
     NodeConfig {
         machine: Layout::machine(all, name),
         incarnation,
+        version: if name.as_str().ends_with("-2") { 2 } else { 1 },
+        config: BTreeMap::new(),
         seed: "42".to_owned(),
         nodes: all.to_vec(),
         settings: settings(),
@@ -81,60 +91,78 @@ fn three_azs() -> Vec<NodeName> {
 }
 
 /// A backend of ten nodes, and an observer who knows what a service knows.
-struct Backend {
-    sim: Sim,
-    nodes: Vec<NodeName>,
+pub(super) struct Backend {
+    pub(super) sim: Sim,
+    pub(super) nodes: Vec<NodeName>,
     plants: Vec<String>,
-    directory: Directory,
-    observer: Env,
-    rpc: Rpc,
+    pub(super) directory: Directory,
+    pub(super) observer: Env,
+    pub(super) rpc: Rpc,
     kv: Kv,
+    /// Nodes that ended by themselves.
+    pub(super) ended: Rc<RefCell<Vec<String>>>,
 }
 
 impl Backend {
     fn start(seed: &str, plants: &[&str]) -> Self {
+        Self::of(three_azs(), seed, plants)
+    }
+
+    /// Of those nodes; whose number is 2 runs version 2. Its observer follows the config.
+    pub(super) fn of(nodes: Vec<NodeName>, seed: &str, plants: &[&str]) -> Self {
         let sim = Sim::new(seed);
-        let nodes = three_azs();
         let observer = sim.node(&"a/core-9".into());
         let directory = Directory::new(observer.name(), &mut observer.rng("directory"));
         let rpc = Rpc::new(&observer, &directory);
         let plants = plants.iter().map(|&plant| plant.to_owned()).collect();
         let kv = Kv::new(&rpc);
-        let this = Self { sim, nodes, plants, directory, observer, rpc, kv };
+        let this = Self { sim, nodes, plants, directory, observer, rpc, kv, ended: Rc::default() };
         for node in &this.nodes {
             this.boot(node.as_str(), 0);
         }
-        let own = Instance {
-            name: this.observer.name().clone(),
-            incarnation: 0,
-            services: vec!["test/observer".to_owned()],
-        };
-        let registrar = Registrar::new(&this.observer, &this.rpc, &this.directory, own);
+        let services = vec!["test/observer".to_owned()];
+        let own = Instance::new(this.observer.name().clone(), services);
+        let told = node_config(&own.name, &this.nodes, 0, &[]);
+        let live = Live::new(&Rc::new(told), &this.directory);
+        let (env, rpc) = (&this.observer, &this.rpc);
+        let registrar = Registrar::telling(env, rpc, &this.directory, own, Some(live.clone()));
+        let (env, rpc) = (env.clone(), rpc.clone());
+        this.observer.spawn(async move {
+            loop {
+                live.outdated().await;
+                config::fetch(&env, &rpc, &live).await.unwrap();
+            }
+        });
         registrar.start(&["a/core-1", "b/core-1", "c/core-1"].map(NodeName::from), None);
         this
     }
 
-    fn boot(&self, name: &str, incarnation: u32) {
+    pub(super) fn boot(&self, name: &str, incarnation: u32) {
         let name = NodeName::from(name);
-        let config = config(&name, &self.nodes, incarnation, &self.plants);
+        let config = node_config(&name, &self.nodes, incarnation, &self.plants);
         let env = self.sim.node(&name);
-        env.spawn(node::serve(env.clone(), config));
+        let ended = Rc::clone(&self.ended);
+        let serving = node::serve(env.clone(), config);
+        env.spawn(async move {
+            serving.await;
+            ended.borrow_mut().push(name.to_string());
+        });
     }
 
-    fn kill(&self, name: &str) {
+    pub(super) fn kill(&self, name: &str) {
         assert!(self.sim.kill(&name.into()), "{name} lived");
     }
 
-    fn pass(&self, seconds: f64) {
+    pub(super) fn pass(&self, seconds: f64) {
         let span = Duration::from_secs_f64(seconds);
         self.sim.run_until(self.sim.now() + span).unwrap();
     }
 
-    fn knows(&self, name: &str) -> bool {
+    pub(super) fn knows(&self, name: &str) -> bool {
         self.directory.instances().iter().any(|instance| instance.name.as_str() == name)
     }
 
-    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.sim.run(work).unwrap()
     }
 
@@ -332,7 +360,7 @@ fn the_same_nodes_serve_in_the_real_world() {
     let value = run_local(async {
         let envs = real_envs(&nodes, data.path());
         for env in &envs[..nodes.len()] {
-            env.spawn(node::serve(env.clone(), config(env.name(), &nodes, 0, &[])));
+            env.spawn(node::serve(env.clone(), node_config(env.name(), &nodes, 0, &[])));
         }
         let observer = &envs[nodes.len()];
         let operator = node::client(observer.clone(), nodes.clone());
@@ -350,11 +378,8 @@ fn the_same_nodes_serve_in_the_real_world() {
             observer.timeout(Duration::from_secs(30), ready).await.expect("it becomes ready");
         }
         let directory = Directory::new(observer.name(), &mut observer.rng("directory"));
-        directory.replace([Instance {
-            name: "b/storage-1".into(),
-            incarnation: 0,
-            services: vec!["storage/kv".to_owned()],
-        }]);
+        let services = vec!["storage/kv".to_owned()];
+        directory.replace([Instance::new("b/storage-1".into(), services)]);
         let kv = Kv::new(&Rpc::new(observer, &directory));
         let writes = vec![("row".to_owned(), Some(Bytes::from_static(b"kept")))];
         kv.commit(Txn { expects: vec![("row".to_owned(), Expect::Absent)], writes }).await.unwrap();

@@ -3,6 +3,7 @@
 pub mod agenda;
 pub mod dist;
 pub mod file;
+pub mod glob;
 pub mod id;
 pub mod lock;
 pub mod name;

@@ -16,6 +16,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 /// The end of an error about an unknown word: a suggestion, and all that is known.
 pub fn must_be_one_of<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let all: Vec<&str> = known.clone().into_iter().collect();
+    if all.is_empty() {
+        return "there is none here".to_owned();
+    }
     let hint = nearest(word, known).map(|near| format!("did you mean `{near}`? "));
     format!("{}must be one of {}", hint.unwrap_or_default(), all.join(", "))
 }
@@ -23,6 +26,12 @@ pub fn must_be_one_of<'a>(word: &str, known: impl IntoIterator<Item = &'a str> +
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_is_none_no_list_is_promised() {
+        assert_eq!(must_be_one_of("x", []), "there is none here");
+        assert_eq!(must_be_one_of("latancy", ["kill"]), "must be one of kill");
+    }
 
     #[test]
     fn suggests_what_was_meant_and_nothing_else() {

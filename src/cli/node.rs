@@ -5,6 +5,5 @@ use crate::run;
 
 /// Serves until the parent dies or kills it.
 pub fn main() -> anyhow::Result<u8> {
-    run::node::serve()?;
-    Ok(0)
+    run::node::serve()
 }

@@ -11,6 +11,7 @@ use crate::{
         plan::{Time, Wishes},
         swarm::{self, Order, seeds::Seeds},
     },
+    scenario::{EMBEDDED, RABBITMQ},
 };
 
 /// Options of `run`.
@@ -75,10 +76,24 @@ pub struct Args {
     ui: UiArg,
 }
 
+/// How the services of the embedded backend talk to each other.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Bus {
-    /// Protobuf over TCP.
+pub enum Bus {
+    /// Protobuf over TCP, from service to service.
     Embedded,
+    /// Protobuf over `RabbitMQ`: brokers of the run's own, one in each AZ, federated.
+    Rabbitmq,
+}
+
+impl Bus {
+    /// The key of the scenario that it stands for.
+    pub fn set(self) -> String {
+        let bus = match self {
+            Self::Embedded => EMBEDDED,
+            Self::Rabbitmq => RABBITMQ,
+        };
+        format!("backend.bus={bus}")
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -100,9 +115,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl Args {
     fn wishes(&self) -> Wishes {
         let mut sets = self.set.clone();
-        if let Some(Bus::Embedded) = self.bus {
-            sets.push("backend.bus=embedded".into());
-        }
+        sets.extend(self.bus.map(Bus::set));
         if let Some(target) = &self.target {
             sets.push(format!("target={target}"));
         }

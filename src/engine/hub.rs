@@ -194,6 +194,11 @@ impl Hub {
         })));
     }
 
+    /// True once the loop has ended, or is about to.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
     /// Ends the loop.
     pub fn stop(&self) {
         self.stopped.set(true);

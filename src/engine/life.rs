@@ -54,6 +54,12 @@ pub(super) async fn live(hub: Rc<Hub>, intent: Intent, turn: Turn) {
     hub.ended(op, turn);
 }
 
+/// Lives an op that belongs to no robot of the population.
+pub(super) async fn apart(hub: Rc<Hub>, intent: Intent) {
+    let op = attempts(&hub, intent).await;
+    hub.recorded(Rc::new(op));
+}
+
 /// Attempts, until one is ok, or another would be in vain or over the limit.
 async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let Intent { number, robot, ask, planned } = intent;

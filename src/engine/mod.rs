@@ -11,6 +11,7 @@ mod life;
 mod population;
 mod supply;
 pub mod target;
+mod watch;
 
 use std::{rc::Rc, time::Duration};
 
@@ -131,6 +132,7 @@ impl Engine {
         if let Some(first) = first {
             self.hub.push(first, Due::Arrival);
         }
+        watch::start(&self.hub);
         self.hub.env.sleep_until(now + span).await;
         self.hub.tell_skipped(self.hub.env.now(), true);
     }

@@ -167,6 +167,36 @@ pub struct Quote {
     pub eta_s: Option<u32>,
 }
 
+/// What can be wrong with a live job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssueRule {
+    /// Nobody has taken it for too long.
+    NoDriver,
+    /// Nothing is heard of the driver who holds it.
+    SilentDriver,
+    /// The driver is not at the pickup although it should be.
+    LatePickup,
+    /// Another.
+    #[serde(other)]
+    Other,
+}
+
+/// Something that the backend says is wrong with a live job now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IssueView {
+    /// What.
+    pub rule: IssueRule,
+    /// The job.
+    pub job: Id,
+    /// The driver whom it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Id>,
+    /// For how long, in milliseconds.
+    #[serde(default)]
+    pub open_ms: u64,
+}
+
 /// Why a backend refused, in our words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,6 +243,9 @@ pub struct Answer {
     /// sums that drivers got, and passengers got back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<ChargeView>,
+    /// Live issues.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issues: Vec<IssueView>,
     /// Where a page of an audit goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Id>,

@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod op;
 pub mod reader;
 pub mod record;
+pub mod services;
 pub mod thinner;
 pub mod times;
 pub mod writer;

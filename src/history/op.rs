@@ -60,6 +60,7 @@ ops! {
     AuditCharges = "audit.charges", "Read-back of charges.";
     AuditEarnings = "audit.earnings", "Read-back of drivers' earnings.";
     AuditRefunds = "audit.refunds", "Read-back of refunds.";
+    AuditIssues = "audit.issues", "What the backend says is wrong with live jobs now.";
     SetupApproveDriver = "setup.approve_driver", "An operator lets a driver work.";
     CleanupRobot = "cleanup.robot", "Whatever puts a robot's account to rest.";
 }

@@ -11,6 +11,7 @@ use super::{
     answer::Answer,
     declares::Declares,
     op::{Op, OpKind},
+    services::ServiceMap,
     times::Times,
 };
 use crate::base::{id::RobotId, name::NodeName, time::Time};
@@ -193,6 +194,9 @@ pub struct Ending {
     /// Nodes of the embedded backend that ended though nobody killed them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<NodeName>,
+    /// The backend's services at the end of the demand, where somebody watches them.
+    #[serde(default, skip_serializing_if = "ServiceMap::is_empty")]
+    pub services: ServiceMap,
 }
 
 /// What a history is of.

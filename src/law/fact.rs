@@ -132,6 +132,7 @@ fn verb(kind: OpKind) -> &'static str {
         OpKind::PassengerRequestJob => "requested",
         OpKind::PassengerCancel => "cancelled",
         OpKind::PassengerPay => "paid",
+        OpKind::AuditIssues => "was told what is wrong",
         OpKind::DriverCurrentJob | OpKind::PassengerCurrentJob | OpKind::PassengerJobStatus => {
             "read"
         }

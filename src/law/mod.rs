@@ -32,6 +32,7 @@ mod every_job_ends;
 mod idempotent_requests;
 mod job_register;
 mod legal_transitions;
+mod live_issues;
 mod money_is_conserved;
 mod near_fresh;
 mod near_missing;

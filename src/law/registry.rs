@@ -4,7 +4,7 @@ use super::{
     LawEntry, accept_cancel, answers_match, availability_respected, both_sides_agree,
     cancelled_charged_by_rule, charge_matches_fare, charged_once, driver_freed, eta_and_fare,
     event_then_read, every_job_ends, idempotent_requests, job_register, legal_transitions,
-    money_is_conserved, near_fresh, near_missing, never_goes_back, no_server_error,
+    live_issues, money_is_conserved, near_fresh, near_missing, never_goes_back, no_server_error,
     no_silent_degradation, nothing_lost, nothing_unasked, offer_dies, offers_in_reach, old_ping,
     one_driver_per_job, one_job_per_driver, paid_eventually, push_to_owner, read_your_writes,
     recovers_in_time, rejected_changes_nothing, resume_after_restart, unique_ids,
@@ -49,6 +49,7 @@ pub static LAWS: &[LawEntry] = &[
     no_silent_degradation::ENTRY,
     no_server_error::ENTRY,
     recovers_in_time::ENTRY,
+    live_issues::ENTRY,
 ];
 
 /// The law of that name.

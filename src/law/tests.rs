@@ -43,6 +43,7 @@ fn evening() -> Tale {
     tale.ping(d(3), (31.0, 31.1), here, Some(offer("another", "J2")));
     let late = tale.accept(d(3), (39.0, 39.1), "J2", 1).refused(Refusal::NotFound);
     late.ask.offer = Some("another".into());
+    tale.op(AUDITOR, OpKind::AuditIssues, (90.0, 90.1));
     others(&mut tale, here, offer("offer of J3", "J3"));
     let (mut jobs, charges): (Vec<_>, Vec<_>) =
         [good_end("J1"), good_end("J2")].into_iter().unzip();

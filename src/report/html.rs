@@ -8,6 +8,7 @@ use minijinja::{Environment, Value, context, value::Serde};
 use super::{
     console::span,
     figures::Figures,
+    service_map,
     summary::Summary,
     timeline::{Bucket, Timeline},
 };
@@ -32,9 +33,11 @@ pub fn render(summary: &Summary, figures: &Figures) -> Result<String, minijinja:
         ("Job flow: response time, ms", latency_chart(figures, &figures.flow)),
     ];
     let charts: Vec<_> = charts.into_iter().map(|(title, svg)| context! { title, svg }).collect();
-    environment
-        .get_template("report.html")?
-        .render(context! { s => Value::from(Serde(summary)), charts })
+    environment.get_template("report.html")?.render(context! {
+        s => Value::from(Serde(summary)),
+        charts,
+        service_map => service_map::svg(&summary.services),
+    })
 }
 
 /// A line of a chart: its CSS class and its points (seconds, value).
@@ -152,6 +155,7 @@ fn ticks(end: f64) -> impl Iterator<Item = f64> {
     (0..).map(move |n| f64::from(n) * step).take_while(move |at| *at <= end)
 }
 
-fn escape(text: &str) -> String {
+/// Text as it may stand in the page.
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

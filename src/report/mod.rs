@@ -9,6 +9,7 @@ pub mod hgrm;
 pub mod html;
 pub mod junit;
 pub mod rehearsal;
+pub mod service_map;
 pub mod summary;
 pub mod timeline;
 pub mod verdict;

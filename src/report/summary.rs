@@ -10,7 +10,7 @@ use super::{
     gate::GateVerdict,
 };
 use crate::{
-    history::{answer::JobState, op::OpKind, record::Header},
+    history::{answer::JobState, op::OpKind, record::Header, services::ServiceMap},
     law::{Judgement, Verdict, Violation, known::KnownFailure},
 };
 
@@ -86,6 +86,9 @@ pub struct Summary {
     pub adequacy: Vec<AdequacySummary>,
     /// Each gate.
     pub gates: Vec<GateSummary>,
+    /// The backend's services at the end of the demand, where somebody watches them.
+    #[serde(default, skip_serializing_if = "ServiceMap::is_empty")]
+    pub services: ServiceMap,
 }
 
 /// The target.

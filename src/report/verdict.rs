@@ -105,6 +105,7 @@ impl Evidence<'_> {
             faults,
             adequacy,
             gates,
+            services: end.services,
         }
     }
 

@@ -1,14 +1,20 @@
 //! What the embedded backend is told of the city and the scenario.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::plan::RunPlan;
 use crate::{
     backend::{
         boot::{CityFacts, NodeConfig, Settings, Tariff},
         layout::Layout,
+        platform::config,
+        product::Product,
     },
-    base::{name::NodeName, time::Time},
+    base::{glob::fits, name::NodeName, time::Time},
     city::City,
-    scenario::Scenario,
+    scenario::{BackendSettings, Scenario},
 };
 
 /// Settings that all nodes share; `zero` is when the demand starts.
@@ -21,6 +27,7 @@ fn settings(scenario: &Scenario, city: &City, zero: Time) -> Settings {
         token_ttl: backend.token_ttl.0,
         ping_ttl: backend.ping_ttl.0,
         reach_m: backend.reach_m,
+        product: product(backend),
         city: CityFacts {
             name: city.name.clone(),
             zones: city
@@ -53,11 +60,40 @@ pub fn node_config(
         name: node.clone(),
         machine: Layout::machine(nodes, node),
         incarnation,
+        version: plan.scenario.backend.version_of(node.as_str()),
         seed: plan.seed.clone(),
         nodes: nodes.to_vec(),
         settings: settings(&plan.scenario, city, zero),
         plants: plan.plants.clone(),
+        config: documents(&plan.scenario),
     }
+}
+
+/// The config's documents as the scenario has them. A date, which JSON lacks, becomes text.
+fn documents(scenario: &Scenario) -> BTreeMap<String, Value> {
+    let documents = scenario.backend.config.iter();
+    documents
+        .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
+        .collect()
+}
+
+/// Checks what is said of versions and config: the key that is wrong, and why.
+pub fn check(scenario: &Scenario, nodes: &[NodeName]) -> Result<(), (String, String)> {
+    for (pattern, version) in &scenario.backend.versions {
+        let key = format!("backend.versions.{pattern:?}");
+        if *version == 0 {
+            return Err((key, "must be 1 or more".into()));
+        }
+        if !nodes.iter().any(|node| fits(pattern, node.as_str())) {
+            let names: Vec<_> = nodes.iter().map(NodeName::as_str).collect();
+            return Err((key, format!("fits no node: there are {}", names.join(", "))));
+        }
+    }
+    for (key, document) in documents(scenario) {
+        config::check(&key, document, Time::ZERO)
+            .map_err(|why| (format!("backend.config.{key}"), why.to_string()))?;
+    }
+    Ok(())
 }
 
 fn tariff(city: &City) -> Tariff {
@@ -69,4 +105,13 @@ fn tariff(city: &City) -> Tariff {
         minimum_minor: own.minimum_minor,
         no_show_fee_minor: own.no_show_fee_minor,
     }
+}
+
+/// What the backend offers unless the scenario says otherwise, with what it says.
+fn product(backend: &BackendSettings) -> Product {
+    let mut product = Product::default();
+    product.flags.extend(backend.flags.clone());
+    product.experiments.extend(backend.experiments.clone());
+    product.routes.extend(backend.routes.clone());
+    product
 }

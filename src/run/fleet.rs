@@ -13,17 +13,33 @@ use futures_util::future::LocalBoxFuture;
 use http::{Method, Request};
 
 use super::{
-    costs::Costs, facts, folder::Folder, health, node::NodeOrder, plan::RunPlan, signals::Signals,
+    brokers::Brokers,
+    costs::Costs,
+    facts,
+    folder::Folder,
+    health,
+    node::{NodeOrder, UNHEARD},
+    operator,
+    plan::RunPlan,
+    services,
+    signals::Signals,
     stage::Stage,
+    supervisor::Supervisor,
 };
 use crate::{
-    backend::{node::client, plants::SKIP_SYNC, platform::rpc::Rpc},
+    backend::{
+        layout::BROKER,
+        node::client,
+        plants::SKIP_SYNC,
+        platform::{directory::machine_of, rpc::Rpc},
+    },
     base::{name::NodeName, time::Wall},
     chaos::{
         provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
     },
     city::City,
+    history::services::ServiceMap,
     world::{
         Env,
         real::{Boot, RealWorld, clock::origin_to_machine, ports::free_ports, process},
@@ -44,11 +60,13 @@ pub struct Fleet {
     /// Where a proxied link is dialled.
     proxied: RefCell<BTreeMap<LinkName, String>>,
     members: RefCell<BTreeMap<NodeName, Member>>,
+    brokers: Brokers,
     proxy: RefCell<Option<process::Child>>,
     controller: RefCell<Option<Controller>>,
     operator: Env,
     rpc: Rpc,
     signals: Signals,
+    supervisor: RefCell<Supervisor>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +84,8 @@ struct Member {
     spent: Duration,
     /// It was killed on purpose.
     down: bool,
+    /// It ended though nobody killed it, and not because nobody heard it.
+    crashed: bool,
 }
 
 /// The backend could not be brought up.
@@ -100,6 +120,9 @@ pub enum FleetError {
         /// Where to look.
         log: PathBuf,
     },
+    /// The brokers could not be had.
+    #[error("{0}")]
+    Brokers(String),
     /// The proxy could not be told what to do.
     #[error("the fault proxy: {0}")]
     Proxy(String),
@@ -133,20 +156,25 @@ impl Fleet {
             addresses,
             proxied: RefCell::default(),
             members: RefCell::default(),
+            brokers: Brokers::default(),
             proxy: RefCell::default(),
             controller: RefCell::default(),
             operator,
             signals: Signals::take().map_err(system("signals"))?,
+            supervisor: RefCell::default(),
         })
     }
 
     async fn bring_up(&self) -> Result<(), FleetError> {
         self.start_proxy().await?;
-        for node in &self.nodes {
+        self.tell_where();
+        self.start_brokers().await?;
+        let services = || self.nodes.iter().filter(|node| node.role() != BROKER);
+        for node in services() {
             self.start_process(node).await?;
         }
         let limit = self.plan.scenario.backend.healthy_within.0;
-        for node in &self.nodes {
+        for node in services() {
             self.await_healthy(node, limit).await?;
         }
         Ok(())
@@ -164,13 +192,30 @@ impl Fleet {
             // One that has ended by itself is as good.
             let _ = child.kill().await;
         }
+        self.brokers.bring_down().await;
     }
 
     /// CPU time of all nodes so far, dead ones included, and of the proxy.
     fn spent(&self) -> (Duration, Duration) {
         let members = self.members.borrow();
-        let nodes = members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
-        (nodes, cpu(self.proxy.borrow().as_ref()))
+        let nodes: Duration =
+            members.values().map(|member| member.spent + cpu(member.child.as_ref())).sum();
+        (nodes + self.brokers.spent(), cpu(self.proxy.borrow().as_ref()))
+    }
+
+    /// Writes down where everything runs, for operators. Without it nobody but they miss anything.
+    fn tell_where(&self) {
+        let nodes = self.addresses.iter().map(|(name, at)| {
+            let place = operator::Place {
+                link: at.link.clone(),
+                http: at.http.clone(),
+                version: self.plan.scenario.backend.version_of(name.as_str()),
+                machine: machine_of(name),
+            };
+            (name.clone(), place)
+        });
+        let told = operator::Whereabouts { pid: std::process::id(), nodes: nodes.collect() };
+        let _ = told.keep(&self.folder);
     }
 
     /// Where robots reach each API node.
@@ -179,6 +224,14 @@ impl Fleet {
             .iter()
             .filter(|(name, _)| name.role() == "api")
             .map(|(name, address)| (name, address.http.as_str()))
+    }
+
+    /// Where each broker takes AMQP.
+    pub fn broker_addresses(&self) -> impl Iterator<Item = (&NodeName, &str)> {
+        self.addresses
+            .iter()
+            .filter(|(name, _)| name.role() == BROKER)
+            .map(|(name, address)| (name, address.link.as_str()))
     }
 
     async fn start_proxy(&self) -> Result<(), FleetError> {
@@ -203,6 +256,21 @@ impl Fleet {
         Ok(())
     }
 
+    async fn start_brokers(&self) -> Result<(), FleetError> {
+        let port = |address: &str| address.rsplit_once(':')?.1.parse().ok();
+        let ports: BTreeMap<NodeName, u16> = self
+            .broker_addresses()
+            .filter_map(|(name, address)| Some((name.clone(), port(address)?)))
+            .collect();
+        let dialled = |from: &NodeName, to: &NodeName| {
+            let link = LinkName { from: from.clone(), to: to.clone() };
+            self.proxied.borrow().get(&link).cloned().unwrap_or_else(|| self.address_of(&link))
+        };
+        let folder = self.folder.file("brokers");
+        let up = self.brokers.bring_up(&self.operator, &folder, &ports, dialled);
+        up.await.map_err(FleetError::Brokers)
+    }
+
     /// The dialled end of a link: HTTP for robots, frames for nodes.
     fn address_of(&self, link: &LinkName) -> String {
         let address = &self.addresses[&link.to];
@@ -218,7 +286,7 @@ impl Fleet {
         let own = self.addresses.get(node);
         Boot {
             listen: own.map(|address| address.link.clone()),
-            http: own.filter(|_| node.role() == "api").map(|address| address.http.clone()),
+            http: own.map(|address| address.http.clone()),
             dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
             dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
             data: self.folder.file("data").join(node.as_str().replace('/', "-")),
@@ -274,6 +342,28 @@ impl Fleet {
         members.get_mut(node)?.child.as_mut()?.try_wait().ok().flatten()
     }
 
+    /// Starts again the nodes that ended by themselves and are due.
+    async fn start_the_ended(&self) {
+        let now = self.operator.now();
+        for node in &self.nodes {
+            let Some(status) = self.ended(node) else { continue };
+            {
+                let mut members = self.members.borrow_mut();
+                let Some(member) = members.get_mut(node).filter(|member| !member.down) else {
+                    continue;
+                };
+                member.crashed |= status.code() != Some(i32::from(UNHEARD));
+            }
+            if self.supervisor.borrow_mut().is_due(node, now) {
+                if let Some(member) = self.members.borrow_mut().get_mut(node) {
+                    member.spent += cpu(member.child.as_ref());
+                }
+                // It stays due, and is tried again after a longer pause.
+                let _ = self.start_process(node).await;
+            }
+        }
+    }
+
     async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
         let child = {
             let mut members = self.members.borrow_mut();
@@ -291,17 +381,26 @@ impl Fleet {
     }
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
+        let begun = self.operator.now();
+        if node.role() == BROKER {
+            let revived = self.brokers.revive(&self.operator, node).await;
+            revived.map_err(|why| failed(node, &why))?;
+        } else {
+            self.revive_process(node).await?;
+        }
+        let took = (self.operator.now() - begun).as_secs_f64();
+        Ok(format!("healthy {took:.2} s after its start"))
+    }
+
+    async fn revive_process(&self, node: &NodeName) -> Result<(), ProviderError> {
         // One that died by itself in the meantime is started again too.
         let alive = self.ended(node).is_none()
             && self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
-        let begun = self.operator.now();
         if !alive {
             self.start_process(node).await.map_err(|why| failed(node, &why.to_string()))?;
         }
         let limit = self.plan.scenario.backend.healthy_within.0;
-        self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))?;
-        let took = (self.operator.now() - begun).as_secs_f64();
-        Ok(format!("healthy {took:.2} s after its start"))
+        self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))
     }
 
     async fn probe(&self, link: &LinkName) -> Result<Duration, ProviderError> {
@@ -322,6 +421,8 @@ impl Fleet {
                 .body(bytes::Bytes::new())
                 .map_err(|why| wrong(why.to_string()))?;
             env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
+        } else if link.to.role() == BROKER {
+            env.broker(&link.to).await.map_err(|why| wrong(why.to_string()))?;
         } else {
             let rpc = client(env.clone(), vec![link.to.clone()]);
             if let Health::Down(why) = health::look(&rpc, &link.to, health::THROUGH_FAULTS).await {
@@ -361,13 +462,22 @@ impl Stage for Fleet {
         Some(Costs::now(backend, proxy))
     }
 
+    fn look_after(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.start_the_ended())
+    }
+
+    fn services(&self) -> LocalBoxFuture<'_, ServiceMap> {
+        Box::pin(async { services::map(&services::reports(&self.rpc, &self.nodes).await) })
+    }
+
     fn lost(&self) -> Vec<NodeName> {
         let mut members = self.members.borrow_mut();
         let ended = |member: &mut Member| {
-            !member.down
-                && member.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))))
+            let gone = |c: &mut process::Child| matches!(c.try_wait(), Ok(Some(_)));
+            member.crashed || !member.down && member.child.as_mut().is_some_and(gone)
         };
-        members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone())).collect()
+        let lost = members.iter_mut().filter_map(|(name, m)| ended(m).then(|| name.clone()));
+        lost.chain(self.brokers.lost()).collect()
     }
 
     fn signal(&self, count: usize) -> LocalBoxFuture<'_, &'static str> {
@@ -389,6 +499,10 @@ impl Provider for Fleet {
     }
 
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        if node.role() == BROKER {
+            let killed = self.brokers.kill(node);
+            return Box::pin(async move { killed.await.map_err(|why| failed(node, &why)) });
+        }
         Box::pin(self.kill_process(node))
     }
 
@@ -403,7 +517,12 @@ impl Provider for Fleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+        Box::pin(async {
+            if node.role() == BROKER {
+                return Ok(health::look_at_broker(&self.operator, node, health::DIRECT).await);
+            }
+            Ok(health::look(&self.rpc, node, health::DIRECT).await)
+        })
     }
 
     fn skew<'a>(

@@ -10,6 +10,7 @@ use crate::{
     },
     base::{name::NodeName, time::Wall},
     chaos::provider::Health,
+    world::Env,
 };
 
 /// An operator's own way to a node has no fault on it: an answer takes milliseconds, and who cannot
@@ -24,6 +25,15 @@ pub async fn look(rpc: &Rpc, node: &NodeName, within: Duration) -> Health {
         Ok(answer) if answer.ready => Health::Up,
         Ok(answer) => Health::Down(answer.why),
         Err(why) => Health::Down(why),
+    }
+}
+
+/// Whether a broker takes a session.
+pub async fn look_at_broker(env: &Env, broker: &NodeName, within: Duration) -> Health {
+    match env.timeout(within, env.broker(broker)).await {
+        Ok(Ok(_)) => Health::Up,
+        Ok(Err(why)) => Health::Down(why.to_string()),
+        Err(_) => Health::Down(format!("no session within {within:?}")),
     }
 }
 

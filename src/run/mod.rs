@@ -2,6 +2,7 @@
 
 pub mod again;
 pub mod approval;
+mod brokers;
 pub mod clean;
 pub mod costs;
 pub mod facts;
@@ -10,6 +11,7 @@ pub mod folder;
 pub mod health;
 pub mod lock;
 pub mod node;
+pub mod operator;
 pub mod outputs;
 pub mod outside;
 pub mod plan;
@@ -17,10 +19,12 @@ pub mod progress;
 pub mod real;
 pub mod recorder;
 pub mod rehearse;
+pub mod services;
 pub mod show;
 pub mod shrink;
 pub mod signals;
 pub mod stage;
+pub mod supervisor;
 pub mod swarm;
 pub mod target_check;
 pub mod target_init;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    backend::{self, boot::NodeConfig},
+    backend::{self, boot::NodeConfig, node::NodeError},
     base::rng::Rng,
     world::{
         Env,
@@ -14,6 +14,9 @@ use crate::{
 
 /// How much a node steps back behind the robots.
 const NODE_NICENESS: i32 = 5;
+
+/// The exit code of a node that no replica of discovery heard any more.
+pub const UNHEARD: u8 = 75;
 
 /// The first line on a node's standard input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,20 +32,26 @@ pub struct NodeOrder {
 }
 
 /// Serves one node until its parent ends.
-pub fn serve() -> anyhow::Result<()> {
+pub fn serve() -> anyhow::Result<u8> {
     let order: NodeOrder = serde_json::from_str(&process::first_line()?)?;
     process::die_with_parent(order.parent)?;
     process::end_with_stdin()?;
     // On a machine that the robots share, they come first: a generator that is late measures
     // itself. Where it is refused the node runs as it is.
     let _ = rustix::process::nice(NODE_NICENESS);
-    run_local(async move {
+    let ended = run_local(async move {
         let name = order.config.name.clone();
         let world = RealWorld::new(name.clone(), order.boot, origin_from_machine(order.origin));
         let env = Env::new(name, &Rng::from_seed(&order.config.seed), world);
         backend::node::run(env, order.config).await
-    })??;
-    Ok(())
+    })?;
+    match ended {
+        Err(why @ NodeError::Unheard(_)) => {
+            eprintln!("{why}");
+            Ok(UNHEARD)
+        }
+        ended => Ok(ended.map(|()| 0)?),
+    }
 }
 
 /// Serves the fault proxy of the run `parent` until its standard input ends.

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::{
     approval::{self, Approval},
+    facts,
     folder::Folder,
 };
 use crate::{
-    backend::{layout::Layout, plants},
+    backend::{api::doubled, layout::Layout, plants},
     base::{
         file::{FileError, Source},
         name::NodeName,
@@ -34,7 +35,7 @@ use crate::{
         registry::LAWS,
     },
     report::gate::Gate,
-    scenario::Scenario,
+    scenario::{RABBITMQ, Scenario},
     target::{
         TARGETS,
         embedded::Settings,
@@ -198,6 +199,8 @@ impl RunPlan {
     fn check(&self, source: &Source, city: &City) -> Result<(), FileError> {
         let scenario = &self.scenario;
         scenario.check_city(source, city)?;
+        facts::check(scenario, &self.nodes(&city.azs))
+            .map_err(|(key, why)| source.error(&key, why))?;
         let one_of = |key: &str, word: &str, known: &[&str]| {
             if known.contains(&word) {
                 return Ok(());
@@ -209,7 +212,10 @@ impl RunPlan {
         if !is_file(&scenario.target) {
             one_of("target", &scenario.target, &targets)?;
         }
-        one_of("backend.bus", &scenario.backend.bus, &["embedded"])?;
+        let doubled: Vec<_> = doubled().collect();
+        for path in scenario.backend.routes.keys() {
+            one_of("backend.routes", path, &doubled)?;
+        }
         let laws: Vec<_> = LAWS.iter().map(|law| law.name).collect();
         for (n, name) in scenario.laws.require.iter().flatten().enumerate() {
             one_of(&format!("laws.require[{n}]"), name, &laws)?;
@@ -321,13 +327,15 @@ impl RunPlan {
             return Vec::new();
         }
         let backend = &self.scenario.backend;
-        Layout::of(
+        let services = Layout::of(
             azs,
             backend.api_per_az as usize,
             backend.orchestration_per_az as usize,
             backend.core_per_az as usize,
             &backend.storage_az,
-        )
+        );
+        let brokers = if backend.bus == RABBITMQ { Layout::brokers(azs) } else { Vec::new() };
+        brokers.into_iter().chain(services).collect()
     }
 
     /// The text of `plan.toml`.

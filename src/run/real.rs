@@ -1,6 +1,10 @@
 //! A run in the real world: processes, sockets, disks, the clock on the wall.
 
-use std::{path::Path, rc::Rc, time::Instant};
+use std::{
+    path::Path,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::{Either, select};
 
@@ -100,8 +104,17 @@ pub fn backend_up(plan: &RunPlan, out: &Path) -> anyhow::Result<Exit> {
             for (node, address) in fleet.api_addresses() {
                 println!("{node}  http://{address}");
             }
+            for (node, address) in fleet.broker_addresses() {
+                println!("{node}  amqp://guest:guest@{address}");
+            }
             println!("logs and data in {}; Ctrl-C ends it", folder.path().display());
-            fleet.signal(1).await;
+            let looking = async {
+                loop {
+                    fleet.operator().sleep(Duration::from_secs(1)).await;
+                    fleet.look_after().await;
+                }
+            };
+            select(fleet.signal(1), std::pin::pin!(looking)).await;
         }
         fleet.stop().await;
         Ok(Exit::Pass)

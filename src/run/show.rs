@@ -2,7 +2,12 @@
 //! → judge. What was started is always stopped, and what was broken is always healed, whatever ends
 //! the run.
 
-use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt as _,
@@ -30,6 +35,7 @@ use crate::{
         declares::Declares,
         op::OpKind,
         record::{Ending, Header, Phase, Record, SCHEMA},
+        services::ServiceMap,
     },
     report::verdict::Exit,
     robot::Surroundings,
@@ -96,6 +102,8 @@ pub struct Show {
     /// Who sees each op and each phase beside the recorder.
     audience: Option<Rc<dyn Sink>>,
     sign_off_within: Duration,
+    /// The backend's services at the end of the demand.
+    services: RefCell<ServiceMap>,
 }
 
 /// Robots and faults, once the backend is there.
@@ -133,6 +141,7 @@ impl Show {
             marks: Cell::default(),
             audience: None,
             sign_off_within: SIGN_OFF_WITHIN,
+            services: RefCell::default(),
         })
     }
 
@@ -245,6 +254,7 @@ impl Show {
         self.marks.set((self.stage.costs(), None));
         futures_util::join!(engine.load(time.duration.0), conductor.run(zero));
         self.marks.set((self.marks.get().0, self.stage.costs()));
+        self.services.replace(self.stage.services().await);
         self.enter(Phase::Drain);
         engine.drain();
         self.enter(Phase::Heal);
@@ -268,6 +278,7 @@ impl Show {
             due += Duration::from_secs(1);
             env.sleep_until(due).await;
             self.recorder.flush();
+            self.stage.look_after().await;
             if self.recorder.failed() {
                 return;
             }
@@ -367,6 +378,7 @@ impl Show {
             rss_mb: spent.map(|spent| spent.robots_peak_mb),
             backend_cpu_s: spent.map(|spent| spent.backend.as_secs_f64()),
             proxy_cpu_s: spent.map(|spent| spent.proxy.as_secs_f64()),
+            services: self.services.take(),
             ..Ending::default()
         }
     }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 
 use super::costs::Costs;
-use crate::{base::name::NodeName, chaos::provider::Provider, world::Env};
+use crate::{
+    base::name::NodeName, chaos::provider::Provider, history::services::ServiceMap, world::Env,
+};
 
 /// A world with the embedded backend in it.
 pub trait Stage {
@@ -27,6 +29,16 @@ pub trait Stage {
 
     /// What was spent so far; `None` in a world where that is not the target's doing.
     fn costs(&self) -> Option<Costs>;
+
+    /// The backend's services as they are now, where somebody watches them.
+    fn services(&self) -> LocalBoxFuture<'_, ServiceMap> {
+        Box::pin(std::future::ready(ServiceMap::default()))
+    }
+
+    /// Starts again what ended by itself, as far as that is allowed. Called once a second.
+    fn look_after(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Nodes that ended without having been told to.
     fn lost(&self) -> Vec<NodeName>;

@@ -54,10 +54,13 @@ fn pace(played: &Played, took_s: f64) -> String {
     let figures = &played.judged.figures;
     let ops: u64 = figures.ops.iter().map(OpFigures::count).sum();
     let world_s = figures.end.as_ref().map_or(0.0, |end| end.at.as_secs_f64());
+    let updates = figures.op(OpKind::DriverPing).map_or(0, OpFigures::count);
+    let ns_each = |count: u64| took_s * 1e9 / count.max(1) as f64;
     format!(
-        "played {world_s:.0} s in {took_s:.1} s: {:.0} ns an op ({ops} ops, {} of them updates)",
-        took_s * 1e9 / ops.max(1) as f64,
-        figures.op(OpKind::DriverPing).map_or(0, OpFigures::count),
+        "played {world_s:.0} s in {took_s:.1} s: {:.0} ns an op ({ops} of them), or {:.0} ns a location \
+         update ({updates}) with all that goes on beside them",
+        ns_each(ops),
+        ns_each(updates),
     )
 }
 

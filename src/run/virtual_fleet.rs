@@ -11,19 +11,24 @@ use std::{
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{costs::Costs, facts, health, plan::RunPlan, signals::Stops, stage::Stage};
+use super::{
+    costs::Costs, facts, health, plan::RunPlan, services, signals::Stops, stage::Stage,
+    supervisor::Supervisor,
+};
 use crate::{
     backend::{
+        layout::BROKER,
         node::{client, serve},
         plants::SKIP_SYNC,
-        platform::rpc::Rpc,
+        platform::{bus::FEDERATED, rpc::Rpc},
     },
     base::{name::NodeName, time::Wall},
     chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
     city::City,
+    history::services::ServiceMap,
     world::{
         Env,
-        virtual_::{LinkFault, Settings, Sim},
+        virtual_::{LinkFault, Settings, Sim, broker},
     },
 };
 
@@ -43,6 +48,9 @@ pub struct VirtualFleet {
     starts: RefCell<BTreeMap<NodeName, u32>>,
     /// Nodes that are down because a fault wants it.
     killed: RefCell<BTreeSet<NodeName>>,
+    /// Nodes that ended by themselves; what remains of them is cleared away before the next start.
+    ended: Rc<RefCell<BTreeSet<NodeName>>>,
+    supervisor: RefCell<Supervisor>,
     /// Signals of people, heard by a thread outside of the world.
     signals: Arc<Stops>,
     last_line: Cell<Instant>,
@@ -66,6 +74,8 @@ impl VirtualFleet {
             operator,
             starts: RefCell::default(),
             killed: RefCell::default(),
+            ended: Rc::default(),
+            supervisor: RefCell::default(),
             signals,
             last_line: Cell::new(Instant::now()),
         }
@@ -84,15 +94,34 @@ impl VirtualFleet {
             *count - 1
         };
         self.killed.borrow_mut().remove(node);
+        self.ended.borrow_mut().remove(node);
+        if node.role() == BROKER {
+            let others = self.nodes.iter().filter(|other| other.role() == BROKER && *other != node);
+            let env = self.sim.node(node);
+            env.spawn(broker::serve(env.clone(), others.cloned().collect(), FEDERATED));
+            return;
+        }
         let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
         let env = self.sim.node(node);
-        env.spawn(serve(env.clone(), config));
+        let (ended, name) = (Rc::clone(&self.ended), node.clone());
+        let serving = serve(env.clone(), config);
+        env.spawn(async move {
+            serving.await;
+            ended.borrow_mut().insert(name);
+        });
+    }
+
+    async fn look(&self, node: &NodeName) -> Health {
+        if node.role() == BROKER {
+            return health::look_at_broker(&self.operator, node, health::DIRECT).await;
+        }
+        health::look(&self.rpc, node, health::DIRECT).await
     }
 
     async fn await_healthy(&self, node: &NodeName) -> Result<(), String> {
         let until = self.operator.now() + self.plan.scenario.backend.healthy_within.0;
         loop {
-            match health::look(&self.rpc, node, health::DIRECT).await {
+            match self.look(node).await {
                 Health::Up => return Ok(()),
                 Health::Down(why) if self.operator.now() >= until => {
                     return Err(format!("{node} is not healthy: {why}"));
@@ -104,6 +133,9 @@ impl VirtualFleet {
 
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
         let begun = self.operator.now();
+        if self.ended.borrow().contains(node) {
+            self.sim.kill(node);
+        }
         if !self.sim.is_alive(node) {
             self.boot(node);
         }
@@ -152,9 +184,29 @@ impl Stage for VirtualFleet {
         None
     }
 
+    fn look_after(&self) -> LocalBoxFuture<'_, ()> {
+        let now = self.operator.now();
+        let ended: Vec<NodeName> = self.ended.borrow().iter().cloned().collect();
+        for node in ended {
+            let killed = self.killed.borrow().contains(&node);
+            if !killed && self.supervisor.borrow_mut().is_due(&node, now) {
+                self.sim.kill(&node);
+                self.boot(&node);
+            }
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn services(&self) -> LocalBoxFuture<'_, ServiceMap> {
+        Box::pin(async { services::map(&services::reports(&self.rpc, &self.nodes).await) })
+    }
+
     fn lost(&self) -> Vec<NodeName> {
         let killed = self.killed.borrow();
-        let gone = |node: &&NodeName| !self.sim.is_alive(node) && !killed.contains(*node);
+        let ended = self.ended.borrow();
+        let gone = |node: &&NodeName| {
+            ended.contains(*node) || !self.sim.is_alive(node) && !killed.contains(*node)
+        };
         self.nodes.iter().filter(gone).cloned().collect()
     }
 
@@ -192,6 +244,7 @@ impl Provider for VirtualFleet {
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         let killed = self.sim.kill(node);
         self.killed.borrow_mut().insert(node.clone());
+        self.ended.borrow_mut().remove(node);
         Box::pin(async move {
             if killed {
                 return Ok("its tasks and memory are gone".to_owned());
@@ -211,7 +264,7 @@ impl Provider for VirtualFleet {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        Box::pin(async { Ok(health::look(&self.rpc, node, health::DIRECT).await) })
+        Box::pin(async { Ok(self.look(node).await) })
     }
 
     fn skew<'a>(
@@ -228,7 +281,12 @@ impl Provider for VirtualFleet {
 
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
-            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
+            let shown = if node.role() == BROKER {
+                // A broker tells no time: its machine does.
+                self.sim.wall(node).ok_or_else(|| "it never lived".to_owned())
+            } else {
+                health::wall(&self.rpc, node, health::DIRECT).await
+            };
             shown.map_err(|why| ProviderError { victim: node.to_string(), why })
         })
     }

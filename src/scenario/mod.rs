@@ -1,6 +1,6 @@
 //! The scenario: city, load, plan, laws and gates of a run. File to validated value.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::{
     base::{
         dist::Spread,
         file::{FileError, Source},
+        glob::fits,
         span::Span,
     },
     city::City,
@@ -235,6 +236,12 @@ pub struct Robots {
     pub poll_s: f64,
     /// Between two looks of a driver at its live job (seconds, not scaled).
     pub driver_poll_s: f64,
+    /// Share of robots that hold a stream open on which the backend tells them of offers and of
+    /// changes to their job. They go on asking; the embedded target only.
+    pub push: f64,
+    /// Between two looks at what the backend says is wrong with live jobs (seconds, not scaled); zero
+    /// for none. Nobody does it: it is a probe beside the robots.
+    pub watch_s: f64,
     /// Share of passengers who look at near drivers and a quote before the request.
     pub browses: f64,
     /// Share of idle drivers parked, and cruising; the rest drives towards demand.
@@ -269,6 +276,8 @@ impl Default for Robots {
             shift_s: Spread::Uniform(8.0 * 3_600.0, 12.0 * 3_600.0),
             poll_s: 2.0,
             driver_poll_s: 5.0,
+            push: 0.0,
+            watch_s: 0.0,
             browses: 0.5,
             parked: 0.14,
             cruising: 0.23,
@@ -278,6 +287,11 @@ impl Default for Robots {
         }
     }
 }
+
+/// The services of the embedded backend talk over links to each other.
+pub const EMBEDDED: &str = "embedded";
+/// The services of the embedded backend talk over brokers, one in each AZ.
+pub const RABBITMQ: &str = "rabbitmq";
 
 /// Settings of the embedded backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -309,12 +323,38 @@ pub struct BackendSettings {
     pub reach_m: f64,
     /// How long a node may take to become healthy.
     pub healthy_within: Span,
+    /// Versions of the code by name of the node, `"*/core-2" = 2`; where several fit, the highest.
+    /// The others run version 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, u32>,
+    /// The config's documents by key, as they are before anybody sets one: `binding` has the rules
+    /// of who is asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, toml::Value>,
+    /// Feature flags: the share of accounts for which each is on. Over those that are built in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, f64>,
+    /// Experiments: the names of their variants, for equal shares of the accounts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub experiments: BTreeMap<String, Vec<String>>,
+    /// Paths of the API with two implementations: the share of accounts that the new one serves.
+    /// Left out: all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, f64>,
+}
+
+impl BackendSettings {
+    /// The version that the node of that name runs.
+    pub fn version_of(&self, node: &str) -> u32 {
+        let fitting = self.versions.iter().filter(|(pattern, _)| fits(pattern, node));
+        fitting.map(|(_, version)| *version).max().unwrap_or(1)
+    }
 }
 
 impl Default for BackendSettings {
     fn default() -> Self {
         Self {
-            bus: "embedded".into(),
+            bus: EMBEDDED.into(),
             api_per_az: 1,
             orchestration_per_az: 1,
             core_per_az: 1,
@@ -327,6 +367,11 @@ impl Default for BackendSettings {
             ping_ttl: Span::secs(30),
             reach_m: 3_000.0,
             healthy_within: Span::secs(20),
+            versions: BTreeMap::new(),
+            config: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            experiments: BTreeMap::new(),
+            routes: BTreeMap::new(),
         }
     }
 }
@@ -446,6 +491,9 @@ mod tests {
             ("backend.api_per_az=0", "backend.api_per_az"),
             ("backend.offer_ttl=90s", "backend.offer_ttl"),
             ("backend.base_port=80", "backend.base_port"),
+            ("backend.flags={x=1.5}", "backend.flags"),
+            ("backend.routes={'/v1/x'=-0.1}", "backend.routes"),
+            ("backend.experiments={x=[]}", "backend.experiments"),
             ("gates=['']", "gates[0]"),
             ("city=", "city"),
         ];

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    BackendSettings, Load, Robots, Scenario, Timing,
+    BackendSettings, EMBEDDED, Load, RABBITMQ, Robots, Scenario, Timing,
     profile::{HOURS, Profile},
 };
 use crate::{
@@ -168,6 +168,7 @@ impl Check<'_> {
             ("cancels_after_match", robots.cancels_after_match),
             ("no_shows", robots.no_shows),
             ("browses", robots.browses),
+            ("push", robots.push),
             ("parked", robots.parked),
             ("cruising", robots.cruising),
         ];
@@ -196,6 +197,7 @@ impl Check<'_> {
             self.spread(&format!("robots.{key}"), spread)?;
         }
         self.within("robots.no_show_wait_s", robots.no_show_wait_s, 0.0, 86_400.0)?;
+        self.within("robots.watch_s", robots.watch_s, 0.0, 86_400.0)?;
         self.positive("robots.poll_s", robots.poll_s, 86_400.0)?;
         self.positive("robots.driver_poll_s", robots.driver_poll_s, 86_400.0)?;
         self.count("robots.attempts_max", robots.attempts_max, 100)?;
@@ -204,8 +206,8 @@ impl Check<'_> {
     }
 
     fn backend(&self, backend: &BackendSettings) -> Result<(), FileError> {
-        if !["embedded", "rabbitmq"].contains(&backend.bus.as_str()) {
-            let hint = suggest::must_be_one_of(&backend.bus, ["embedded", "rabbitmq"]);
+        if ![EMBEDDED, RABBITMQ].contains(&backend.bus.as_str()) {
+            let hint = suggest::must_be_one_of(&backend.bus, [EMBEDDED, RABBITMQ]);
             let what = format!("`{}` is not a bus: {hint}", backend.bus);
             return Err(self.source.error("backend.bus", what));
         }
@@ -235,6 +237,15 @@ impl Check<'_> {
         if backend.offer_ttl > backend.search_ttl {
             let what = format!("is longer than `backend.search_ttl`, {}", backend.search_ttl);
             return Err(self.source.error("backend.offer_ttl", what));
+        }
+        for (key, shares) in [("flags", &backend.flags), ("routes", &backend.routes)] {
+            for share in shares.values() {
+                self.within(&format!("backend.{key}"), *share, 0.0, 1.0)?;
+            }
+        }
+        if let Some((name, _)) = backend.experiments.iter().find(|(_, names)| names.is_empty()) {
+            let what = format!("`{name}` has no variants: name one at least");
+            return Err(self.source.error("backend.experiments", what));
         }
         self.positive("backend.reach_m", backend.reach_m, 1e6)
     }

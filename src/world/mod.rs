@@ -1,14 +1,16 @@
 //! The seam between our code and the machine: what a node may ask of the world it runs in.
 //!
 //! A node is handed an [`Env`] and nothing else: time, timers, tasks, random streams, framed links,
-//! HTTP, and a store come from here, so that the same services run on tokio with real sockets and
-//! disks ([`real`]), or in a deterministic world without either. Everything above the seam
-//! (correlation, deadlines, retries, discovery) is shared code. All futures are local: one thread a
-//! node.
+//! HTTP, a store and a broker's verbs come from here, so that the same services run on tokio with
+//! real sockets and disks ([`real`]), or in a deterministic world without either. Everything above
+//! the seam (correlation, deadlines, retries, discovery) is shared code. All futures are local: one
+//! thread a node.
 
+pub mod broker;
 pub mod link;
 pub mod real;
 pub mod store;
+pub mod stream;
 pub mod virtual_;
 
 use std::{future::Future, rc::Rc, time::Duration};
@@ -25,8 +27,10 @@ use crate::base::{
     rng::Rng,
     time::{Time, Wall},
 };
+use broker::{BrokerError, Session};
 use link::{DialError, Link, Listener};
 use store::{Store, StoreError};
+use stream::{StreamError, StreamHandler};
 
 /// Answers HTTP requests of a node: whole bodies in, whole bodies out.
 pub type HttpHandler = Rc<dyn Fn(Request<Bytes>) -> LocalBoxFuture<'static, Response<Bytes>>>;
@@ -65,8 +69,31 @@ pub trait World {
         to: &NodeName,
         request: Request<Bytes>,
     ) -> LocalBoxFuture<'static, Result<Response<Bytes>, HttpError>>;
+    /// Takes streams of clients at the address where HTTP is served. Before that, and once a node.
+    fn serve_streams(&self, _handler: StreamHandler) -> Result<(), DialError> {
+        let (address, why) = (String::new(), "this world has no streams".to_owned());
+        Err(DialError::CannotListen { address, why })
+    }
+    /// Opens a stream at the node of that name. Has no deadline of its own.
+    fn stream(
+        &self,
+        _to: &NodeName,
+        _request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        let why = "this world has no streams".to_owned();
+        Box::pin(std::future::ready(Err(StreamError::NotConnected(why))))
+    }
     /// Opens (or creates) a store on this node's disk.
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>>;
+    /// Opens a session at the broker of that name. Has no deadline of its own. A world need not have
+    /// brokers.
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let (to, why) = (to.clone(), "this world has no brokers".to_owned());
+        Box::pin(std::future::ready(Err(BrokerError::Unreachable { to, why })))
+    }
 }
 
 /// The environment of one node: a cheap handle, cloned freely.
@@ -163,8 +190,28 @@ impl Env {
         self.world.http(to, request).await
     }
 
+    /// Takes streams of clients at the address where HTTP is served; before [`Self::serve_http`].
+    pub fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        self.world.serve_streams(handler)
+    }
+
+    /// Opens a stream at the node of that name, without a deadline of its own. The request's path and
+    /// headers say who asks for what.
+    pub async fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> Result<Link, StreamError> {
+        self.world.stream(to, request).await
+    }
+
     /// Opens (or creates) the store called `name` on this node's disk.
     pub async fn store(&self, name: &str) -> Result<Store, StoreError> {
         self.world.store(name).await
+    }
+
+    /// Opens a session at the broker of that name, without a deadline of its own.
+    pub async fn broker(&self, to: &NodeName) -> Result<Rc<dyn Session>, BrokerError> {
+        self.world.broker(to).await
     }
 }

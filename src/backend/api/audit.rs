@@ -5,7 +5,8 @@ use serde::Deserialize;
 use super::{
     Call, READ, Route,
     json::{
-        ChargeJson, ChargesJson, JobAnswerJson, JobBody, JobJson, JobsJson, PageBody, SessionAnswer,
+        ChargeJson, ChargesJson, IssueJson, IssuesJson, JobAnswerJson, JobBody, JobJson, JobsJson,
+        PageBody, SessionAnswer,
     },
     reply::{Reply, json},
     route,
@@ -13,8 +14,8 @@ use super::{
 use crate::backend::{
     platform::token::Role,
     wire::{
-        AccountKind, ChargesAnswer, Credentials, JobAnswer, JobAsk, JobsAnswer, LoginAnswer,
-        PageAsk,
+        AccountKind, ChargesAnswer, Credentials, IssuesAnswer, IssuesAsk, JobAnswer, JobAsk,
+        JobsAnswer, LoginAnswer, PageAsk,
     },
 };
 
@@ -25,6 +26,7 @@ pub const ROUTES: &[Route] = &[
     route!("/v1/audit/jobs", AUDITOR, jobs),
     route!("/v1/audit/charges", AUDITOR, charges),
     route!("/v1/audit/job", AUDITOR, job),
+    route!("/v1/audit/issues", AUDITOR, issues),
     route!("/v1/audit/login", None, login),
 ];
 
@@ -62,4 +64,12 @@ async fn charges(call: Call) -> Reply {
     let page: ChargesAnswer = call.node.rpc.call("/core/charge/page", &ask, READ).await?;
     let charges = page.charges.iter().map(ChargeJson::of).collect();
     json(&ChargesJson { charges, next: page.next })
+}
+
+/// What is wrong with live jobs now, as far as the instance that answers has heard.
+async fn issues(call: Call) -> Reply {
+    let path = "/orchestration/live-issues/list";
+    let found: IssuesAnswer = call.node.rpc.call(path, &IssuesAsk {}, READ).await?;
+    let issues = found.issues.into_iter().map(IssueJson::from).collect();
+    json(&IssuesJson { issues, watched: found.watched })
 }

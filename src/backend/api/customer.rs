@@ -2,18 +2,16 @@
 
 use super::{
     Call, FLOW, READ, Route, driver,
-    json::{
-        ChargeJson, JobAnswerJson, JobBody, JobJson, JourneyBody, NearAnswerJson, NearJson,
-        PaidJson, QuoteJson, Spot,
-    },
+    json::{ChargeJson, JobAnswerJson, JobBody, JobJson, JourneyBody, PaidJson, QuoteJson},
+    near,
     reply::{Refused, Reply, done, json},
     route,
 };
 use crate::backend::{
     platform::token::Role,
     wire::{
-        AccountKind, CaptureAnswer, JobAnswer, JobAsk, JourneyQuote, MoveAnswer, MoveAsk,
-        NearAnswer, NearAsk, Nothing, PayAsk, QuoteAsk, RateAsk, RequestAsk, WhoseAsk,
+        AccountKind, CaptureAnswer, JobAnswer, JobAsk, JourneyQuote, MoveAnswer, MoveAsk, Nothing,
+        PayAsk, QuoteAsk, RateAsk, RequestAsk, WhoseAsk,
     },
 };
 
@@ -23,7 +21,7 @@ const PASSENGER: Option<Role> = Some(Role::Passenger);
 pub const ROUTES: &[Route] = &[
     route!("/v1/customer/job", PASSENGER, job),
     route!("/v1/customer/currentjob", PASSENGER, current_job),
-    route!("/v1/customer/neardrivers", PASSENGER, near_drivers),
+    route!("/v1/customer/neardrivers", PASSENGER, near::one_by_one => near::side_by_side),
     route!("/v1/customer/quote", PASSENGER, quote),
     route!("/v1/customer/request", PASSENGER, request),
     route!("/v1/customer/cancel", PASSENGER, cancel),
@@ -39,19 +37,6 @@ async fn register(call: Call) -> Reply {
 
 async fn login(call: Call) -> Reply {
     driver::log_in(&call, AccountKind::Passenger).await
-}
-
-async fn near_drivers(call: Call) -> Reply {
-    let spot: Spot = call.read()?;
-    let ask = NearAsk { at: Some(spot.place()?) };
-    let path = "/orchestration/near/neardrivers";
-    let near: NearAnswer = call.node.rpc.call(path, &ask, READ).await?;
-    let drivers = near.drivers.into_iter().map(|driver| NearJson {
-        driver: driver.driver,
-        at: driver.at.map(Spot::from),
-        eta_s: driver.eta_s,
-    });
-    json(&NearAnswerJson { drivers: drivers.collect() })
 }
 
 async fn quote(call: Call) -> Reply {

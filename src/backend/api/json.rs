@@ -314,11 +314,29 @@ pub struct NearJson {
     pub eta_s: u32,
 }
 
-/// Free drivers.
+/// A kind of car.
+#[derive(Debug, Serialize)]
+pub struct ServiceJson {
+    /// Its name.
+    pub name: String,
+    /// Flag fall in minor units.
+    pub base_minor: i64,
+    /// The least that a journey costs.
+    pub minimum_minor: i64,
+}
+
+/// Free drivers, and what may be booked.
 #[derive(Debug, Serialize)]
 pub struct NearAnswerJson {
     /// The nearest first.
     pub drivers: Vec<NearJson>,
+    /// Kinds of cars.
+    pub services: Vec<ServiceJson>,
+    /// What is switched on for the account.
+    pub features: Vec<String>,
+    /// The version of the experiments: variants that an app knows hold until it changes.
+    #[serde(with = "as_text")]
+    pub experiments: u64,
 }
 
 /// What a journey would cost and take.
@@ -379,6 +397,33 @@ pub struct ChargesJson {
     /// Where it goes on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub next: String,
+}
+
+/// Something that is wrong with a live job.
+#[derive(Debug, Serialize)]
+pub struct IssueJson {
+    rule: String,
+    #[serde(with = "as_text")]
+    job: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
+    open_ms: u64,
+}
+
+impl From<wire::Issue> for IssueJson {
+    fn from(issue: wire::Issue) -> Self {
+        let driver = (issue.driver != 0).then(|| issue.driver.to_string());
+        Self { rule: issue.rule, job: issue.job, driver, open_ms: issue.open_ms }
+    }
+}
+
+/// What is wrong now.
+#[derive(Debug, Serialize)]
+pub struct IssuesJson {
+    /// By job.
+    pub issues: Vec<IssueJson>,
+    /// Live jobs that are watched.
+    pub watched: u32,
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ pub mod audit;
 pub mod customer;
 pub mod driver;
 pub mod json;
+pub mod near;
 pub mod reply;
+pub mod rules;
+pub mod session;
+pub mod streams;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -21,8 +25,9 @@ use super::{
         token::Role,
     },
 };
-use crate::world::HttpHandler;
+use crate::world::{HttpHandler, link::DialError};
 use reply::Refused;
+use rules::Rules;
 
 /// Requests that may be in flight at one node; beyond it they are refused with 429.
 const IN_FLIGHT_MAX: usize = 4_096;
@@ -68,6 +73,8 @@ pub struct Shared {
     in_flight: Cell<usize>,
     /// Rosters that are being asked about drivers whom an index does not know.
     pub admitting: Cell<usize>,
+    /// Which implementation answers whom, where a path has two.
+    pub rules: Rules,
 }
 
 impl Call {
@@ -84,8 +91,13 @@ pub struct Route {
     /// Whose token is needed.
     pub role: Option<Role>,
     /// What answers.
-    pub run: fn(Call) -> LocalBoxFuture<'static, Response<Bytes>>,
+    pub run: Run,
+    /// What answers a part of the traffic in its stead: see [`Rules`].
+    pub newer: Option<Run>,
 }
+
+/// What answers a request.
+pub type Run = fn(Call) -> LocalBoxFuture<'static, Response<Bytes>>;
 
 /// A route in a table.
 macro_rules! route {
@@ -96,20 +108,39 @@ macro_rules! route {
             run: |call| {
                 Box::pin(async move { $crate::backend::api::reply::to_http($handler(call).await) })
             },
+            newer: None,
+        }
+    };
+    ($path:literal, $role:expr, $old:path => $new:path) => {
+        $crate::backend::api::Route {
+            newer: Some(|call| {
+                Box::pin(async move { $crate::backend::api::reply::to_http($new(call).await) })
+            }),
+            ..route!($path, $role, $old)
         }
     };
 }
 pub(crate) use route;
 
-/// Every path of the API but `GET /health`, which the node itself answers.
-pub const ROUTES: [&[Route]; 3] = [driver::ROUTES, customer::ROUTES, audit::ROUTES];
+/// The paths that have two implementations.
+pub fn doubled() -> impl Iterator<Item = &'static str> {
+    let all = ROUTES.iter().flat_map(|routes| routes.iter());
+    all.filter(|route| route.newer.is_some()).map(|route| route.path)
+}
 
-/// Adds this tier's rpc endpoints: there are none.
-pub fn mount(_node: &Node, _router: &mut Router) {}
+/// Every path of the API but `GET /health`, which the node itself answers.
+pub const ROUTES: [&[Route]; 4] =
+    [driver::ROUTES, customer::ROUTES, audit::ROUTES, session::ROUTES];
+
+/// Adds this tier's rpc endpoints, and takes streams; what answers HTTP comes after it.
+pub fn mount(node: &Node, router: &mut Router) -> Result<(), DialError> {
+    streams::mount(node, router)
+}
 
 /// What answers HTTP requests at this node; the node itself answers GET /health.
 pub fn handler(node: &Node) -> HttpHandler {
-    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared::default()));
+    let rules = Rules::new(node.config.settings.product.routes.clone());
+    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared { rules, ..Shared::default() }));
     Rc::new(move |request| serve(&node, &shared, request))
 }
 
@@ -119,7 +150,10 @@ fn serve(
     request: Request<Bytes>,
 ) -> LocalBoxFuture<'static, Response<Bytes>> {
     match let_in(node, shared, request) {
-        Ok((route, call)) => (route.run)(call),
+        Ok((route, call)) => match route.newer {
+            Some(newer) if shared.rules.is_new(route.path, call.account) => newer(call),
+            _ => (route.run)(call),
+        },
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }
 }
@@ -174,7 +208,11 @@ fn let_in(
 }
 
 /// The account of the bearer, who must play that role.
-fn account_of(node: &Node, request: &Request<Bytes>, role: Role) -> Result<u64, Refused> {
+pub(super) fn account_of(
+    node: &Node,
+    request: &Request<Bytes>,
+    role: Role,
+) -> Result<u64, Refused> {
     let header = request.headers().get(header::AUTHORIZATION);
     let token = header
         .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))

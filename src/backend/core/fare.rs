@@ -1,13 +1,17 @@
-//! `core/fare`: what a journey would cost and take. In memory, no rows.
+//! `core/fare`: what a journey would cost and take, and what each kind of car costs at least. In
+//! memory, no rows.
 
 use super::{
-    Router,
+    Code, Router, refuse,
     tariff::{Road, from_wire},
 };
 use crate::backend::{
     node::Node,
-    wire::{QuoteAnswer, QuoteAsk},
+    wire::{BaseFareAnswer, BaseFareAsk, QuoteAnswer, QuoteAsk},
 };
+
+/// No kind of car costs more than so many percent of the tariff.
+const PERCENT_MAX: u32 = 1_000;
 
 /// Serves `core/fare` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
@@ -17,4 +21,30 @@ pub fn mount(node: &Node, router: &mut Router) {
         let trip_s = road.seconds(metres, env.now());
         Ok(QuoteAnswer { fare_minor: road.fare_minor(metres, trip_s), trip_s, metres })
     });
+    let tariff = node.config.settings.city.tariff;
+    router.on_sync("/core/fare/basefare", move |ask: BaseFareAsk| {
+        if !(1..=PERCENT_MAX).contains(&ask.percent) {
+            let why = format!("{}: percent must be 1 to {PERCENT_MAX}", ask.service);
+            return Err(refuse(Code::Invalid, why));
+        }
+        Ok(BaseFareAnswer {
+            base_minor: part(tariff.base_minor, ask.percent),
+            minimum_minor: part(tariff.minimum_minor, ask.percent),
+        })
+    });
+}
+
+/// So many percent, rounded half up to a minor unit.
+fn part(minor: i64, percent: u32) -> i64 {
+    (minor * i64::from(percent) + 50) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn parts_are_whole_minor_units() {
+        assert_eq!([part(420, 100), part(421, 150), part(430, 115)], [420, 632, 495]);
+    }
 }

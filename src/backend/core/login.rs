@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Code, Router, RpcError, refuse, serve, table,
+    Code, Router, RpcError, refuse, serve, session, table,
     table::{Plan, Read, Table, change},
 };
 use crate::{
@@ -24,13 +24,12 @@ use crate::{
 const AUDITOR: u64 = 1;
 
 /// The service.
-struct Logins {
-    table: Rc<dyn Table>,
+pub(super) struct Logins {
+    pub(super) table: Rc<dyn Table>,
     signer: Signer,
     audit_secret: String,
-    token_ttl: Duration,
-    node: Node,
-    salts: RefCell<Rng>,
+    pub(super) node: Node,
+    pub(super) salts: RefCell<Rng>,
 }
 
 /// Serves `core/login` on this node.
@@ -41,7 +40,6 @@ pub fn mount(node: &Node, router: &mut Router) {
         table: table(node),
         signer: Signer::of_seed(&node.config.seed),
         audit_secret: audit_secret(&node.config.seed),
-        token_ttl: node.config.settings.token_ttl,
         node: node.clone(),
         salts: RefCell::new(salts),
     });
@@ -51,6 +49,7 @@ pub fn mount(node: &Node, router: &mut Router) {
     serve!(router, logins, "/core/login/login", Credentials, |logins, ask| {
         logins.login(&ask).await
     });
+    session::mount(&logins, router);
 }
 
 /// The secret of the auditor of a run.
@@ -85,8 +84,14 @@ impl Logins {
     }
 
     async fn login(&self, ask: &Credentials) -> Result<LoginAnswer, RpcError> {
+        let (account, role) = self.who(ask).await?;
+        Ok(self.issue(account, role, Duration::MAX))
+    }
+
+    /// Whose credentials these are.
+    pub(super) async fn who(&self, ask: &Credentials) -> Result<(u64, Role), RpcError> {
         let wrong = || refuse(Code::Unauthenticated, "no account has these credentials");
-        let (account, role) = match ask.kind() {
+        Ok(match ask.kind() {
             AccountKind::Nobody => return Err(refuse(Code::Invalid, "who logs in?")),
             AccountKind::Auditor if ask.secret == self.audit_secret => (AUDITOR, Role::Auditor),
             AccountKind::Auditor => return Err(wrong()),
@@ -99,10 +104,15 @@ impl Logins {
                 let role = if kind == AccountKind::Driver { Role::Driver } else { Role::Passenger };
                 (row.ok_or_else(wrong)?.id, role)
             }
-        };
-        let expires: Wall = self.node.env.wall().plus(self.token_ttl);
+        })
+    }
+
+    /// A token of the usual life, or a shorter one.
+    pub(super) fn issue(&self, account: u64, role: Role, at_most: Duration) -> LoginAnswer {
+        let life = self.node.live.settings().token_ttl.min(at_most);
+        let expires: Wall = self.node.env.wall().plus(life);
         let token = self.signer.sign(Claims { account, role, expires });
-        Ok(LoginAnswer { account, token, expires_in_ms: self.token_ttl.as_millis() as u64 })
+        LoginAnswer { account, token, expires_in_ms: life.as_millis() as u64 }
     }
 }
 
@@ -134,7 +144,7 @@ fn digest(salt: &[u8], secret: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 

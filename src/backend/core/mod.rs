@@ -4,11 +4,15 @@
 pub mod charge;
 pub mod config;
 pub mod eta;
+pub mod experiment;
 pub mod fare;
+pub mod features;
+pub mod hob;
 pub mod job;
 pub mod login;
 pub mod profile;
 pub mod raziel;
+pub mod session;
 pub mod table;
 pub mod tariff;
 pub mod zoning;
@@ -30,7 +34,10 @@ pub fn mount(node: &Node, router: &mut Router) {
     charge::mount(node, router);
     config::mount(node, router);
     eta::mount(node, router);
+    experiment::mount(node, router);
     fare::mount(node, router);
+    features::mount(node, router);
+    hob::mount(node, router);
     job::mount(node, router);
     login::mount(node, router);
     profile::mount(node, router);
@@ -79,7 +86,7 @@ async fn read<T>(
 
 /// Handlers that share one service.
 macro_rules! serve {
-    ($router:ident, $service:ident, $path:literal, $ask:ty, |$s:ident, $a:ident| $body:expr) => {
+    ($router:ident, $service:ident, $path:expr, $ask:ty, |$s:ident, $a:ident| $body:expr) => {
         let shared = std::rc::Rc::clone(&$service);
         $router.on($path, move |$a: $ask| {
             let $s = std::rc::Rc::clone(&shared);

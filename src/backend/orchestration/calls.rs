@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::{
+use super::events;
+use crate::backend::{
     node::Node,
     platform::rpc::{Policy, RpcError},
     wire::{
@@ -10,6 +11,8 @@ use super::super::{
     },
 };
 
+/// A look at a job for which the backend itself owes a move.
+pub const TEND: &str = "/core/job/tend";
 /// Moves and reads of rows: safe to repeat, since every move recognises its repetition.
 pub const ROWS: Policy = Policy {
     deadline: Duration::from_millis(1_600),
@@ -28,7 +31,16 @@ pub const MEMORY: Policy = Policy {
 pub async fn make(node: &Node, path: &'static str, ask: &MoveAsk) -> Result<MoveAnswer, RpcError> {
     let done: MoveAnswer = node.rpc.call(path, ask, ROWS).await?;
     mark(node, done.standings.clone());
+    if let Some(job) = done.job.as_ref().filter(|_| is_news(path, &done)) {
+        events::job(node, job, done.standings.iter().map(|standing| standing.driver));
+    }
     Ok(done)
+}
+
+/// A repetition is no news, nor is a look at a job that changed no more than when to look again.
+fn is_news(path: &str, done: &MoveAnswer) -> bool {
+    let expired = done.job.as_ref().is_some_and(|job| job.state() == JobState::Expired);
+    !done.replayed && (path != TEND || expired || !done.standings.is_empty())
 }
 
 /// Tells every index how drivers stand; best effort, since truth is in the roster.
@@ -64,6 +76,9 @@ pub async fn capture(node: &Node, job: &Job, key: &str) -> Result<Option<Capture
     if !job.paid {
         let paid = MoveAsk { job: job.id, ..MoveAsk::default() };
         // Not told to the caller: the money is taken, and the sweep repeats this.
+        if let Some(charge) = &taken.charge {
+            events::charge(node, charge);
+        }
         let _noted = node.rpc.call::<_, MoveAnswer>("/core/job/paid", &paid, ROWS).await;
     }
     Ok(Some(taken))

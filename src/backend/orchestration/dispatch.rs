@@ -5,6 +5,7 @@ use futures_util::join;
 
 use super::{
     calls::{MEMORY, ROWS, capture, make},
+    events,
     search::seek,
 };
 use crate::backend::{
@@ -93,6 +94,7 @@ async fn request(node: &Node, ask: RequestAsk) -> Result<MoveAnswer, RpcError> {
     };
     let made: MoveAnswer = node.rpc.call("/core/job/create", &create, ROWS).await?;
     if let Some(job) = made.job.as_ref().filter(|_| !made.replayed) {
+        events::job(node, job, []);
         follow(node, job);
     }
     Ok(made)

@@ -3,6 +3,8 @@
 
 pub mod calls;
 pub mod dispatch;
+pub mod events;
+pub mod issues;
 pub mod near;
 pub mod search;
 pub mod shift;
@@ -13,6 +15,7 @@ use super::{node::Node, platform::rpc::Router};
 /// Adds this tier's rpc endpoints.
 pub fn mount(node: &Node, router: &mut Router) {
     dispatch::mount(node, router);
+    issues::mount(node, router);
     near::mount(node, router);
     shift::mount(node, router);
     sweep::start(node);

@@ -1,5 +1,5 @@
-//! `orchestration/near`: who is near, and what a journey would cost: questions to core asked side
-//! by side.
+//! `orchestration/nearest-driver`: who is near, and how soon one could be there; `orchestration/near`:
+//! what a journey would cost. Questions to core, asked side by side.
 
 use futures_util::join;
 
@@ -8,20 +8,20 @@ use crate::backend::{
     node::Node,
     platform::rpc::{Code, Router, RpcError, refuse},
     wire::{
-        JourneyQuote, LocateAnswer, LocateAsk, NearAnswer, NearAsk, NearDriver, Place, QuoteAnswer,
-        QuoteAsk, SearchAnswer, SearchAsk, TravelAnswer, TravelAsk,
+        JourneyQuote, LocateAnswer, LocateAsk, NearAnswer, NearDriver, NearestAsk, Place,
+        QuoteAnswer, QuoteAsk, SearchAnswer, SearchAsk, TravelAnswer, TravelAsk,
     },
 };
 
-/// Drivers that a passenger is shown.
-const SHOWN: u32 = 10;
+/// Drivers of one answer at most.
+const LIMIT_MAX: u32 = 50;
 
-/// Serves `orchestration/near` on this node.
+/// Serves `orchestration/nearest-driver` and `orchestration/near` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
     let own = node.clone();
-    router.on("/orchestration/near/neardrivers", move |ask: NearAsk| {
+    router.on("/orchestration/nearest-driver/search", move |ask: NearestAsk| {
         let node = own.clone();
-        async move { certainly_not(near(&node, ask.at, SHOWN).await) }
+        async move { certainly_not(near(&node, ask.at, ask.limit.clamp(1, LIMIT_MAX)).await) }
     });
     let own = node.clone();
     router.on("/orchestration/near/quote", move |ask: QuoteAsk| {
@@ -30,6 +30,7 @@ pub fn mount(node: &Node, router: &mut Router) {
     });
 }
 
+/// The nearest free drivers, and how long each would take.
 async fn near(node: &Node, at: Option<Place>, limit: u32) -> Result<NearAnswer, RpcError> {
     let (locate, search) = (LocateAsk { at }, SearchAsk { at, limit, without: Vec::new() });
     let (zone, found) = join!(

@@ -1,7 +1,10 @@
 //! Seeking drivers for one job: the nearest free ones from the index, an offer to each in the job's
 //! row, and a hint to every index so that the next ping of the driver brings it.
 
-use super::calls::{MEMORY, ROWS, mark};
+use super::{
+    calls::{MEMORY, ROWS, mark},
+    events,
+};
 use crate::backend::{
     node::Node,
     wire::{Job, JobState, MoveAsk, OfferAnswer, SearchAnswer, SearchAsk},
@@ -13,7 +16,7 @@ const CANDIDATES: u32 = 8;
 /// Offers an open job to as many drivers as may be asked at once. Best effort: while the job is
 /// open it stays due, and is looked at again.
 pub async fn seek(node: &Node, mut job: Job) {
-    let wanted = node.config.settings.offers_at_once.max(1) as usize;
+    let wanted = node.live.settings().offers_at_once.max(1) as usize;
     if !is_wanting(&job, wanted) {
         return;
     }
@@ -27,6 +30,9 @@ pub async fn seek(node: &Node, mut job: Job) {
         let Ok(made) = made else { return };
         // Free or not, this is how the driver stands.
         mark(node, made.standing.into_iter().collect());
+        if let Some(job) = made.job.as_ref().filter(|_| made.offer.is_some()) {
+            events::job(node, job, [candidate.driver]);
+        }
         match made.job {
             Some(now) if is_wanting(&now, wanted) => job = now,
             _ => return,

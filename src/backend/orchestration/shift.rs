@@ -4,6 +4,7 @@
 use super::{
     calls::{ROWS, make, mark},
     dispatch::follow,
+    events,
 };
 use crate::backend::{
     node::Node,
@@ -41,6 +42,9 @@ async fn change(
     if let Some(mut standing) = done.standing {
         standing.at = at;
         mark(node, vec![standing]);
+    }
+    if !done.replayed {
+        events::driver(node, driver, core.rsplit('/').next().unwrap_or_default());
     }
     if done.offer != 0 {
         let own = node.clone();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{
-    calls::{ROWS, capture, make},
+    calls::{ROWS, TEND, capture, make},
     search::seek,
 };
 use crate::backend::{
@@ -45,7 +45,7 @@ pub fn start(node: &Node) {
 async fn tend(node: &Node, due: Due) {
     let ask = MoveAsk { job: due.job, due_ms: due.due_ms, ..MoveAsk::default() };
     // Refused: another node was first.
-    let Ok(done) = make(node, "/core/job/tend", &ask).await else { return };
+    let Ok(done) = make(node, TEND, &ask).await else { return };
     let Some(job) = done.job else { return };
     match job.state() {
         JobState::Requested | JobState::Offered => seek(node, job).await,

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use super::{
+    config::Live,
     directory::{Directory, Instance},
     rpc::{Code, Policy, Router, Rpc, RpcError, refuse},
 };
@@ -27,6 +30,10 @@ pub const REMOVE_AFTER: Duration = Duration::from_secs(2);
 /// Instances that a replica lists at most.
 pub const INSTANCES_MAX: usize = 1_024;
 
+/// Beats without an answer from anybody, some fifteen seconds of them, after which an instance ends.
+/// They are counted, not the time: one that was stopped for a while is given a chance.
+pub const UNHEARD_BEATS: u32 = 30;
+
 const BEAT_POLICY: Policy = Policy {
     deadline: Duration::from_millis(450),
     attempt: Duration::from_millis(450),
@@ -35,7 +42,11 @@ const BEAT_POLICY: Policy = Policy {
 
 /// One replica of the service: who was heard of lately.
 #[derive(Clone)]
-pub struct Replica(Rc<RefCell<Heard>>);
+pub struct Replica {
+    heard: Rc<RefCell<Heard>>,
+    /// The version of the config that this node knows.
+    config: Rc<Cell<u64>>,
+}
 
 struct Heard {
     since: Time,
@@ -48,7 +59,14 @@ impl Replica {
     /// others.
     pub fn new(now: Time, incarnation: u32) -> Self {
         let version = (u64::from(incarnation) + 1) << 32;
-        Self(Rc::new(RefCell::new(Heard { since: now, version, instances: BTreeMap::new() })))
+        let heard = Heard { since: now, version, instances: BTreeMap::new() };
+        Self { heard: Rc::new(RefCell::new(heard)), config: Rc::default() }
+    }
+
+    /// Tells everybody the version of the config that `config` holds.
+    #[must_use]
+    pub fn telling(self, config: Rc<Cell<u64>>) -> Self {
+        Self { config, ..self }
     }
 
     /// Serves heartbeats.
@@ -59,7 +77,7 @@ impl Replica {
 
     /// Notes a heartbeat at `now` and answers with the directory.
     pub fn beat(&self, beat: wire::Heartbeat, now: Time) -> Result<wire::Directory, RpcError> {
-        let mut heard = self.0.borrow_mut();
+        let mut heard = self.heard.borrow_mut();
         heard.sweep(now);
         let told = beat.instance.ok_or_else(|| refuse(Code::Invalid, "no instance"))?;
         if beat.brief {
@@ -77,6 +95,7 @@ impl Replica {
             instances: listed.map(|(instance, _)| to_wire(instance)).collect(),
             complete: now.since(heard.since) >= REMOVE_AFTER,
             tell_more: false,
+            config_version: self.config.get(),
         })
     }
 }
@@ -123,17 +142,20 @@ impl Heard {
     }
 }
 
-fn to_wire(instance: &Instance) -> wire::Instance {
+/// An instance as it travels.
+pub(super) fn to_wire(instance: &Instance) -> wire::Instance {
     wire::Instance {
         name: instance.name.as_str().to_owned(),
         incarnation: instance.incarnation,
         services: instance.services.clone(),
+        version: instance.version,
+        host: instance.host.clone(),
     }
 }
 
 fn of_wire(told: wire::Instance) -> Instance {
-    let wire::Instance { name, incarnation, services } = told;
-    Instance { name: NodeName::from(name.as_str()), incarnation, services }
+    let wire::Instance { name, incarnation, services, version, host } = told;
+    Instance { name: NodeName::from(name.as_str()), incarnation, version, host, services }
 }
 
 /// What one replica said last.
@@ -158,12 +180,31 @@ struct Inner {
     own: Instance,
     said: RefCell<BTreeMap<NodeName, Said>>,
     registered: Cell<bool>,
+    /// Is told which version of the config there is.
+    live: Option<Live>,
+    /// How often each replica gave no answer since it gave one.
+    missed: RefCell<BTreeMap<NodeName, u32>>,
+    unheard: Notify,
 }
 
 impl Registrar {
     /// The registrar of the instance `own`.
     pub fn new(env: &Env, rpc: &Rpc, directory: &Directory, own: Instance) -> Self {
+        Self::telling(env, rpc, directory, own, None)
+    }
+
+    /// The same; `live` hears of each new version of the config.
+    pub fn telling(
+        env: &Env,
+        rpc: &Rpc,
+        directory: &Directory,
+        own: Instance,
+        live: Option<Live>,
+    ) -> Self {
         Self(Rc::new(Inner {
+            live,
+            missed: RefCell::default(),
+            unheard: Notify::new(),
             env: env.clone(),
             rpc: rpc.clone(),
             directory: directory.clone(),
@@ -171,6 +212,13 @@ impl Registrar {
             said: RefCell::default(),
             registered: Cell::new(false),
         }))
+    }
+
+    /// Ends when no replica has answered any of the last [`UNHEARD_BEATS`]: nobody finds this
+    /// instance any more, and it may have missed anything. A replica on this very node always
+    /// answers.
+    pub async fn unheard(&self) {
+        self.0.unheard.notified().await;
     }
 
     /// True once a replica has noted this instance.
@@ -194,7 +242,11 @@ impl Registrar {
         let mut spread = env.rng("discovery").fork(replica.as_str());
         let mut next = env.now() + BEAT_EVERY.mul_f64(spread.between(0.5, 1.0));
         let full = to_wire(&self.0.own);
-        let brief = wire::Instance { services: Vec::new(), ..full.clone() };
+        let brief = wire::Instance {
+            name: full.name.clone(),
+            incarnation: full.incarnation,
+            ..wire::Instance::default()
+        };
         let mut beats = [(full, false), (brief, true)].map(|(instance, brief)| wire::Heartbeat {
             instance: Some(instance),
             known_version: 0,
@@ -220,12 +272,27 @@ impl Registrar {
         }
     }
 
+    fn miss(&self, replica: &NodeName, heard: bool) {
+        let mut missed = self.0.missed.borrow_mut();
+        match missed.get_mut(replica) {
+            Some(count) => *count = if heard { 0 } else { *count + 1 },
+            None => drop(missed.insert(replica.clone(), u32::from(!heard))),
+        }
+        if !heard && missed.values().all(|count| *count >= UNHEARD_BEATS) {
+            self.0.unheard.notify_one();
+        }
+    }
+
     fn note(&self, replica: &NodeName, answer: Option<wire::Directory>) {
         let now = self.0.env.now();
+        self.miss(replica, answer.is_some());
         let mut said = self.0.said.borrow_mut();
         let mut changed = false;
         if let Some(answer) = answer {
             self.0.registered.set(true);
+            if let Some(live) = &self.0.live {
+                live.told(answer.config_version);
+            }
             let last = said.entry(replica.clone()).or_default();
             changed = !answer.same || last.complete != answer.complete;
             (last.at, last.complete) = (now, answer.complete);
@@ -271,7 +338,8 @@ mod tests {
     fn beat(incarnation: u32, brief: bool) -> wire::Heartbeat {
         let services = if brief { Vec::new() } else { vec![format!("core/v{incarnation}")] };
         let name = "c/core-1".to_owned();
-        let instance = Some(wire::Instance { name, incarnation, services });
+        let instance =
+            Some(wire::Instance { name, incarnation, services, version: 1, host: "c-1".into() });
         wire::Heartbeat { instance, known_version: 0, brief }
     }
 

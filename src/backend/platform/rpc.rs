@@ -1,5 +1,5 @@
-//! RPC between services: protobuf over links, found through discovery; correlation, deadlines,
-//! retries and backoff live here, above the seam.
+//! RPC between services: protobuf over links or the bus, found through discovery; correlation,
+//! deadlines, retries and backoff live here, above the seam.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,11 +12,13 @@ use prost::Message;
 
 pub use super::server::Router;
 use super::{
-    calls::Ended,
+    bus::Bus,
     directory::{Directory, service_of},
     envelope::{Envelope, Head, Kind, Status, seal},
+    meter::Meter,
     peer::Peer,
     quick::QuickMap,
+    way::{Failed, Way},
 };
 use crate::{
     base::{name::NodeName, rng::Rng},
@@ -121,31 +123,31 @@ pub struct Rpc(Rc<Inner>);
 struct Inner {
     env: Env,
     directory: Directory,
+    /// What it talks over instead of links, where the backend has brokers.
+    bus: Option<Bus>,
     // Looked up on every call, never walked.
     peers: RefCell<QuickMap<NodeName, Rc<Peer>>>,
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
-}
-
-/// How an attempt ended without an answer.
-enum Failed {
-    /// The service said so: no use in asking another.
-    Refused(Code, String),
-    /// Nothing was done.
-    Certain(String),
-    /// Anything may have been done.
-    Unknown(&'static str),
+    meter: Meter,
 }
 
 impl Rpc {
-    /// The client side of a node, over what `directory` knows.
+    /// The client side of a node, over links to what `directory` knows.
     pub fn new(env: &Env, directory: &Directory) -> Self {
+        Self::over(env, directory, None)
+    }
+
+    /// The client side of a node, over the bus where there is one.
+    pub fn over(env: &Env, directory: &Directory, bus: Option<Bus>) -> Self {
         Self(Rc::new(Inner {
             env: env.clone(),
             directory: directory.clone(),
+            bus,
             peers: RefCell::default(),
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
+            meter: Meter::default(),
         }))
     }
 
@@ -157,7 +159,7 @@ impl Rpc {
         ask: &Q,
         policy: Policy,
     ) -> Result<A, RpcError> {
-        self.persist(None, path, ask, policy).await
+        self.measured(None, path, ask, policy).await
     }
 
     /// The same at one instance, by name.
@@ -168,12 +170,19 @@ impl Rpc {
         ask: &Q,
         policy: Policy,
     ) -> Result<A, RpcError> {
-        self.persist(Some(node), path, ask, policy).await
+        self.measured(Some(node), path, ask, policy).await
     }
 
     /// One way, best effort, to every live instance that serves `path`, except this node itself
     /// when `others_only`: nothing comes back.
     pub fn publish<Q: Message>(&self, path: &'static str, news: &Q, others_only: bool) {
+        if let Some(bus) = &self.0.bus {
+            let frame = seal(&Head { kind: Kind::News, path, ..Head::default() }, news);
+            if frame.len() > FRAME_BYTES_MAX || !bus.tell(path, frame, others_only) {
+                self.count(|counts| counts.news_dropped += 1);
+            }
+            return;
+        }
         let mut frame: Option<Bytes> = None;
         for name in self.0.directory.serving(service_of(path)) {
             if others_only && name == *self.0.env.name() {
@@ -184,12 +193,31 @@ impl Rpc {
             if frame.len() > FRAME_BYTES_MAX || !self.peer(&name).tell(frame) {
                 self.count(|counts| counts.news_dropped += 1);
             }
+            self.0.meter.told(path);
         }
     }
 
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         self.0.counts.get()
+    }
+
+    /// What is counted of the calls.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    async fn measured<Q: Message, A: Message + Default>(
+        &self,
+        at: Option<&NodeName>,
+        path: &'static str,
+        ask: &Q,
+        policy: Policy,
+    ) -> Result<A, RpcError> {
+        let begun = self.0.meter.begin(path, self.0.env.now());
+        let outcome = self.persist(at, path, ask, policy).await;
+        begun.end(&outcome, self.0.env.now());
+        outcome
     }
 
     async fn persist<Q: Message, A: Message + Default>(
@@ -266,18 +294,9 @@ impl Rpc {
         span: Duration,
     ) -> Result<Bytes, Failed> {
         let env = &self.0.env;
-        let peer = self.peer(node);
         let until = env.now() + span;
-        let link = match peer.link() {
-            Some(link) => link,
-            // Rare, and large: most calls need no room for it.
-            None => match Box::pin(env.timeout(span, peer.open())).await {
-                Ok(Ok(link)) => link,
-                Ok(Err(why)) => return Err(Failed::Certain(why)),
-                Err(_) => return Err(Failed::Certain(format!("{node}: no link in time"))),
-            },
-        };
-        let Some(waiting) = peer.enter(until) else {
+        let way = self.way(node, span).await?;
+        let Some(waiting) = way.enter(until) else {
             return Err(Failed::Certain(format!("{node}: too many calls wait")));
         };
         let left = until.since(env.now());
@@ -292,14 +311,27 @@ impl Rpc {
         if frame.len() > FRAME_BYTES_MAX {
             return Err(Failed::Refused(Code::Invalid, "larger than a frame".to_owned()));
         }
-        // A frame that the link did not take was certainly not seen.
-        link.send(frame).map_err(|why| Failed::Certain(format!("{node}: {why}")))?;
-        // Nobody but the peer holds the link open.
-        drop(link);
-        match waiting.await {
-            Ended::Reply(reply) => answer(reply),
-            Ended::Broken => Err(Failed::Unknown("the link broke")),
-            Ended::Late => Err(Failed::Unknown("nothing came in time")),
+        answer(way.exchange(node, frame, left, waiting).await?)
+    }
+
+    /// How to reach a node: waits for a link to it, or for the bus.
+    async fn way(&self, node: &NodeName, span: Duration) -> Result<Way, Failed> {
+        let env = &self.0.env;
+        if let Some(bus) = &self.0.bus {
+            return match env.timeout(span, bus.line()).await {
+                Ok(line) => Ok(Way::Bus(bus.clone(), line)),
+                Err(_) => Err(Failed::Certain("no broker in time".to_owned())),
+            };
+        }
+        let peer = self.peer(node);
+        match peer.link() {
+            Some(link) => Ok(Way::Link(peer, link)),
+            // Rare, and large: most calls need no room for it.
+            None => match Box::pin(env.timeout(span, peer.open())).await {
+                Ok(Ok(link)) => Ok(Way::Link(peer, link)),
+                Ok(Err(why)) => Err(Failed::Certain(why)),
+                Err(_) => Err(Failed::Certain(format!("{node}: no link in time"))),
+            },
         }
     }
 

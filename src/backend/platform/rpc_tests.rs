@@ -73,11 +73,7 @@ fn row(key: &str) -> Row {
 fn client(sim: &Sim) -> (Env, Rpc, Directory) {
     let env = sim.node(&"a/api-1".into());
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
-    directory.replace(CORES.map(|name| Instance {
-        name: name.into(),
-        incarnation: 0,
-        services: vec!["core/job".to_owned()],
-    }));
+    directory.replace(CORES.map(|name| Instance::new(name.into(), vec!["core/job".to_owned()])));
     (env.clone(), Rpc::new(&env, &directory), directory)
 }
 
@@ -281,11 +277,7 @@ fn news_reach_every_instance_but_ourselves() {
     }
     let env = sim.node(&CORES[1].into());
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
-    let known = |name: &str| Instance {
-        name: name.into(),
-        incarnation: 0,
-        services: vec!["core/job".to_owned()],
-    };
+    let known = |name: &str| Instance::new(name.into(), vec!["core/job".to_owned()]);
     directory.replace(CORES.map(known));
     let rpc = Rpc::new(&env, &directory);
     sim.run(async {

@@ -1,7 +1,12 @@
 //! The serving side of RPC: endpoints by path, links that others opened, a limit on what is in
 //! flight. Knows no retries: what a client makes of a status is the client's matter.
 
-use std::{cell::Cell, collections::BTreeSet, future::Future, rc::Rc};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    future::{Future, poll_fn},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -13,12 +18,16 @@ use prost::Message;
 use super::{
     directory::service_of,
     envelope::{Envelope, Head, Kind, Status, seal},
+    meter::{Meter, Served},
     quick::QuickMap,
     rpc::{Code, RpcError},
 };
-use crate::world::{
-    Env,
-    link::{FRAME_BYTES_MAX, Link, Listener, Outgoing},
+use crate::{
+    backend::wire::platform as wire,
+    world::{
+        Env,
+        link::{FRAME_BYTES_MAX, Link, Listener, Outgoing},
+    },
 };
 
 /// Asks that may be in flight at one node; beyond it they are refused as overloaded.
@@ -36,8 +45,9 @@ enum Endpoint {
 #[derive(Default)]
 pub struct Router {
     // Looked up only, never walked: the order of a hash map must not reach behaviour.
-    endpoints: QuickMap<&'static [u8], Endpoint>,
+    endpoints: QuickMap<&'static [u8], (Endpoint, Rc<Served>)>,
     services: BTreeSet<&'static str>,
+    served: Vec<Rc<Served>>,
 }
 
 impl Router {
@@ -49,12 +59,17 @@ impl Router {
         F: Fn(Q) -> Fut + 'static,
         Fut: Future<Output = Result<A, RpcError>> + 'static,
     {
+        let served = self.served(path);
         let endpoint = move |ask: Envelope| -> LocalBoxFuture<'static, Bytes> {
-            let id = ask.id;
+            let (id, served) = (ask.id, Rc::clone(&served));
             match Q::decode(ask.into_body()) {
                 Ok(ask) => {
                     let work = handler(ask);
-                    Box::pin(async move { seal_outcome(id, &work.await) })
+                    Box::pin(async move {
+                        let outcome = work.await;
+                        served.ended(&outcome);
+                        seal_outcome(id, &outcome)
+                    })
                 }
                 Err(error) => Box::pin(ready(unreadable(id, &error))),
             }
@@ -69,19 +84,34 @@ impl Router {
         A: Message + 'static,
         F: Fn(Q) -> Result<A, RpcError> + 'static,
     {
+        let served = self.served(path);
         let endpoint = move |ask: Envelope| -> Bytes {
             let id = ask.id;
             match Q::decode(ask.into_body()) {
-                Ok(ask) => seal_outcome(id, &handler(ask)),
+                Ok(ask) => {
+                    let outcome = handler(ask);
+                    served.ended(&outcome);
+                    seal_outcome(id, &outcome)
+                }
                 Err(error) => unreadable(id, &error),
             }
         };
         self.put(path, Endpoint::AtOnce(Box::new(endpoint)));
     }
 
+    /// What is counted of the asks at `path`.
+    fn served(&mut self, path: &'static str) -> Rc<Served> {
+        let served = Served::new(path);
+        self.served.retain(|known| known.path() != path);
+        self.served.push(Rc::clone(&served));
+        served
+    }
+
     fn put(&mut self, path: &'static str, endpoint: Endpoint) {
         self.services.insert(service_of(path));
-        self.endpoints.insert(path.as_bytes(), endpoint);
+        if let Some(served) = self.served.iter().find(|served| served.path() == path) {
+            self.endpoints.insert(path.as_bytes(), (endpoint, Rc::clone(served)));
+        }
     }
 
     /// The services that have an endpoint here, like `core/job`, in order.
@@ -129,6 +159,9 @@ struct Inner {
     in_flight_max: usize,
     links: Cell<usize>,
     refused: Cell<u64>,
+    /// The most in flight since somebody looked.
+    peak: Cell<usize>,
+    meter: Meter,
 }
 
 /// Counts one ask in flight for as long as it lives.
@@ -142,15 +175,27 @@ impl Drop for InFlight {
 
 impl Server {
     /// Serves `router`; until `ready` is set, only the platform's own paths.
-    pub fn new(env: &Env, router: Router, ready: &Rc<Cell<bool>>) -> Self {
-        Self::with_limit(env, router, ready, IN_FLIGHT_MAX)
+    /// What handlers call is counted by `meter` as theirs.
+    pub fn new(env: &Env, router: Router, ready: &Rc<Cell<bool>>, meter: &Meter) -> Self {
+        Self::with(env, router, ready, IN_FLIGHT_MAX, meter)
     }
 
+    #[cfg(test)]
     pub(super) fn with_limit(
         env: &Env,
         router: Router,
         ready: &Rc<Cell<bool>>,
         in_flight_max: usize,
+    ) -> Self {
+        Self::with(env, router, ready, in_flight_max, &Meter::default())
+    }
+
+    fn with(
+        env: &Env,
+        router: Router,
+        ready: &Rc<Cell<bool>>,
+        in_flight_max: usize,
+        meter: &Meter,
     ) -> Self {
         Self(Rc::new(Inner {
             env: env.clone(),
@@ -160,7 +205,17 @@ impl Server {
             in_flight_max,
             links: Cell::new(0),
             refused: Cell::new(0),
+            peak: Cell::new(0),
+            meter: meter.clone(),
         }))
+    }
+
+    /// What was counted of each path, and the most asks in flight, since this was asked last; and
+    /// how many may be.
+    pub fn counted(&self) -> (Vec<wire::Traffic>, usize, usize) {
+        let Inner { router, peak, in_flight, in_flight_max, .. } = &*self.0;
+        let served = router.served.iter().map(|served| served.take()).collect();
+        (served, peak.replace(in_flight.get()), *in_flight_max)
     }
 
     /// Asks that were refused: overloaded, not ready, or no such path.
@@ -187,11 +242,21 @@ impl Server {
     async fn link(&self, link: Link) {
         let Link { outgoing, mut incoming } = link;
         while let Some(frame) = incoming.recv().await {
-            match Envelope::open(frame) {
-                Ok(ask) if ask.kind != Kind::Reply => self.take(ask, &outgoing),
-                // A peer that talks nonsense: close.
-                Ok(_) | Err(_) => break,
+            // A peer that talks nonsense: close.
+            if !self.take_in(frame, &outgoing) {
+                break;
             }
+        }
+    }
+
+    /// Takes in a frame whose reply goes to `to`; false when it is neither ask nor news.
+    pub(super) fn take_in(&self, frame: Bytes, to: &Rc<dyn Outgoing>) -> bool {
+        match Envelope::open(frame) {
+            Ok(ask) if ask.kind != Kind::Reply => {
+                self.take(ask, to);
+                true
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 
@@ -207,7 +272,7 @@ impl Server {
         if !inner.ready.get() && !ask.path().starts_with("/platform/") {
             return refuse(Status::NOT_READY, "the node is still starting");
         }
-        let Some(endpoint) = inner.router.endpoints.get(ask.path_bytes()) else {
+        let Some((endpoint, served)) = inner.router.endpoints.get(ask.path_bytes()) else {
             let why = format!("nothing serves {} here", ask.path());
             return refuse(Status::NO_SUCH_PATH, &why);
         };
@@ -216,16 +281,25 @@ impl Server {
         }
         match endpoint {
             Endpoint::AtOnce(handler) => {
+                let begun = served.ask().then(|| inner.env.now());
                 let reply = handler(ask);
+                if let Some(begun) = begun {
+                    served.took(inner.env.now().since(begun));
+                }
                 if wants_reply {
                     give(to, reply);
                 }
             }
             Endpoint::Later(handler) => {
-                inner.in_flight.set(inner.in_flight.get() + 1);
+                let in_flight = inner.in_flight.get() + 1;
+                inner.in_flight.set(in_flight);
+                inner.peak.set(inner.peak.get().max(in_flight));
                 let guard = InFlight(Rc::clone(inner));
                 let to = wants_reply.then(|| Rc::clone(to));
-                self.work(handler(ask), guard, to);
+                served.ask();
+                let service = service_of(served.path());
+                let handling = inner.meter.speaking(service, || handler(ask));
+                self.work(handling, guard, to, Rc::clone(served));
             }
         }
     }
@@ -236,18 +310,23 @@ impl Server {
         mut handling: LocalBoxFuture<'static, Bytes>,
         guard: InFlight,
         to: Option<Rc<dyn Outgoing>>,
+        served: Rc<Served>,
     ) {
-        let finish = |reply: Bytes| {
+        let (env, begun) = (self.0.env.clone(), self.0.env.now());
+        let service = service_of(served.path());
+        let finish = move |reply: Bytes| {
+            served.took(env.now().since(begun));
             if let Some(to) = to {
                 give(&to, reply);
             }
         };
-        if let Some(reply) = (&mut handling).now_or_never() {
+        let meter = self.0.meter.clone();
+        if let Some(reply) = meter.speaking(service, || (&mut handling).now_or_never()) {
             drop(guard);
             return finish(reply);
         }
         self.0.env.spawn(async move {
-            let reply = handling.await;
+            let reply = poll_fn(|cx| meter.speaking(service, || handling.poll_unpin(cx))).await;
             drop(guard);
             finish(reply);
         });

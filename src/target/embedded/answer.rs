@@ -8,8 +8,8 @@ use crate::{
     base::{id::Id, place::Place},
     history::{
         answer::{
-            Answer, Assignment, ChargeView, JobState, JobView, NearDriver, OfferView, Quote,
-            Refusal,
+            Answer, Assignment, ChargeView, IssueView, JobState, JobView, NearDriver, OfferView,
+            Quote, Refusal,
         },
         op::{OpKind, Outcome},
     },
@@ -107,6 +107,15 @@ fn accepted(op: OpKind, body: &[u8]) -> Judged {
     }
 }
 
+/// What a message of a stream tells a robot; `None` where it only says that the stream lives, or
+/// cannot be read.
+pub fn pushed(message: &[u8]) -> Option<Answer> {
+    let body: Body = serde_json::from_slice(message).ok()?;
+    let tells = body.offer.is_some() || body.job.is_some();
+    // An op that reads nothing of its own into it.
+    tells.then(|| body.answer(OpKind::DriverNextOffer))
+}
+
 #[derive(Deserialize)]
 struct ErrorBody {
     error: ErrorPart,
@@ -146,6 +155,7 @@ struct Body {
     eta_s: Option<u32>,
     charge: Option<ChargeView>,
     charges: Vec<ChargeView>,
+    issues: Vec<IssueView>,
     next: Option<Id>,
     replayed: bool,
 }
@@ -213,6 +223,7 @@ impl Body {
             drivers: self.drivers.into_iter().map(NearDriver::from).collect(),
             quote,
             charges: self.charge.into_iter().chain(self.charges).collect(),
+            issues: self.issues,
             next: self.next,
             refusal: None,
             replayed: self.replayed,

@@ -4,6 +4,8 @@
 
 mod answer;
 mod request;
+mod sessions;
+mod stream;
 mod wire;
 
 use std::{cell::RefCell, time::Duration};
@@ -16,9 +18,8 @@ use crate::{
     base::{
         id::{Id, RobotId, RobotKind},
         name::NodeName,
-        time::Time,
     },
-    engine::target::{Target, Traffic, Tried},
+    engine::target::{Ears, Target, Traffic, Tried},
     history::{
         answer::{Answer, Refusal},
         declares::Declares,
@@ -30,9 +31,9 @@ use crate::{
 use answer::Judged;
 pub use request::PAGE as AUDIT_PAGE;
 use request::{Credentials, Form};
+use sessions::Sessions;
+use stream::Pushes;
 
-/// A robot that was driven away from its own instance tries it again after so long.
-const HOME_AFTER: Duration = Duration::from_secs(10);
 /// Operations of the contract that the reference backend does not have.
 const LACKS: [OpKind; 4] =
     [OpKind::AuditEarnings, OpKind::AuditRefunds, OpKind::SetupApproveDriver, OpKind::CleanupRobot];
@@ -46,6 +47,8 @@ pub struct Settings {
     pub apis: Vec<NodeName>,
     /// How long one attempt may take.
     pub attempt_timeout: Duration,
+    /// The share of robots that are told over a stream as well.
+    pub push: f64,
     /// What is declared.
     pub declares: Declares,
 }
@@ -71,30 +74,18 @@ impl Settings {
             seed: seed.to_owned(),
             apis: nodes.iter().filter(|node| node.role() == "api").cloned().collect(),
             attempt_timeout: scenario.robots.attempt_timeout.0,
+            push: scenario.robots.push,
             declares,
         }
     }
-}
-
-/// One robot's session.
-#[derive(Debug, Clone, Default)]
-struct Session {
-    token: Option<HeaderValue>,
-    /// How many tokens there were.
-    token_number: u32,
-    account: Option<Id>,
-    /// Instances away from home.
-    away: usize,
-    /// Since when.
-    since: Time,
 }
 
 /// The reference backend as a target.
 pub struct Embedded {
     env: Env,
     settings: Settings,
-    // By kind, then by number: looked up on every ping.
-    sessions: RefCell<[Vec<Session>; 3]>,
+    sessions: Sessions,
+    pushes: Pushes,
     traffic: Traffic,
     /// Paths as they are put into requests: parsed once.
     uris: RefCell<Vec<(&'static str, Uri)>>,
@@ -103,10 +94,13 @@ pub struct Embedded {
 impl Embedded {
     /// Speaks through `env`.
     pub fn new(env: Env, settings: Settings) -> Self {
+        let sessions = Sessions::new(&env, &settings.apis);
+        let pushes = Pushes::new(&env, &sessions, &settings);
         Self {
             env,
             settings,
-            sessions: RefCell::default(),
+            sessions,
+            pushes,
             traffic: Traffic::default(),
             uris: RefCell::default(),
         }
@@ -114,17 +108,7 @@ impl Embedded {
 
     /// The account of a robot at the backend, once it has one.
     pub fn account(&self, robot: RobotId) -> Option<Id> {
-        self.session(robot, |session| session.account.clone())
-    }
-
-    fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
-        let mut sessions = self.sessions.borrow_mut();
-        let of_kind = &mut sessions[robot.kind as usize];
-        let number = robot.number as usize;
-        if of_kind.len() <= number {
-            of_kind.resize(number + 1, Session::default());
-        }
-        look(&mut of_kind[number])
+        self.sessions.of(robot, |session| session.account.clone())
     }
 
     fn uri(&self, path: &'static str) -> Uri {
@@ -137,38 +121,12 @@ impl Embedded {
         uri
     }
 
-    /// The instance that this robot uses now: its own, or the one that it went to when that failed.
-    fn instance(&self, robot: RobotId) -> Option<(usize, NodeName)> {
-        let now = self.env.now();
-        let away = self.session(robot, |session| {
-            if session.away != 0 && now.since(session.since) >= HOME_AFTER {
-                session.away = 0;
-            }
-            session.away
-        });
-        let apis = &self.settings.apis;
-        let index = (robot.number as usize).checked_add(away)?.checked_rem(apis.len())?;
-        Some((away, apis.get(index)?.clone()))
-    }
-
-    /// The instance failed: the next attempt goes to another. Of two attempts that fail at once
-    /// only one moves on.
-    fn move_on(&self, robot: RobotId, from: usize) {
-        let (now, all) = (self.env.now(), self.settings.apis.len().max(1));
-        self.session(robot, |session| {
-            if session.away == from {
-                session.away = (from + 1) % all;
-                session.since = now;
-            }
-        });
-    }
-
     async fn exchange(&self, robot: RobotId, form: Form) -> Tried {
-        let Some((away, node)) = self.instance(robot) else {
+        let Some((away, node)) = self.sessions.instance(robot) else {
             return fail("the target has no API instance");
         };
         let Form { op, path, body, with_token } = form;
-        let (token, token_number) = self.session(robot, |session| {
+        let (token, token_number) = self.sessions.of(robot, |session| {
             (session.token.clone().filter(|_| with_token), session.token_number)
         });
         let bytes = wire::request_bytes(path, &body, token.as_ref());
@@ -186,9 +144,12 @@ impl Embedded {
             Err(_) => (Judged::unknown("no answer in time".to_owned()), None),
         };
         if judged.instance_failed {
-            self.move_on(robot, away);
+            self.sessions.move_on(robot, away);
         }
-        self.remember(robot, token_number, &judged);
+        self.sessions.remember(robot, token_number, &judged);
+        if judged.outcome == Outcome::Ok {
+            self.pushes.after(robot, op);
+        }
         Tried {
             outcome: judged.outcome,
             answer: judged.answer,
@@ -200,29 +161,9 @@ impl Embedded {
         }
     }
 
-    /// Notes what an answer means for the session; `used` is the number of the token that was sent.
-    fn remember(&self, robot: RobotId, used: u32, judged: &Judged) {
-        if judged.token.is_none() && !judged.expired && judged.answer.account.is_none() {
-            return;
-        }
-        self.session(robot, |session| {
-            if let Some(token) = &judged.token {
-                session.token = HeaderValue::try_from(format!("Bearer {token}")).ok();
-                session.token_number += 1;
-            }
-            // A late refusal of an older token says nothing of the one that took its place.
-            if judged.expired && session.token_number == used {
-                session.token = None;
-            }
-            if judged.answer.account.is_some() {
-                session.account.clone_from(&judged.answer.account);
-            }
-        });
-    }
-
     /// The auditor has no op to log in with: it does so as needed.
     async fn audit(&self, robot: RobotId, form: Form) -> Tried {
-        if self.session(robot, |session| session.token.is_none()) {
+        if self.sessions.of(robot, |session| session.token.is_none()) {
             let entered = self.exchange(robot, request::audit_login(&self.settings.seed)).await;
             if entered.outcome != Outcome::Ok {
                 // Whatever became of the login, nothing was read.
@@ -237,6 +178,10 @@ impl Embedded {
 impl Target for Embedded {
     fn declares(&self) -> &Declares {
         &self.settings.declares
+    }
+
+    fn listen(&self, ears: Ears) {
+        self.pushes.listen(ears);
     }
 
     fn traffic(&self) -> Option<&Traffic> {

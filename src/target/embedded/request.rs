@@ -82,6 +82,7 @@ impl Form {
             K::AuditJob => ("/v1/audit/job", json!({ "job": job(ask)? })),
             K::AuditJobs => ("/v1/audit/jobs", page(ask)),
             K::AuditCharges => ("/v1/audit/charges", page(ask)),
+            K::AuditIssues => ("/v1/audit/issues", json!({})),
             K::AuditEarnings | K::AuditRefunds | K::SetupApproveDriver | K::CleanupRobot => {
                 return Err(format!("the reference backend has no {}", ask.op));
             }

@@ -7,7 +7,11 @@ use http::StatusCode;
 
 use super::*;
 use crate::{
-    base::{place::Place, rng::Rng, time::Wall},
+    base::{
+        place::Place,
+        rng::Rng,
+        time::{Time, Wall},
+    },
     world::{
         HttpHandler, World,
         link::{DialError, Link, Listener},
@@ -79,6 +83,7 @@ fn target() -> (Embedded, Rc<Script>) {
         seed: "7".into(),
         apis: ["a/api-1", "b/api-1", "c/api-1"].map(NodeName::from).to_vec(),
         attempt_timeout: Duration::from_secs(2),
+        push: 0.0,
         declares: Declares::default(),
     };
     (Embedded::new(env, settings), script)

@@ -136,5 +136,6 @@ pub(super) fn is_read_back(op: OpKind) -> bool {
             | OpKind::AuditCharges
             | OpKind::AuditEarnings
             | OpKind::AuditRefunds
+            | OpKind::AuditIssues
     )
 }

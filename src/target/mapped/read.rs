@@ -419,6 +419,7 @@ impl Reader {
                 .charges
                 .as_ref()
                 .map_or(Ok(Vec::new()), |charges| charges.all(around, body))?,
+            issues: Vec::new(),
             next: id(self.next.as_ref(), scope, body)?,
             refusal: None,
             replayed: self.replayed.as_ref().is_some_and(|pick| pick.truth(scope, body)),

@@ -9,8 +9,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http_body::{Body, say_json, whole};
-use crate::world::HttpHandler;
+use super::{
+    http_body::{Body, say_json, whole},
+    stream,
+};
+use crate::world::{HttpHandler, stream::StreamHandler};
 
 /// Open connections; further ones are closed as they come.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -24,8 +27,8 @@ pub const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// How long accepting rests after the system refused a socket (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until the process ends.
-pub fn serve(listener: TcpListener, handler: HttpHandler) {
+/// Serves until the process ends; `streams` takes requests for streams, if there are any.
+pub fn serve(listener: TcpListener, handler: HttpHandler, streams: Option<StreamHandler>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
     let open = Rc::new(Cell::new(0));
@@ -34,8 +37,8 @@ pub fn serve(listener: TcpListener, handler: HttpHandler) {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     if let Some(place) = Place::take(&open) {
-                        let talk = talk(stream, http.clone(), Rc::clone(&handler), place);
-                        tokio::task::spawn_local(talk);
+                        let serves = (Rc::clone(&handler), streams.clone());
+                        tokio::task::spawn_local(talk(stream, http.clone(), serves, place));
                     }
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -63,18 +66,31 @@ impl Drop for Place {
 }
 
 /// The life of one connection. However it ends, the peer sees it; there is nobody to tell here.
-async fn talk(stream: TcpStream, http: http1::Builder, handler: HttpHandler, _place: Place) {
+async fn talk(
+    stream: TcpStream,
+    http: http1::Builder,
+    (handler, streams): (HttpHandler, Option<StreamHandler>),
+    _place: Place,
+) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| answer(request, Rc::clone(&handler)));
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    let upgrades = streams.is_some();
+    let service = service_fn(move |request| answer(request, Rc::clone(&handler), streams.clone()));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let _ = if upgrades { connection.with_upgrades().await } else { connection.await };
 }
 
 async fn answer(
     request: Request<Incoming>,
     handler: HttpHandler,
+    streams: Option<StreamHandler>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    if let Some(streams) = streams
+        && stream::is_wanted(request.headers())
+    {
+        return Ok(stream::answer(request, &streams).map(Full::new));
+    }
     let (head, body) = request.into_parts();
     let response = match whole(body, REQUEST_BYTES_MAX).await {
         Body::Whole(body) => {

@@ -5,6 +5,7 @@
 // What clippy.toml forbids elsewhere is this room's purpose.
 #![allow(clippy::disallowed_methods)]
 
+mod broker;
 pub mod clock;
 pub mod disk;
 pub mod http_body;
@@ -13,7 +14,9 @@ mod http_server;
 mod link;
 pub mod ports;
 pub mod process;
+pub mod rabbitmq;
 mod store;
+mod stream;
 
 use std::{
     cell::RefCell,
@@ -38,8 +41,10 @@ use tokio::{
 
 use super::{
     HttpError, HttpHandler, World,
+    broker::{BrokerError, Session},
     link::{DialError, Link, Listener},
     store::{Store, StoreError, engine::Engine},
+    stream::{StreamError, StreamHandler},
 };
 use crate::base::{
     name::NodeName,
@@ -79,13 +84,21 @@ pub struct RealWorld {
     clock: Clock,
     pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool<TcpStream>>>>,
     stores: RefCell<BTreeMap<String, Weak<RealStore>>>,
+    streams: RefCell<Option<StreamHandler>>,
 }
 
 impl RealWorld {
     /// The world of the node called `name`, in a run that began at `origin`.
     pub fn new(name: NodeName, boot: Boot, origin: Instant) -> Rc<Self> {
         let clock = Clock::new(origin);
-        Rc::new(Self { name, boot, clock, pools: RefCell::default(), stores: RefCell::default() })
+        Rc::new(Self {
+            name,
+            boot,
+            clock,
+            pools: RefCell::default(),
+            stores: RefCell::default(),
+            streams: RefCell::default(),
+        })
     }
 
     fn pool(&self, to: &NodeName) -> Option<Rc<http_client::Pool<TcpStream>>> {
@@ -169,7 +182,8 @@ impl World for RealWorld {
 
     fn serve_http(&self, handler: HttpHandler) -> LocalBoxFuture<'static, Result<(), DialError>> {
         let listener = self.bind(self.boot.http.as_ref());
-        Box::pin(async { listener.map(|listener| http_server::serve(listener, handler)) })
+        let streams = self.streams.borrow().clone();
+        Box::pin(async { listener.map(|listener| http_server::serve(listener, handler, streams)) })
     }
 
     fn http(
@@ -186,10 +200,43 @@ impl World for RealWorld {
         })
     }
 
+    fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        if self.streams.borrow().is_some() {
+            return Err(self.cannot_listen(self.boot.http.as_ref(), "this node serves already"));
+        }
+        self.streams.replace(Some(handler));
+        Ok(())
+    }
+
+    fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        let Some(address) = self.boot.dial_http.get(to).cloned() else {
+            let why = format!("no node is called {to}");
+            return Box::pin(async { Err(StreamError::NotConnected(why)) });
+        };
+        Box::pin(async move { stream::open(&address, request).await })
+    }
+
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
         // Blocks for the repair after a crash: a node opens its stores before it serves.
         let opened = self.open_store(name);
         Box::pin(async { opened })
+    }
+
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let to = to.clone();
+        match self.boot.dial.get(&to).cloned() {
+            Some(address) => broker::open(to, address),
+            None => Box::pin(async move {
+                Err(BrokerError::Unreachable { why: "nobody is called that".into(), to })
+            }),
+        }
     }
 }
 

@@ -97,6 +97,56 @@ fn sixty_four_exchanges_at_once_each_get_their_own_answer() {
 }
 
 #[test]
+fn a_stream_is_let_in_or_refused_and_ends_with_either_side() {
+    run_local(async {
+        let env = env(boot());
+        let held: Rc<RefCell<Vec<Link>>> = Rc::default();
+        let taken = Rc::clone(&held);
+        env.serve_streams(Rc::new(move |request| {
+            if request.uri().path() != "/stream" || !request.headers().contains_key("word") {
+                let mut refusal = Response::new(Bytes::new());
+                *refusal.status_mut() = StatusCode::FORBIDDEN;
+                return Err(Box::new(refusal));
+            }
+            let taken = Rc::clone(&taken);
+            Ok(Box::new(move |link| taken.borrow_mut().push(link)))
+        }))
+        .unwrap();
+        assert!(env.serve_streams(Rc::new(|_| unreachable!())).is_err(), "once a node");
+        env.serve_http(echo()).await.unwrap();
+        let ask = |path: &str| Request::get(path).header("word", "x").body(Bytes::new()).unwrap();
+        let refused = env.stream(&me(), Request::new(Bytes::new())).await.err().unwrap();
+        assert!(matches!(refused, StreamError::Refused(403)), "{refused}");
+        let mut link = env.stream(&me(), ask("/stream")).await.unwrap();
+        link.outgoing.send(Bytes::from_static(b"up")).unwrap();
+        while held.borrow().is_empty() {
+            env.sleep(Duration::from_millis(1)).await;
+        }
+        let mut theirs = held.borrow_mut().pop().unwrap();
+        assert_eq!(theirs.incoming.recv().await.unwrap(), "up");
+        for n in 0..20 {
+            theirs.outgoing.send(Bytes::from(n.to_string())).unwrap();
+        }
+        // What was sent before it let go still comes.
+        drop(theirs);
+        for n in 0..20 {
+            assert_eq!(link.incoming.recv().await.unwrap(), n.to_string());
+        }
+        assert!(link.incoming.recv().await.is_none());
+        // HTTP goes on beside it.
+        assert_eq!(env.http(&me(), post("body")).await.unwrap().body(), "body");
+        let link = env.stream(&me(), ask("/stream")).await.unwrap();
+        while held.borrow().is_empty() {
+            env.sleep(Duration::from_millis(1)).await;
+        }
+        drop(link);
+        let mut theirs = held.borrow_mut().pop().unwrap();
+        assert!(theirs.incoming.recv().await.is_none(), "the client let go");
+    })
+    .unwrap();
+}
+
+#[test]
 fn path_headers_and_large_bodies_pass_and_larger_ones_get_413() {
     run_local(async {
         let env = env(boot());

@@ -206,9 +206,14 @@ impl Core {
         }
     }
 
-    /// Opens a link; both ends of it, the dialler's first.
-    fn open(self: &Rc<Self>, route: u32, ends: [&Rc<Life>; 2]) -> [Link; 2] {
-        let [near_pipe, far_pipe] = [(); 2].map(|()| mpsc::channel(FRAMES_MAX));
+    /// Opens a link on which so many frames may wait each way; both ends of it, the dialler's first.
+    pub(super) fn open(
+        self: &Rc<Self>,
+        route: u32,
+        ends: [&Rc<Life>; 2],
+        frames_max: usize,
+    ) -> [Link; 2] {
+        let [near_pipe, far_pipe] = [(); 2].map(|()| mpsc::channel(frames_max));
         let [near_end, far_end] = [(); 2].map(|()| oneshot::channel());
         let pipes =
             [Pipe::new(far_pipe.0.clone(), far_end.0), Pipe::new(near_pipe.0.clone(), near_end.0)];
@@ -276,7 +281,7 @@ impl Core {
         if !dialler.is_alive() {
             return Err(refused("the dialler died"));
         }
-        let [near, far] = self.open(route, [dialler, &life]);
+        let [near, far] = self.open(route, [dialler, &life], FRAMES_MAX);
         if cut {
             // Opened and cut at once, as a proxy in between does.
             self.reset_links(route);

@@ -5,6 +5,7 @@
 //! is named after what it delays, and nothing here asks the machine for anything. What runs above
 //! the seam is the same code as in the real world; this room must not know any of it.
 
+pub mod broker;
 mod core;
 mod disk;
 mod exchange;
@@ -13,6 +14,7 @@ mod network;
 mod node;
 mod settings;
 mod store;
+mod stream;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -34,7 +36,10 @@ use self::{
     tasks::{Bell, ROOT},
 };
 use super::Env;
-use crate::base::{name::NodeName, time::Time};
+use crate::base::{
+    name::NodeName,
+    time::{Time, Wall},
+};
 
 /// A virtual world. A cheap handle: clone it freely; the world ends with the last one, or when
 /// [`Sim::close`] is called: a task of the world that holds a handle keeps it from ending by itself.
@@ -205,6 +210,12 @@ impl Sim {
             nodes.set_skew(node, skew_ms);
         }
         node.is_some()
+    }
+
+    /// What the wall clock of a node shows; `None` when the node is unknown.
+    pub fn wall(&self, name: &NodeName) -> Option<Wall> {
+        let node = self.core().nodes.borrow().find(name)?;
+        Some(self.core().wall(node))
     }
 
     /// A running hash of everything that happened: when, what and to whom. Two runs that differ

@@ -26,8 +26,10 @@ use crate::{
     },
     world::{
         Env, HttpError, HttpHandler, World,
+        broker::{BrokerError, Session},
         link::{DialError, Link, Listener},
         store::{Store, StoreError},
+        stream::{StreamError, StreamHandler},
     },
 };
 
@@ -73,6 +75,7 @@ struct Node {
     skew_ms: i64,
     listener: Option<mpsc::Sender<Link>>,
     handler: Option<HttpHandler>,
+    streams: Option<StreamHandler>,
     /// Stores that are open in this life.
     shelves: BTreeMap<String, Rc<Shelf>>,
     /// What outlives the process.
@@ -90,7 +93,7 @@ pub(super) struct Nodes {
 pub(super) struct Remains {
     shelves: BTreeMap<String, Rc<Shelf>>,
     /// Kept only to be dropped.
-    _rest: (Option<mpsc::Sender<Link>>, Option<HttpHandler>),
+    _rest: (Option<mpsc::Sender<Link>>, Option<HttpHandler>, Option<StreamHandler>),
 }
 
 impl Nodes {
@@ -120,6 +123,7 @@ impl Nodes {
                 skew_ms: 0,
                 listener: None,
                 handler: None,
+                streams: None,
                 shelves: BTreeMap::new(),
                 disk: BTreeMap::new(),
             });
@@ -139,7 +143,8 @@ impl Nodes {
         place.life.alive.set(false);
         place.life.routes.borrow_mut().clear();
         let shelves = std::mem::take(&mut place.shelves);
-        Remains { shelves, _rest: (place.listener.take(), place.handler.take()) }
+        let rest = (place.listener.take(), place.handler.take(), place.streams.take());
+        Remains { shelves, _rest: rest }
     }
 
     pub(super) fn shut_down(&mut self) -> Vec<Remains> {
@@ -150,6 +155,14 @@ impl Nodes {
     pub(super) fn listener_of(&self, node: u32) -> Option<(Rc<Life>, mpsc::Sender<Link>)> {
         let place = &self.list[node as usize];
         place.listener.clone().map(|listener| (Rc::clone(&place.life), listener))
+    }
+
+    /// Who takes streams there.
+    pub(super) fn streams_of(&self, node: u32) -> Option<(Rc<Life>, StreamHandler)> {
+        let place = &self.list[node as usize];
+        // Only who serves HTTP has an address for them.
+        let handler = place.streams.clone().filter(|_| place.handler.is_some());
+        handler.map(|handler| (Rc::clone(&place.life), handler))
     }
 
     /// False when it listens already.
@@ -233,6 +246,12 @@ impl Core {
         true
     }
 
+    /// What the wall clock of a node shows.
+    pub(super) fn wall(&self, node: u32) -> Wall {
+        let true_ms = self.settings.epoch_ms + self.now_ns() / 1_000_000;
+        Wall(true_ms.saturating_add_signed(self.nodes.borrow().skew_ms(node)))
+    }
+
     /// The route from a living process to a name; `None` when nobody was ever called that.
     pub(super) fn route_to(&self, life: &Life, to: &NodeName) -> Option<u32> {
         if let Some(&route) = life.routes.borrow().get(to) {
@@ -247,6 +266,7 @@ impl Core {
 }
 
 /// The world as one process sees it.
+#[derive(Clone)]
 struct NodeWorld {
     core: Rc<Core>,
     life: Rc<Life>,
@@ -258,8 +278,7 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Wall {
-        let true_ms = self.core.settings.epoch_ms + self.core.now_ns() / 1_000_000;
-        Wall(true_ms.saturating_add_signed(self.core.nodes.borrow().skew_ms(self.life.node)))
+        self.core.wall(self.life.node)
     }
 
     fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {
@@ -306,7 +325,34 @@ impl World for NodeWorld {
         self.core.http(&self.life, to, request)
     }
 
+    fn serve_streams(&self, handler: StreamHandler) -> Result<(), DialError> {
+        let mut nodes = self.core.nodes.borrow_mut();
+        let place = &mut nodes.list[self.life.node as usize].streams;
+        if self.life.is_alive() && place.is_none() {
+            *place = Some(handler);
+            return Ok(());
+        }
+        let (address, why) = (self.life.name.to_string(), "this node serves already".to_owned());
+        Err(DialError::CannotListen { address, why })
+    }
+
+    fn stream(
+        &self,
+        to: &NodeName,
+        request: Request<Bytes>,
+    ) -> LocalBoxFuture<'static, Result<Link, StreamError>> {
+        self.core.stream(&self.life, to, request)
+    }
+
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
         self.core.open_store(&self.life, name)
+    }
+
+    fn broker(
+        &self,
+        to: &NodeName,
+    ) -> LocalBoxFuture<'static, Result<Rc<dyn Session>, BrokerError>> {
+        let env = Env::new(self.life.name.clone(), &self.core.rng, Rc::new(self.clone()));
+        super::broker::open(env, to)
     }
 }

@@ -26,6 +26,13 @@ const RECHECK_AFTER: Duration = Duration::from_secs(20);
 /// Each time the roster says the same again the next look is twice as far off, so often.
 const RECHECK_DOUBLINGS: u8 = 1;
 
+/// A search sorts what it has found when it is so many times what is wanted.
+const KEEP_TIMES: usize = 8;
+/// Distances on a plane around the middle of a search are true to this part, …
+const FLAT_ERROR: f64 = 0.01;
+/// … up to so far.
+const FLAT_M_MAX: f64 = 30_000.0;
+
 type Cell = (i32, i32);
 
 /// One driver. What every position touches lies together, in one line of the cache.
@@ -38,6 +45,8 @@ struct Entry {
     seq: u64,
     version: u64,
     cell: Option<Cell>,
+    /// Where in its cell.
+    slot: u32,
     dirty: bool,
     /// How often in a row the roster said the same.
     confirmed: u8,
@@ -47,13 +56,21 @@ struct Entry {
     driver: u64,
 }
 
+/// A driver in a cell. With its place, so that a search passes over the far ones without a look at
+/// their entries.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    index: u32,
+    at: Place,
+}
+
 /// Drivers by place.
 #[derive(Debug)]
 pub struct Grid {
     entries: Vec<Entry>,
     // Looked up, never walked.
     by_driver: QuickMap<u64, u32>,
-    cells: QuickMap<Cell, Vec<u32>>,
+    cells: QuickMap<Cell, Vec<Spot>>,
     dirty: Vec<u32>,
     cell_lat_e6: i32,
     cell_lon_e6: i32,
@@ -71,6 +88,30 @@ pub struct Query<'a> {
     pub limit: usize,
     /// Not these.
     pub without: &'a [u64],
+}
+
+/// The plane around a place: cheap distances, nearly true, to pass over who is certainly too far.
+struct Flat {
+    middle: Place,
+    east_m: f64,
+}
+
+impl Flat {
+    fn around(middle: Place) -> Self {
+        let shrink = libm::cos(middle.lat().to_radians());
+        Self { middle, east_m: METRES_PER_MICRO_DEGREE * shrink }
+    }
+
+    fn is_beyond(&self, at: Place, metres: f64) -> bool {
+        if metres > FLAT_M_MAX {
+            return false;
+        }
+        let (lat, lon) = (self.middle.lat_e6, self.middle.lon_e6);
+        let north = f64::from(at.lat_e6.wrapping_sub(lat)) * METRES_PER_MICRO_DEGREE;
+        let east = f64::from(at.lon_e6.wrapping_sub(lon)) * self.east_m;
+        let far = metres * (1.0 + FLAT_ERROR) + 1.0;
+        north * north + east * east > far * far
+    }
 }
 
 impl Grid {
@@ -182,28 +223,41 @@ impl Grid {
     /// The nearest free drivers, nearest first; equally near ones by their ids.
     pub fn search(&self, query: &Query<'_>, now: Time, wall_ms: u64) -> Vec<Found> {
         let mut near: Vec<(u64, u32)> = Vec::new();
-        let centre = self.cell_of(query.at);
+        let (centre, flat) = (self.cell_of(query.at), Flat::around(query.at));
+        // Nobody farther than that is wanted any more.
+        let mut within_m = query.reach_m;
         // One more ring than the reach fills, for the part of a cell on either side.
         let rings = (query.reach_m / CELL_M).clamp(0.0, 10_000.0) as i32 + 2;
         for ring in 0..=rings {
-            let before = near.len();
-            self.walk_ring(centre, ring, |index| {
-                if let Some(mm) = self.fits(index, query, now, wall_ms) {
-                    near.push((mm, index));
-                }
-            });
-            // Whoever stands in a later ring is at least `ring` cells away.
-            let certain_mm = (f64::from(ring) * CELL_M * 0.99 * 1_000.0) as u64;
-            if before >= query.limit {
-                near.sort_unstable_by_key(|&(mm, index)| self.order(mm, index));
-                if near[query.limit - 1].0 <= certain_mm {
+            // Whoever stands in this ring is at least so far away.
+            let at_least_mm = (f64::from(ring - 1) * CELL_M * 0.99 * 1_000.0).max(0.0) as u64;
+            if near.len() >= query.limit {
+                self.keep_nearest(&mut near, query.limit);
+                if near[query.limit - 1].0 <= at_least_mm {
                     break;
                 }
             }
+            self.walk_ring(centre, ring, |spot| {
+                if flat.is_beyond(spot.at, within_m) {
+                    return;
+                }
+                if let Some(mm) = self.fits(spot.index, query, now, wall_ms) {
+                    near.push((mm, spot.index));
+                    if near.len() >= query.limit * KEEP_TIMES {
+                        self.keep_nearest(&mut near, query.limit);
+                        within_m = within_m.min(near[query.limit - 1].0 as f64 / 1_000.0);
+                    }
+                }
+            });
         }
-        near.sort_unstable_by_key(|&(mm, index)| self.order(mm, index));
-        near.truncate(query.limit);
+        self.keep_nearest(&mut near, query.limit);
         near.iter().map(|&(mm, index)| self.found(mm, index)).collect()
+    }
+
+    /// The `limit` nearest, in order.
+    fn keep_nearest(&self, near: &mut Vec<(u64, u32)>, limit: usize) {
+        near.sort_unstable_by_key(|&(mm, index)| self.order(mm, index));
+        near.truncate(limit);
     }
 
     /// Any free drivers at all, wherever they are (a planted bug searches so).
@@ -252,6 +306,7 @@ impl Grid {
             driver,
             at: Place::default(),
             cell: None,
+            slot: 0,
             seen: Time::ZERO,
             seq: 0,
             status: Status::Unknown,
@@ -285,18 +340,25 @@ impl Grid {
         if seq != 0 {
             entry.seq = seq;
         }
-        let old = entry.cell;
+        let (old, slot) = (entry.cell, entry.slot as usize);
         let new = self.cell_of(at);
         if old == Some(new) {
+            if let Some(spot) = self.cells.get_mut(&new).and_then(|cell| cell.get_mut(slot)) {
+                spot.at = at;
+            }
             return;
         }
-        self.entries[index as usize].cell = Some(new);
-        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old))
-            && let Some(position) = cell.iter().position(|other| *other == index)
-        {
-            cell.swap_remove(position);
+        if let Some(cell) = old.and_then(|old| self.cells.get_mut(&old)) {
+            cell.swap_remove(slot);
+            if let Some(moved) = cell.get(slot) {
+                self.entries[moved.index as usize].slot = slot as u32;
+            }
         }
-        self.cells.entry(new).or_default().push(index);
+        let cell = self.cells.entry(new).or_default();
+        let slot = cell.len() as u32;
+        cell.push(Spot { index, at });
+        let entry = &mut self.entries[index as usize];
+        (entry.cell, entry.slot) = (Some(new), slot);
     }
 
     fn cell_of(&self, at: Place) -> Cell {
@@ -304,10 +366,10 @@ impl Grid {
     }
 
     /// Every driver in the cells that are exactly `ring` cells from the centre.
-    fn walk_ring(&self, centre: Cell, ring: i32, mut visit: impl FnMut(u32)) {
+    fn walk_ring(&self, centre: Cell, ring: i32, mut visit: impl FnMut(&Spot)) {
         let mut cell = |row: i32, column: i32| {
             if let Some(drivers) = self.cells.get(&(centre.0 + row, centre.1 + column)) {
-                drivers.iter().copied().for_each(&mut visit);
+                drivers.iter().for_each(&mut visit);
             }
         };
         if ring == 0 {
@@ -364,17 +426,28 @@ mod tests {
         let mut rng = Rng::from_seed("grid");
         for round in 0..40 {
             let mut grid = Grid::new(spire(), TTL);
-            let mut all = Vec::new();
+            let (mut all, mut places) = (Vec::new(), Vec::new());
             for driver in 1..=(5 + round * 8) {
                 let place = spire().offset(rng.between(-4e3, 4e3), rng.between(-4e3, 4e3));
                 grid.ping(driver, place, 1, at(1), 0);
                 grid.mark(&free(driver, 1), at(1));
+                places.push((driver, place));
                 let metres = place.metres_to(spire());
                 if metres <= 3_000.0 {
                     all.push(((metres * 1_000.0) as u64, driver));
                 }
             }
             all.sort_unstable();
+            // They drive on: nobody is left behind in the cell where it was.
+            for driver in (1..=(5 + round * 8)).step_by(3) {
+                grid.ping(driver, spire().offset(3_999.0, 0.0), 2, at(1), 0);
+                let at_first = all.iter().find(|(_, one)| *one == driver).copied();
+                let back = at_first.map_or(spire().offset(3_500.0, 0.0), |_| {
+                    let (_, place) = places[driver as usize - 1];
+                    place
+                });
+                grid.ping(driver, back, 3, at(1), 0);
+            }
             for limit in [1, 3, 10] {
                 let found = grid.search(&query(limit), at(2), 0);
                 let want: Vec<u64> = all.iter().take(limit).map(|(_, driver)| *driver).collect();

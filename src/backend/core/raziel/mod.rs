@@ -2,7 +2,7 @@
 //! roster (hints), and by what the indexes of the other nodes learned. No disk: after a restart it
 //! asks another index for all it knows and lives on pings.
 
-mod columns;
+pub mod columns;
 pub mod grid;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -23,7 +23,10 @@ use crate::{
     world::Env,
 };
 
-/// How often fresh positions are told to the other indexes.
+/// Where positions are told as they come: a stream of values, with what they are. Whoever serves it
+/// is told: every other index, and who watches over live jobs.
+pub const MOVED: &str = "/platform/pings/moved";
+/// How often fresh positions are told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Positions in one message.
 const BATCH_MAX: usize = 2_000;
@@ -54,12 +57,12 @@ pub fn mount(node: &Node, router: &mut Router) {
 
 fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
-    let reach_m = node.config.settings.reach_m;
+    let live = node.live.clone();
     let far = plants::is_on(&node.config.plants, plants::OFFER_FAR);
     router.on_sync("/core/raziel/search", move |ask: SearchAsk| {
         let query = Query {
             at: from_wire(ask.at.as_ref())?,
-            reach_m,
+            reach_m: live.settings().reach_m,
             limit: ask.limit.clamp(1, FOUND_MAX) as usize,
             without: &ask.without,
         };
@@ -99,7 +102,7 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
         Ok(Nothing {})
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
-    router.on_sync("/core/raziel/learn", move |batch: MovedBatch| {
+    router.on_sync(MOVED, move |batch: MovedBatch| {
         if !columns::are_even(&batch) {
             return Err(refuse(Code::Invalid, "columns of different lengths"));
         }
@@ -121,7 +124,7 @@ async fn tell(node: Node, grid: Rc<RefCell<Grid>>) {
         node.env.sleep(TELL_EVERY).await;
         let moved = grid.borrow_mut().take_moved(node.env.now());
         for chunk in moved.chunks(BATCH_MAX) {
-            node.rpc.publish("/core/raziel/learn", &columns::of(chunk), true);
+            node.rpc.publish(MOVED, &columns::of(chunk), true);
         }
     }
 }
