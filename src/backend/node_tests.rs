@@ -67,7 +67,7 @@ fn settings() -> Settings {
     }
 }
 
-fn node_config(
+pub(super) fn node_config(
     name: &NodeName,
     all: &[NodeName],
     incarnation: u32,
