@@ -292,7 +292,7 @@ mod tests {
     fn a_trace_is_found_from_its_op_and_back() {
         let trace = TraceId::of_op(half_of_run("evening-7"), 4_711, 2);
         assert_eq!((trace.subject(), trace.attempt()), (Subject::Op(4_711), 2));
-        let job = TraceId::of_halves(1, 1 << 63 | 77_669_839_702_851_584);
+        let job = TraceId::of_halves(1, (1 << 63) + 77_669_839_702_851_584);
         assert_eq!(job.subject(), Subject::Job(77_669_839_702_851_584));
         assert_eq!(trace.to_string().parse(), Ok(trace));
         assert_ne!(trace, TraceId::of_op(half_of_run("evening-8"), 4_711, 2));

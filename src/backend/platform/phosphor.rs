@@ -271,11 +271,7 @@ impl Inner {
         self.counts.set(counts);
     }
 
-    fn within<'a, T>(
-        self: &Rc<Self>,
-        mark: Mark,
-        work: LocalBoxFuture<'a, T>,
-    ) -> Within<'a, T> {
+    fn within<'a, T>(self: &Rc<Self>, mark: Mark, work: LocalBoxFuture<'a, T>) -> Within<'a, T> {
         Within { inner: Rc::clone(self), mark, work }
     }
 
