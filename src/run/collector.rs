@@ -2,7 +2,7 @@
 //! own ends, keeps figures of every endpoint in memory, and writes hops to the run's folder up to a
 //! limit. It asks nobody for anything: whoever is slow or gone is only missing from it.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use compact_str::{CompactString, format_compact};
 use hdrhistogram::Histogram;
@@ -89,6 +89,28 @@ impl Default for Endpoint {
         let took_us = Histogram::new(3).expect("three significant digits");
         Self { meter: Meter::default(), errors: 0, took_us }
     }
+}
+
+impl Endpoint {
+    fn summary(mut self, path: CompactString, now: Time) -> EndpointSummary {
+        EndpointSummary {
+            path: path.into(),
+            count: self.meter.count(),
+            errors: self.errors,
+            took_us: TimesSummary::of(&self.took_us),
+            per_s: self.meter.rates(now).map(|rate| (rate * 1e3).round() / 1e3),
+        }
+    }
+}
+
+/// The slowest of each operation, the slowest first.
+fn slowest_of(all: BTreeMap<CompactString, (u64, TraceId)>) -> Vec<SlowTrace> {
+    let slow =
+        |(op, (took_us, trace)): (CompactString, _)| SlowTrace { trace, op: op.into(), took_us };
+    let mut slowest: Vec<SlowTrace> = all.into_iter().map(slow).collect();
+    slowest.sort_by_key(|slow| (Reverse(slow.took_us), slow.trace));
+    slowest.truncate(SLOWEST_MAX);
+    slowest
 }
 
 impl Collector {
@@ -189,25 +211,11 @@ impl Collector {
             self.summary.dropped += sender.dropped;
             self.summary.lost += sender.handed - sender.came.min(sender.handed);
         }
-        let mut slowest: Vec<_> = std::mem::take(&mut self.slowest).into_iter().collect();
-        slowest.sort_by_key(|(_, (took_us, trace))| (std::cmp::Reverse(*took_us), *trace));
-        slowest.truncate(SLOWEST_MAX);
-        let slow = |(op, (took_us, trace)): (CompactString, _)| SlowTrace {
-            trace,
-            op: op.into(),
-            took_us,
-        };
-        self.summary.slowest = slowest.into_iter().map(slow).collect();
+        self.summary.slowest = slowest_of(self.slowest);
         let latest = self.latest;
-        let endpoint = |(path, mut seen): (CompactString, Endpoint)| EndpointSummary {
-            path: path.into(),
-            count: seen.meter.count(),
-            errors: seen.errors,
-            took_us: TimesSummary::of(&seen.took_us),
-            per_s: seen.meter.rates(latest).map(|rate| (rate * 1e3).round() / 1e3),
-        };
+        let endpoints = self.endpoints.into_iter();
         self.summary.endpoints =
-            std::mem::take(&mut self.endpoints).into_iter().map(endpoint).collect();
+            endpoints.map(|(path, endpoint)| endpoint.summary(path, latest)).collect();
         let text = serde_json::to_string_pretty(&self.summary)? + "\n";
         fs::write(self.order.folder.join(FOLDER).join(FIGURES), text)
     }

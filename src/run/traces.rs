@@ -52,6 +52,9 @@ const DATAGRAM_BYTES: usize = 65_536;
 /// Traces of evidence that the report shows; all are in the summary.
 const SHOWN_MAX: usize = 6;
 
+/// Hops by their trace, in the order of time.
+type Found = BTreeMap<TraceId, Vec<Hop>>;
+
 /// A collector at work.
 pub struct Traces {
     tracing: Tracing,
@@ -246,33 +249,35 @@ pub fn attach(judged: &mut Judged, folder: &Path) -> anyhow::Result<()> {
     let evidence: BTreeSet<Subject> = violations.flat_map(proof).collect();
     let slow: BTreeSet<TraceId> = figures.slowest.iter().map(|slow| slow.trace).collect();
     let wanted = |trace: TraceId| slow.contains(&trace) || evidence.contains(&trace.subject());
-    let mut found: BTreeMap<TraceId, Vec<Hop>> = BTreeMap::new();
+    let mut found: Found = BTreeMap::new();
     for hop in read(folder, wanted)? {
         found.entry(hop.trace).or_default().push(hop);
     }
-    let mut shown: Vec<(TraceId, String)> = Vec::new();
+    let mut shown = evidence_of(judged, &found);
+    let evident: BTreeSet<TraceId> = shown.iter().map(|(trace, _)| *trace).collect();
+    shown.truncate(SHOWN_MAX);
+    let slowest = figures.slowest.iter().map(|s| (s.trace, format!("the slowest {}", s.op)));
+    shown.extend(slowest.filter(|(trace, _)| !evident.contains(trace)));
+    let with_hops =
+        |(trace, why)| Some(ShownTrace { trace, why, hops: found.get(&trace)?.clone() });
+    judged.figures.traces = shown.into_iter().filter_map(with_hops).collect();
+    judged.summary.traces = Some(figures);
+    Ok(())
+}
+
+/// Ties each violation to the traces that were found of it; all of these, each once, and why.
+fn evidence_of(judged: &mut Judged, found: &Found) -> Vec<(TraceId, String)> {
+    let (mut evidence, mut seen) = (Vec::new(), BTreeSet::new());
     for law in &mut judged.summary.laws {
         for violation in &mut law.violations {
             let proof = proof(violation);
             let of = found.keys().filter(|trace| proof.contains(&trace.subject()));
             violation.traces = of.clone().map(ToString::to_string).collect();
-            let why = format!("evidence of {}", law.law);
-            shown.extend(of.map(|trace| (*trace, why.clone())));
+            let new = of.filter(|trace| seen.insert(**trace));
+            evidence.extend(new.map(|trace| (*trace, format!("evidence of {}", law.law))));
         }
     }
-    let mut seen = BTreeSet::new();
-    shown.retain(|(trace, _)| seen.insert(*trace));
-    shown.truncate(SHOWN_MAX);
-    let slowest = figures.slowest.iter().map(|s| (s.trace, format!("the slowest {}", s.op)));
-    shown.extend(slowest.filter(|(trace, _)| !seen.contains(trace)));
-    judged.figures.traces = shown
-        .into_iter()
-        .filter_map(|(trace, why)| {
-            Some(ShownTrace { trace, why, hops: found.get(&trace)?.clone() })
-        })
-        .collect();
-    judged.summary.traces = Some(figures);
-    Ok(())
+    evidence
 }
 
 /// What proves a violation: its ops, and what was done for its job.
