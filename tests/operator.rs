@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_robot-city"))
