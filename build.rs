@@ -2,8 +2,9 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "proto/config.proto",
+    "proto/phosphor.proto",
     "proto/platform.proto",
     "proto/services.proto",
     "proto/session.proto",

@@ -187,6 +187,20 @@ fn accepts_after_the_end_of_their_offers_are_found_by_a_few_seeds() {
 }
 
 #[test]
+fn a_driver_who_stays_busy_after_a_cancel_is_missed_in_calm_weather() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_string_lossy();
+    let swarm = ["run", "scenarios/crush.toml", "--time", "virtual", "--seeds", "1..2"];
+    // Long enough for a driver to be idle beyond every bound.
+    let calm = ["--chaos", "none", "--set", "time.duration=90s"];
+    let bug = ["--plant", "busy-leak", "--out", &out];
+    let args: Vec<_> = swarm.into_iter().chain(calm).chain(bug).collect();
+    let (code, text) = robot_city(&args);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("driver-freed: driver/"), "{text}");
+}
+
+#[test]
 fn a_search_that_reaches_its_limit_writes_the_best_so_far() {
     let folder = tempfile::tempdir().unwrap();
     let bug = ["--seed", "7", "--plant", "double-dispatch"];

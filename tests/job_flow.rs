@@ -174,6 +174,7 @@ impl City {
             settings: Settings { product: self.product.clone(), ..settings() },
             plants: self.plants.clone(),
             name: name.clone(),
+            traced: false,
         };
         env.spawn(node::serve(env.clone(), config));
     }

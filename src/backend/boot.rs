@@ -29,6 +29,9 @@ pub struct NodeConfig {
     /// The config's documents by key, before anything is set.
     #[serde(default)]
     pub config: BTreeMap<String, serde_json::Value>,
+    /// Somebody collects what it traces.
+    #[serde(default)]
+    pub traced: bool,
 }
 
 /// Settings that all nodes share.

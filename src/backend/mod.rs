@@ -27,4 +27,9 @@ pub mod wire {
     pub mod platform {
         include!(concat!(env!("OUT_DIR"), "/robotcity.platform.rs"));
     }
+
+    /// What the collector of traces is handed.
+    pub mod phosphor {
+        include!(concat!(env!("OUT_DIR"), "/robotcity.phosphor.rs"));
+    }
 }

@@ -17,6 +17,7 @@ use super::{
         ids::Ids,
         monitor::Monitor,
         page::with_health,
+        phosphor::Phosphor,
         rpc::{Router, Rpc},
         server::Server,
         token::Verifier,
@@ -94,7 +95,13 @@ impl Node {
     fn new(env: Env, config: NodeConfig) -> Self {
         let directory = Directory::new(env.name(), &mut env.rng("directory"));
         let bus = Bus::of(&env, &directory, &config.nodes, config.incarnation);
-        let rpc = Rpc::over(&env, &directory, bus.clone());
+        let phosphor = match &config {
+            NodeConfig { traced: true, nodes, machine, incarnation, .. } => {
+                Phosphor::start(&env, nodes, *machine, *incarnation)
+            }
+            _ => Phosphor::default(),
+        };
+        let rpc = Rpc::with(&env, &directory, bus.clone(), phosphor);
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
@@ -160,6 +167,7 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let node = Node::new(env, config);
     let name = node.env.name().clone();
     let mut router = Router::default();
+    router.phosphor = node.rpc.phosphor().clone();
     let (replica, monitor) = mount(&node, &mut router).await?.unzip();
     let own = Instance {
         incarnation: node.config.incarnation,

@@ -67,7 +67,7 @@ fn settings() -> Settings {
     }
 }
 
-fn node_config(
+pub(super) fn node_config(
     name: &NodeName,
     all: &[NodeName],
     incarnation: u32,
@@ -82,6 +82,7 @@ fn node_config(
         nodes: all.to_vec(),
         settings: settings(),
         plants: plants.to_vec(),
+        traced: false,
         name: name.clone(),
     }
 }
@@ -347,7 +348,7 @@ fn real_envs(nodes: &[NodeName], data: &Path) -> Vec<Env> {
             dial: dial.clone(),
             dial_http: dial_http.clone(),
             data: data.join(name.as_str()),
-            skip_sync: false,
+            ..Boot::default()
         };
         Env::new(name.clone(), &Rng::from_seed("42"), RealWorld::new(name, boot, origin))
     };

@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod shrink;
 mod target;
+mod trace;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -53,6 +54,8 @@ enum Command {
     Backend(backend::Args),
     /// Mapping files: whether one fits its backend, and a first one.
     Target(target::Args),
+    /// One request through the services.
+    Trace(trace::Args),
     /// What there is: faults, laws, robots, targets, bugs, outputs.
     List(list::Args),
     /// The JSON Schema of a file that people write.
@@ -107,6 +110,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
         Command::Target(args) => target::main(args),
+        Command::Trace(args) => trace::main(&args),
         Command::List(args) => list::main(&args),
         Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),

@@ -56,6 +56,9 @@ pub struct Args {
     /// Switch on a planted bug (see `list bugs`): the run must find it.
     #[arg(long, value_name = "BUG")]
     plant: Vec<String>,
+    /// Send traces as OpenTelemetry to that address too (OTLP over HTTP, JSON).
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// Override a key of the scenario: `--set load.drivers=500`.
     #[arg(long, value_name = "key=value")]
     set: Vec<String>,
@@ -118,6 +121,9 @@ impl Args {
         sets.extend(self.bus.map(Bus::set));
         if let Some(target) = &self.target {
             sets.push(format!("target={target}"));
+        }
+        if let Some(url) = &self.otlp {
+            sets.push(format!("traces.otlp={url}"));
         }
         Wishes {
             city: self.city.clone(),

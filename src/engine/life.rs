@@ -79,6 +79,7 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
         if attempts.is_empty() {
             hub.sent(ask.op, planned, sent);
         }
+        hub.target.next_op(number);
         let tried = hub.target.attempt(robot, &ask, attempts.len() as u32).await;
         let Tried { outcome, answer, node, status, error, expired, retry } = tried;
         let done = hub.env.now();

@@ -13,6 +13,7 @@ use crate::{
     history::{
         answer::Answer,
         declares::Declares,
+        hop::Tracing,
         op::{Ask, OpKind, Outcome},
     },
 };
@@ -64,6 +65,12 @@ pub trait Target {
 
     /// The robot's account, known from before: of a run that is cleaned up after.
     fn recall(&self, _robot: RobotId, _account: &Id) {}
+
+    /// Marks the requests from now on as parts of traces. Called once, before the first robot starts.
+    fn traced(&self, _tracing: Tracing) {}
+
+    /// The attempt that is asked for next is one at the op of that number.
+    fn next_op(&self, _number: u64) {}
 
     /// Whether ops of that kind wait for company before one request goes out with them all. The
     /// target bounds how many wait and how long; each ends by itself, and only its requests pass the

@@ -239,7 +239,8 @@ pub struct Answer {
     /// A price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
-    /// Charges: the one of a payment, or a page of them.
+    /// Charges: the one of a payment, or a page of them; of `audit.earnings` and `audit.refunds` the
+    /// sums that drivers got, and passengers got back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<ChargeView>,
     /// Live issues.

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod compare;
 pub mod declares;
+pub mod hop;
 pub mod manifest;
 pub mod op;
 pub mod reader;
@@ -10,4 +11,5 @@ pub mod record;
 pub mod services;
 pub mod thinner;
 pub mod times;
+pub mod traces;
 pub mod writer;

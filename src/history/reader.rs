@@ -48,22 +48,28 @@ struct Open {
 impl Reader {
     /// Opens the history in the folder of a run.
     pub fn open(run_dir: &Path) -> Result<Self, HistoryError> {
-        Self::taking(run_dir, |line| serde_json::from_slice(line).map_err(|why| why.to_string()))
+        Self::taking(run_dir.join(FOLDER), |line| {
+            serde_json::from_slice(line).map_err(|why| why.to_string())
+        })
     }
 }
 
 impl Reader<String> {
     /// Opens the history in the folder of a run, for whoever compares what was written.
     pub fn lines(run_dir: &Path) -> Result<Self, HistoryError> {
-        Self::taking(run_dir, |line| {
+        Self::lines_in(run_dir.join(FOLDER))
+    }
+
+    /// The same of what was written into another folder.
+    pub(super) fn lines_in(folder: PathBuf) -> Result<Self, HistoryError> {
+        Self::taking(folder, |line| {
             str::from_utf8(line).map(str::to_owned).map_err(|why| why.to_string())
         })
     }
 }
 
 impl<T> Reader<T> {
-    fn taking(run_dir: &Path, take: fn(&[u8]) -> Result<T, String>) -> Result<Self, HistoryError> {
-        let folder = run_dir.join(FOLDER);
+    fn taking(folder: PathBuf, take: fn(&[u8]) -> Result<T, String>) -> Result<Self, HistoryError> {
         let manifest = Manifest::read(&folder);
         let open = Some(Open::new(folder.join(segment_name(0)))?);
         let ready = VecDeque::new();

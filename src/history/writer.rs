@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
 use super::{
@@ -56,7 +57,11 @@ impl Writer {
 
     /// The same with other limits.
     pub fn with_limits(run_dir: &Path, limits: Limits) -> Result<Self, HistoryError> {
-        let folder = run_dir.join(FOLDER);
+        Self::in_folder(run_dir.join(FOLDER), limits)
+    }
+
+    /// The same in a folder of another name, for lines of another kind.
+    pub(super) fn in_folder(folder: PathBuf, limits: Limits) -> Result<Self, HistoryError> {
         fs::create_dir_all(&folder).map_err(|error| HistoryError::io(&folder, error))?;
         let (segment, path, file) = begin(&folder, 0)?;
         let compressor = compressor().map_err(|error| HistoryError::io(&path, error))?;
@@ -78,6 +83,10 @@ impl Writer {
 
     /// Adds a record. It is on its way to the disk after the next [`Self::flush`] at the latest.
     pub fn append(&mut self, record: &Record) -> Result<(), HistoryError> {
+        self.append_line(record)
+    }
+
+    pub(super) fn append_line(&mut self, record: &impl Serialize) -> Result<(), HistoryError> {
         let before = self.frame.len();
         if let Err(error) = serde_json::to_writer(&mut self.frame, record) {
             self.frame.truncate(before);
@@ -112,6 +121,11 @@ impl Writer {
         self.frame.clear();
         self.frame_records = 0;
         Ok(())
+    }
+
+    /// Bytes on the disk so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segment.bytes + self.manifest.segments.iter().map(|full| full.bytes).sum::<u64>()
     }
 
     /// Records so far.

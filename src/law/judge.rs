@@ -56,10 +56,10 @@ impl Judge {
             }
             Record::Fault(event) => self.see_all(Seen::Fault(event)),
             Record::Phase { phase, at } => self.see_all(Seen::Phase(*phase, *at)),
+            Record::Told(told) => self.see_all(Seen::Told(told)),
             // What is told unasked is a hint, and no read: where some of it was missed, no law has
-            // seen less.
-            Record::Told(_)
-            | Record::Missed(_)
+            // seen less than it needs.
+            Record::Missed(_)
             | Record::Run(_)
             | Record::Pings(_)
             | Record::Skipped { .. }

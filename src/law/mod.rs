@@ -14,22 +14,46 @@ mod graph;
 mod holds;
 mod lived;
 mod readback;
+mod shelf;
+mod supply;
+mod unserved;
 
+mod accept_cancel;
 mod answers_match;
+mod availability_respected;
+mod both_sides_agree;
+mod cancelled_charged_by_rule;
+mod charge_matches_fare;
 mod charged_once;
+mod driver_freed;
+mod eta_and_fare;
+mod event_then_read;
 mod every_job_ends;
 mod idempotent_requests;
+mod job_register;
 mod legal_transitions;
 mod live_issues;
+mod money_is_conserved;
+mod near_fresh;
+mod near_missing;
 mod never_goes_back;
 mod no_server_error;
+mod no_silent_degradation;
 mod nothing_lost;
+mod nothing_unasked;
 mod offer_dies;
 mod offers_in_reach;
+mod old_ping;
 mod one_driver_per_job;
 mod one_job_per_driver;
+mod paid_eventually;
+mod push_to_owner;
+mod read_your_writes;
+mod recovers_in_time;
 mod rejected_changes_nothing;
+mod resume_after_restart;
 mod unique_ids;
+mod waiting_is_served;
 
 #[cfg(test)]
 mod known_tests;
@@ -47,7 +71,7 @@ use crate::{
     history::{
         declares::Declares,
         op::{Op, OpKind},
-        record::{FaultEvent, Phase},
+        record::{FaultEvent, Phase, Told},
     },
 };
 
@@ -75,6 +99,9 @@ pub struct Violation {
     pub job: Option<Id>,
     /// The ops that prove it (numbers as strings).
     pub ops: Vec<String>,
+    /// Their traces, where there are any; looked up when all is judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<String>,
     /// When it was certain, for charts.
     #[serde(rename = "at_ns")]
     pub at: Time,
@@ -109,6 +136,8 @@ pub enum Seen<'a> {
     Fault(&'a FaultEvent),
     /// The run went on to another part.
     Phase(Phase, Time),
+    /// A robot was told something unasked: a hint, which proves no more than that it was told.
+    Told(&'a Told),
 }
 
 /// One law at work: a fold over what is seen.

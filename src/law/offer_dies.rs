@@ -177,7 +177,7 @@ impl Law for OfferDies {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.fault(event),
-            Seen::Phase(..) => {}
+            Seen::Phase(..) | Seen::Told(_) => {}
         }
     }
 

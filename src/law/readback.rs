@@ -48,6 +48,20 @@ impl<T> Listing<T> {
     }
 }
 
+/// Sums of money by the job that they are about.
+pub type SumsByJob<'a> = BTreeMap<&'a Id, Vec<(&'a ChargeView, &'a Fact)>>;
+
+impl Listing<ChargeView> {
+    /// The sums by job: each once, however many pages it was on.
+    pub fn by_job(&self) -> SumsByJob<'_> {
+        let mut by_job = SumsByJob::new();
+        for (sum, fact) in self.by_id.values() {
+            by_job.entry(&sum.job).or_default().push((sum, fact));
+        }
+        by_job
+    }
+}
+
 /// The jobs at rest by the account that asked and its key, where the backend shows both.
 pub fn jobs_by_key(read_back: &ReadBack) -> BTreeMap<(&Id, &Id), Vec<(&JobView, &Fact)>> {
     let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -67,6 +81,10 @@ pub struct ReadBack {
     pub jobs: Listing<JobView>,
     /// Charges.
     pub charges: Listing<ChargeView>,
+    /// What drivers got: sums, each of a job.
+    pub earnings: Listing<ChargeView>,
+    /// What passengers got back.
+    pub refunds: Listing<ChargeView>,
     /// Jobs of which the backend said, asked for one by one, that they do not exist.
     pub missing: BTreeMap<Id, Fact>,
 }
@@ -89,7 +107,7 @@ impl ReadBack {
                     self.missing.insert(job.clone(), Fact::of(op));
                 }
             }
-            Seen::Op(_) | Seen::Fault(_) => {}
+            Seen::Op(_) | Seen::Fault(_) | Seen::Told(_) => {}
         }
     }
 
@@ -97,15 +115,18 @@ impl ReadBack {
         for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
             self.jobs.by_id.insert(view.id.clone(), (view.clone(), Fact::about(op, view)));
         }
+        let sums = match op.kind() {
+            OpKind::AuditJobs => return self.jobs.page(op),
+            OpKind::AuditCharges => &mut self.charges,
+            OpKind::AuditEarnings => &mut self.earnings,
+            OpKind::AuditRefunds => &mut self.refunds,
+            _ => return,
+        };
         for charge in &op.answer.charges {
             let fact = Fact { job: Some(charge.job.clone()), ..Fact::of(op) };
-            self.charges.by_id.insert(charge.id.clone(), (charge.clone(), fact));
+            sums.by_id.insert(charge.id.clone(), (charge.clone(), fact));
         }
-        match op.kind() {
-            OpKind::AuditJobs => self.jobs.page(op),
-            OpKind::AuditCharges => self.charges.page(op),
-            _ => {}
-        }
+        sums.page(op);
     }
 
     /// True when all of these jobs were read: the whole list was, or each of them (and any at all).
@@ -121,11 +142,7 @@ impl ReadBack {
     }
 
     /// The charges by job: each charge once, however many pages it was on.
-    pub fn charges_by_job(&self) -> BTreeMap<&Id, Vec<(&ChargeView, &Fact)>> {
-        let mut by_job: BTreeMap<&Id, Vec<_>> = BTreeMap::new();
-        for (charge, fact) in self.charges.by_id.values() {
-            by_job.entry(&charge.job).or_default().push((charge, fact));
-        }
-        by_job
+    pub fn charges_by_job(&self) -> SumsByJob<'_> {
+        self.charges.by_job()
     }
 }

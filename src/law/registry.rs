@@ -1,9 +1,14 @@
 //! The list of the laws. One more law is one more file and one more line here.
 
 use super::{
-    LawEntry, answers_match, charged_once, every_job_ends, idempotent_requests, legal_transitions,
-    live_issues, never_goes_back, no_server_error, nothing_lost, offer_dies, offers_in_reach,
-    one_driver_per_job, one_job_per_driver, rejected_changes_nothing, unique_ids,
+    LawEntry, accept_cancel, answers_match, availability_respected, both_sides_agree,
+    cancelled_charged_by_rule, charge_matches_fare, charged_once, driver_freed, eta_and_fare,
+    event_then_read, every_job_ends, idempotent_requests, job_register, legal_transitions,
+    live_issues, money_is_conserved, near_fresh, near_missing, never_goes_back, no_server_error,
+    no_silent_degradation, nothing_lost, nothing_unasked, offer_dies, offers_in_reach, old_ping,
+    one_driver_per_job, one_job_per_driver, paid_eventually, push_to_owner, read_your_writes,
+    recovers_in_time, rejected_changes_nothing, resume_after_restart, unique_ids,
+    waiting_is_served,
 };
 use crate::history::op::OpKind;
 
@@ -11,18 +16,39 @@ use crate::history::op::OpKind;
 pub static LAWS: &[LawEntry] = &[
     one_job_per_driver::ENTRY,
     one_driver_per_job::ENTRY,
+    accept_cancel::ENTRY,
+    job_register::ENTRY,
     legal_transitions::ENTRY,
     every_job_ends::ENTRY,
+    driver_freed::ENTRY,
+    waiting_is_served::ENTRY,
     charged_once::ENTRY,
+    charge_matches_fare::ENTRY,
+    paid_eventually::ENTRY,
+    cancelled_charged_by_rule::ENTRY,
+    money_is_conserved::ENTRY,
     nothing_lost::ENTRY,
+    nothing_unasked::ENTRY,
     idempotent_requests::ENTRY,
     rejected_changes_nothing::ENTRY,
     unique_ids::ENTRY,
     offer_dies::ENTRY,
     offers_in_reach::ENTRY,
+    availability_respected::ENTRY,
+    near_fresh::ENTRY,
+    near_missing::ENTRY,
+    old_ping::ENTRY,
+    eta_and_fare::ENTRY,
     never_goes_back::ENTRY,
+    read_your_writes::ENTRY,
+    resume_after_restart::ENTRY,
+    both_sides_agree::ENTRY,
     answers_match::ENTRY,
+    push_to_owner::ENTRY,
+    event_then_read::ENTRY,
+    no_silent_degradation::ENTRY,
     no_server_error::ENTRY,
+    recovers_in_time::ENTRY,
     live_issues::ENTRY,
 ];
 

@@ -34,7 +34,7 @@ impl Tally {
         if kept.len() < most {
             let at = proof.iter().map(|fact| fact.done).max().unwrap_or(Time::ZERO);
             let ops = proof.iter().map(|fact| fact.op.to_string()).collect();
-            kept.push(Violation { what, job: job.cloned(), ops, at });
+            kept.push(Violation { what, job: job.cloned(), ops, traces: Vec::new(), at });
         }
     }
 

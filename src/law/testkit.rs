@@ -18,7 +18,7 @@ use crate::{
         answer::{Answer, Assignment, ChargeView, JobState, JobView, OfferView, Refusal},
         declares::Declares,
         op::{Ask, Attempt, Op, OpKind, Outcome},
-        record::{FaultChange, FaultEvent, Phase, Record},
+        record::{FaultChange, FaultEvent, Phase, Record, Told},
     },
 };
 
@@ -177,6 +177,22 @@ impl Tale {
         self.phase(Phase::ReadBack, at);
         self.op(AUDITOR, OpKind::AuditJobs, (at + 0.1, at + 0.2)).answer.jobs = jobs;
         self.op(AUDITOR, OpKind::AuditCharges, (at + 0.3, at + 0.4)).answer.charges = charges;
+    }
+
+    /// A robot is told of a job unasked.
+    pub fn told(&mut self, robot: RobotId, at: f64, view: JobView) {
+        self.tell(robot, at, view, false);
+    }
+
+    /// The same, and it is the simulator that tells it.
+    pub fn told_by_us(&mut self, robot: RobotId, at: f64, view: JobView) {
+        self.tell(robot, at, view, true);
+    }
+
+    fn tell(&mut self, robot: RobotId, at: f64, view: JobView, synthetic: bool) {
+        let at = Time::from_secs_f64(at);
+        let answer = Answer { job: Some(Rc::new(view)), ..Answer::default() };
+        self.marks.push((at, Record::Told(Box::new(Told { at, robot, answer, synthetic }))));
     }
 
     /// The run goes on to `phase`.

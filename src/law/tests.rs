@@ -5,12 +5,12 @@ use super::{
     judge::Judge,
     known::Known,
     registry::LAWS,
-    testkit::{AUDITOR, Tale, Tweak, d, good_end, good_journey, p},
+    testkit::{AUDITOR, Tale, Tweak, account, d, good_end, good_journey, p, view},
 };
 use crate::{
     base::place::Place,
     history::{
-        answer::{OfferView, Refusal},
+        answer::{JobState, NearDriver, OfferView, Refusal},
         declares::Declares,
         op::{Attempt, OpKind},
         record::Record,
@@ -19,7 +19,7 @@ use crate::{
 
 fn evening() -> Tale {
     let mut tale = Tale::default();
-    tale.robots(&[d(1), d(2), d(3), p(1)]);
+    tale.robots(&[d(1), d(2), d(3), d(4), d(5), p(1), p(2)]);
     let here = Place::from_degrees(53.35, -6.26);
     let offer = |id: &str, job: &str| OfferView {
         id: id.into(),
@@ -44,9 +44,48 @@ fn evening() -> Tale {
     let late = tale.accept(d(3), (39.0, 39.1), "J2", 1).refused(Refusal::NotFound);
     late.ask.offer = Some("another".into());
     tale.op(AUDITOR, OpKind::AuditIssues, (90.0, 90.1));
-    let (jobs, charges) = [good_end("J1"), good_end("J2")].into_iter().unzip();
-    tale.read_back(100.0, jobs, charges);
+    others(&mut tale, here, offer("offer of J3", "J3"));
+    let (mut jobs, charges): (Vec<_>, Vec<_>) =
+        [good_end("J1"), good_end("J2")].into_iter().unzip();
+    let mut gone = view("J3", JobState::Cancelled, 1, Some(d(2)));
+    gone.passenger = Some(account(p(2)));
+    jobs.push(gone);
+    let earned = charges.clone();
+    tale.read_back(150.0, jobs, charges);
+    tale.op(AUDITOR, OpKind::AuditEarnings, (150.5, 150.6)).answer.charges = earned;
+    tale.op(AUDITOR, OpKind::AuditRefunds, (150.7, 150.8));
     tale
+}
+
+/// One who goes home early, one who waits all evening for an offer, and a passenger who gives up a
+/// job that a driver has.
+fn others(tale: &mut Tale, here: Place, offer: OfferView) {
+    tale.op(d(4), OpKind::DriverGoOnline, (1.0, 1.1));
+    tale.op(d(4), OpKind::DriverGoOffline, (5.0, 5.1));
+    for driver in [d(2), d(5)] {
+        let start = tale.op(driver, OpKind::DriverGoOnline, (1.0, 1.1));
+        start.ask.at = Some(here);
+    }
+    for beat in 0..28 {
+        let at = 3.0 + 5.0 * f64::from(beat);
+        tale.ping(d(5), (at, at + 0.1), here, None);
+    }
+    tale.request(p(2), (80.0, 80.1), "key of J3", "J3").ask.at = Some(here);
+    tale.ping(d(2), (81.0, 81.1), here, Some(offer));
+    tale.accept(d(2), (82.0, 82.1), "J3", 1);
+    let gone = view("J3", JobState::Cancelled, 1, Some(d(2)));
+    tale.cancel(p(2), (85.0, 85.1), "J3").answer.job = Some(std::rc::Rc::new(gone));
+    tale.op(d(2), OpKind::DriverCurrentJob, (86.0, 86.1));
+    let gone = view("J3", JobState::Cancelled, 1, Some(d(2)));
+    tale.told(p(2), 86.5, gone.clone());
+    tale.read(p(2), OpKind::PassengerJobStatus, (87.0, 87.1), gone);
+    let list = tale.op(p(2), OpKind::PassengerNearDrivers, (120.0, 120.1));
+    list.ask.at = Some(here);
+    let far = here.offset(2_000.0, 0.0);
+    list.answer.drivers = vec![
+        NearDriver { driver: account(d(5)), at: here, eta_s: 1 },
+        NearDriver { driver: account(d(2)), at: far, eta_s: 200 },
+    ];
 }
 
 #[test]
@@ -54,7 +93,10 @@ fn a_good_evening_passes_every_law() {
     let tale = evening();
     for law in LAWS {
         let judgement = tale.judge(law.name);
-        assert_eq!(judgement.verdict, Verdict::Pass, "{}: {judgement:#?}", law.name);
+        // This one wants thousands of updates, and has an evening of its own.
+        let few = law.name == "recovers-in-time";
+        let right = if few { Verdict::Unknown } else { Verdict::Pass };
+        assert_eq!(judgement.verdict, right, "{}: {judgement:#?}", law.name);
     }
 }
 

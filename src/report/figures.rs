@@ -7,7 +7,10 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use super::timeline::{Timeline, record_us};
+use super::{
+    timeline::{Timeline, record_us},
+    traces::ShownTrace,
+};
 use crate::{
     base::{
         id::{Id, RobotKind},
@@ -127,6 +130,8 @@ pub struct Figures {
     pub end: Option<Ending>,
     /// Pings by the second in which they were planned.
     seconds: Vec<Second>,
+    /// Traces that the report shows.
+    pub traces: Vec<ShownTrace>,
 }
 
 /// Pings that were planned in one second.

@@ -11,6 +11,7 @@ use super::{
     service_map,
     summary::Summary,
     timeline::{Bucket, Timeline},
+    waterfall,
 };
 
 const TEMPLATE: &str = include_str!("report.html.jinja");
@@ -33,10 +34,19 @@ pub fn render(summary: &Summary, figures: &Figures) -> Result<String, minijinja:
         ("Job flow: response time, ms", latency_chart(figures, &figures.flow)),
     ];
     let charts: Vec<_> = charts.into_iter().map(|(title, svg)| context! { title, svg }).collect();
+    let traces: Vec<_> = figures
+        .traces
+        .iter()
+        .map(|shown| {
+            let (id, why) = (shown.trace.to_string(), &shown.why);
+            context! { id, why, whose => shown.trace.subject().to_string(), svg => waterfall::render(&shown.hops) }
+        })
+        .collect();
     environment.get_template("report.html")?.render(context! {
         s => Value::from(Serde(summary)),
         charts,
         service_map => service_map::svg(&summary.services),
+        traces,
     })
 }
 

@@ -12,4 +12,6 @@ pub mod rehearsal;
 pub mod service_map;
 pub mod summary;
 pub mod timeline;
+pub mod traces;
 pub mod verdict;
+pub mod waterfall;

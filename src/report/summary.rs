@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     figures::{FaultFigures, Figures, OpFigures},
     gate::GateVerdict,
+    traces::TracesSummary,
 };
 use crate::{
     history::{answer::JobState, op::OpKind, record::Header, services::ServiceMap},
@@ -89,6 +90,9 @@ pub struct Summary {
     /// The backend's services at the end of the demand, where somebody watches them.
     #[serde(default, skip_serializing_if = "ServiceMap::is_empty")]
     pub services: ServiceMap,
+    /// What was traced, where a run has traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TracesSummary>,
 }
 
 /// The target.

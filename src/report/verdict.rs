@@ -106,6 +106,7 @@ impl Evidence<'_> {
             adequacy,
             gates,
             services: end.services,
+            traces: None,
         }
     }
 

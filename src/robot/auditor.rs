@@ -1,4 +1,4 @@
-//! The auditor: reads every job and every charge back when all is quiet: page by page, or one by
+//! The auditor: reads every job and every sum of money back when all is quiet: page by page, or one by
 //! one where the target cannot list its jobs. The cursor of a page travels in `Ask::key`.
 
 use std::{collections::VecDeque, time::Duration};
@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// What is read back, in order.
-const LISTS: &[OpKind] = &[OpKind::AuditJobs, OpKind::AuditCharges];
+const LISTS: &[OpKind] =
+    &[OpKind::AuditJobs, OpKind::AuditCharges, OpKind::AuditEarnings, OpKind::AuditRefunds];
 /// Tries of one page before the list is given up.
 const TRIES_MAX: u32 = 10;
 /// Pages of one list before it is given up: a cursor that goes round must not hang a run.

@@ -90,5 +90,7 @@ pub fn judge(run: &Path) -> anyhow::Result<Judged> {
     // record says so.
     let through = figures.end.as_ref().is_some_and(|end| !end.cut_short);
     let complete = reader.complete() && through;
-    Judged::new(&plan, figures, &judge, &races, complete)
+    let mut judged = Judged::new(&plan, figures, &judge, &races, complete)?;
+    super::traces::attach(&mut judged, folder.path())?;
+    Ok(judged)
 }

@@ -66,6 +66,7 @@ pub fn node_config(
         settings: settings(&plan.scenario, city, zero),
         plants: plan.plants.clone(),
         config: documents(&plan.scenario),
+        traced: false,
     }
 }
 
@@ -114,4 +115,39 @@ fn product(backend: &BackendSettings) -> Product {
     product.experiments.extend(backend.experiments.clone());
     product.routes.extend(backend.routes.clone());
     product
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::base::file::Source;
+
+    fn read(backend: &str) -> Scenario {
+        let text = format!("city = \"cities/dublin.toml\"\n{backend}");
+        Scenario::from_source(&Source::new(Path::new("s.toml"), &text)).unwrap()
+    }
+
+    #[test]
+    fn versions_and_rules_that_mean_nothing_are_told_with_their_key() {
+        let nodes = ["a/core-1", "a/core-2", "a/api-1"].map(NodeName::from);
+        let good = read(
+            "[backend.versions]\n\"*/core-2\" = 3\n\"a/*\" = 2\n\
+             [backend.config.binding.\"core/fare\".versions]\n1 = 90\n2 = 10\n",
+        );
+        assert_eq!(check(&good, &nodes), Ok(()));
+        let version = |node: &str| good.backend.version_of(node);
+        assert_eq!([version("a/core-2"), version("a/core-1"), version("b/core-1")], [3, 2, 1]);
+        assert_eq!(documents(&good)["binding"]["core/fare"]["versions"]["2"], 10);
+        for (odd, key) in [
+            ("[backend.versions]\n\"a/core-9\" = 2", "backend.versions.\"a/core-9\""),
+            ("[backend.versions]\n\"a/*\" = 0", "backend.versions.\"a/*\""),
+            ("[backend.config.binding.x]\nevade = []", "backend.config.binding"),
+            ("[backend.config.settings]\n\"offer.ttl\" = 1", "backend.config.settings"),
+        ] {
+            let (told, why) = check(&read(odd), &nodes).unwrap_err();
+            assert_eq!(told, key, "{why}");
+        }
+    }
 }

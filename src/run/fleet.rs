@@ -28,10 +28,11 @@ use super::{
 };
 use crate::{
     backend::{
+        boot::NodeConfig,
         layout::BROKER,
         node::client,
         plants::SKIP_SYNC,
-        platform::{directory::machine_of, rpc::Rpc},
+        platform::{directory::machine_of, phosphor::COLLECTOR, rpc::Rpc},
     },
     base::{name::NodeName, time::Wall},
     chaos::{
@@ -67,6 +68,8 @@ pub struct Fleet {
     rpc: Rpc,
     signals: Signals,
     supervisor: RefCell<Supervisor>,
+    /// Where the collector of traces receives.
+    collector: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -162,7 +165,15 @@ impl Fleet {
             operator,
             signals: Signals::take().map_err(system("signals"))?,
             supervisor: RefCell::default(),
+            collector: None,
         })
+    }
+
+    /// Lets the nodes hand their traces to the collector at that address.
+    #[must_use]
+    pub fn traced_to(mut self, collector: Option<String>) -> Self {
+        self.collector = collector;
+        self
     }
 
     async fn bring_up(&self) -> Result<(), FleetError> {
@@ -289,6 +300,7 @@ impl Fleet {
             http: own.map(|address| address.http.clone()),
             dial: self.addresses.iter().map(|(to, a)| through(to, &a.link)).collect(),
             dial_http: self.addresses.iter().map(|(to, a)| through(to, &a.http)).collect(),
+            datagrams: self.collector.iter().map(|at| (COLLECTOR.into(), at.clone())).collect(),
             data: self.folder.file("data").join(node.as_str().replace('/', "-")),
             skip_sync: self.plan.plants.iter().any(|bug| bug == SKIP_SYNC),
         }
@@ -300,7 +312,10 @@ impl Fleet {
             parent: std::process::id(),
             origin: origin_to_machine(self.origin),
             boot: self.boot_of(node),
-            config: facts::node_config(&self.plan, &self.city, &self.nodes, node, starts),
+            config: NodeConfig {
+                traced: self.collector.is_some(),
+                ..facts::node_config(&self.plan, &self.city, &self.nodes, node, starts)
+            },
         };
         let words = serde_json::to_string(&words)
             .map_err(|why| FleetError::System { what: node.to_string(), why: why.into() })?;

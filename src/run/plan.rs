@@ -283,6 +283,11 @@ impl RunPlan {
             .is_none_or(|mapping| self.compile(mapping, "").is_ok_and(|made| made.is_embedded()))
     }
 
+    /// Whether requests are traced: those of the built-in adapter to the backend that the run starts.
+    pub fn is_traced(&self) -> bool {
+        self.scenario.traces.on && self.mapping.is_none()
+    }
+
     /// The most requests a second that the target's file allows, where it has one and says so.
     pub fn target_ceiling(&self, run: &str) -> Result<Option<u32>, FileError> {
         let Some(mapping) = &self.mapping else { return Ok(None) };

@@ -18,6 +18,7 @@ use super::{
     plan::RunPlan,
     show::{Billing, Played, Show},
     stage::Stage,
+    traces::Traces,
 };
 use crate::{city::City, report::verdict::Exit, world::real::run_local};
 
@@ -49,14 +50,16 @@ fn play(
 ) -> anyhow::Result<Played> {
     let city = Rc::new(plan.city(&folder.file("city"))?);
     let _lock = lock(plan, folder, &city, &billing)?;
+    let traces = Traces::real(plan, &billing.run, folder.path(), origin)?;
     run_local(async move {
         let stage: Rc<dyn Stage> = if plan.starts_backend() {
-            Rc::new(Fleet::new(plan, &city, folder, origin)?)
+            let collector = traces.as_ref().and_then(Traces::address);
+            Rc::new(Fleet::new(plan, &city, folder, origin)?.traced_to(collector))
         } else {
             Rc::new(Outside::new(plan, &billing.run, origin)?)
         };
         let show = Show::new(plan.clone(), city, Some(folder.path()), ui, stage, billing)?;
-        show.play().await
+        show.traced(traces).play().await
     })?
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
@@ -25,6 +25,7 @@ use super::{
     recorder::Recorder,
     stage::Stage,
     targets,
+    traces::{self, Traces},
 };
 use crate::{
     base::name::NodeName,
@@ -104,6 +105,9 @@ pub struct Show {
     sign_off_within: Duration,
     /// The backend's services at the end of the demand.
     services: RefCell<ServiceMap>,
+    /// The run's folder, where it is kept.
+    kept: Option<PathBuf>,
+    traces: Option<Rc<Traces>>,
 }
 
 /// Robots and faults, once the backend is there.
@@ -142,7 +146,16 @@ impl Show {
             audience: None,
             sign_off_within: SIGN_OFF_WITHIN,
             services: RefCell::default(),
+            kept: kept.map(Path::to_owned),
+            traces: None,
         })
+    }
+
+    /// Lets the robots' requests be traced.
+    #[must_use]
+    pub fn traced(mut self, traces: Option<Traces>) -> Self {
+        self.traces = traces.map(Rc::new);
+        self
     }
 
     /// Lets `audience` see each op and each phase as well.
@@ -213,9 +226,16 @@ impl Show {
             offers: declares.offers,
             search_ttl: declares.search_ttl.0,
         };
+        if let Some(traces) = &self.traces {
+            target.traced(traces.tracing());
+        }
         let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
+        let traces = self.traces.clone();
         let sink = Rc::new(move |record: Record| {
             recorder.record(&record);
+            if let Some(traces) = &traces {
+                traces.see(&record);
+            }
             if let Some(audience) = &audience {
                 audience.record(record);
             }
@@ -344,7 +364,13 @@ impl Show {
         let traffic = self.cast.as_ref().and_then(|cast| cast.engine.traffic());
         // Nobody records any more.
         self.cast = None;
-        let judged = self.recorder.finish(&self.plan, complete)?;
+        let mut judged = self.recorder.finish(&self.plan, complete)?;
+        if let Some(traces) = &self.traces {
+            traces.finish()?;
+        }
+        if let Some(folder) = &self.kept {
+            traces::attach(&mut judged, folder)?;
+        }
         let exit = Exit::of(&judged.summary, heard.map(|(signal, _)| signal));
         let (records, sum) = (self.recorder.records(), self.recorder.sum());
         Ok(Played { judged, exit, records, sum, traffic: traffic.unwrap_or_default() })

@@ -16,6 +16,7 @@ use super::{
     plan::RunPlan,
     show::{Billing, Played, Show},
     signals::{self, Stops},
+    traces::Traces,
     virtual_fleet::VirtualFleet,
 };
 use crate::{city::City, history::op::OpKind, report::figures::OpFigures};
@@ -88,7 +89,13 @@ pub fn play_as(
     let billing = Billing { run: name(plan), started_at: EPOCH.to_owned() };
     let fleet = Rc::new(VirtualFleet::new(plan, city, signals));
     let sim = fleet.sim();
-    let show = dressed(Show::new(plan.clone(), Rc::clone(city), kept, ui, fleet, billing)?);
+    let traces = match kept {
+        Some(folder) => Traces::virtual_(plan, &billing.run, folder, &sim)?,
+        None => None,
+    };
+    fleet.set_traced(traces.is_some());
+    let show = Show::new(plan.clone(), Rc::clone(city), kept, ui, fleet, billing)?.traced(traces);
+    let show = dressed(show);
     let played = catch_unwind(AssertUnwindSafe(|| sim.run(show.play())));
     // However it ended, nothing of the world stays in memory: another may come after it.
     let closed = catch_unwind(AssertUnwindSafe(|| sim.close()));

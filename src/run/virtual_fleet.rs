@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     backend::{
+        boot::NodeConfig,
         layout::BROKER,
         node::{client, serve},
         plants::SKIP_SYNC,
@@ -54,6 +55,7 @@ pub struct VirtualFleet {
     /// Signals of people, heard by a thread outside of the world.
     signals: Arc<Stops>,
     last_line: Cell<Instant>,
+    traced: Cell<bool>,
 }
 
 impl VirtualFleet {
@@ -78,7 +80,13 @@ impl VirtualFleet {
             supervisor: RefCell::default(),
             signals,
             last_line: Cell::new(Instant::now()),
+            traced: Cell::default(),
         }
+    }
+
+    /// Somebody collects what the nodes trace, or nobody does.
+    pub fn set_traced(&self, traced: bool) {
+        self.traced.set(traced);
     }
 
     /// The world itself, for whoever drives it.
@@ -101,7 +109,10 @@ impl VirtualFleet {
             env.spawn(broker::serve(env.clone(), others.cloned().collect(), FEDERATED));
             return;
         }
-        let config = facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation);
+        let config = NodeConfig {
+            traced: self.traced.get(),
+            ..facts::node_config(&self.plan, &self.city, &self.nodes, node, incarnation)
+        };
         let env = self.sim.node(node);
         let (ended, name) = (Rc::clone(&self.ended), node.clone());
         let serving = serve(env.clone(), config);

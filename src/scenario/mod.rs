@@ -15,9 +15,11 @@ use crate::{
 };
 
 pub mod profile;
+pub mod traces;
 mod validate;
 
 use profile::Profile;
+use traces::Traces;
 
 /// A scenario file, as people write it. Every key has a default but `city`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,9 @@ pub struct Scenario {
     /// What the history keeps.
     #[serde(default)]
     pub history: Keep,
+    /// Tracing. Left out where it is as usual.
+    #[serde(default, skip_serializing_if = "Traces::is_usual")]
+    pub traces: Traces,
     /// Laws.
     #[serde(default)]
     pub laws: Laws,

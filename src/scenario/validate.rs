@@ -39,6 +39,7 @@ pub(super) fn scenario(source: &Source, scenario: &Scenario) -> Result<(), FileE
     check.load(&scenario.load)?;
     check.robots(&scenario.robots)?;
     check.backend(&scenario.backend)?;
+    scenario.traces.check(source)?;
     for (index, gate) in scenario.gates.iter().enumerate() {
         if gate.trim().is_empty() {
             let what = "must not be empty: write it like driver.ping response p(99) < 50ms";

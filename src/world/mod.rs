@@ -94,6 +94,12 @@ pub trait World {
         let (to, why) = (to.clone(), "this world has no brokers".to_owned());
         Box::pin(std::future::ready(Err(BrokerError::Unreachable { to, why })))
     }
+
+    /// Sends one datagram to whoever receives under that name: fire and forget, and never waits.
+    /// False when it was certainly not sent: nobody is known there, or there is no room for it now.
+    fn datagram(&self, _to: &NodeName, _bytes: &[u8]) -> bool {
+        false
+    }
 }
 
 /// The environment of one node: a cheap handle, cloned freely.
@@ -203,6 +209,12 @@ impl Env {
         request: Request<Bytes>,
     ) -> Result<Link, StreamError> {
         self.world.stream(to, request).await
+    }
+
+    /// Sends one datagram to whoever receives under that name: fire and forget. False when it was
+    /// certainly not sent.
+    pub fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.world.datagram(to, bytes)
     }
 
     /// Opens (or creates) the store called `name` on this node's disk.

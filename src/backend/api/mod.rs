@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::{
     node::Node,
     platform::{
+        phosphor::Mark,
         rpc::{Policy, Router},
         token::Role,
     },
@@ -151,11 +152,13 @@ fn serve(
     shared: &Rc<Shared>,
     request: Request<Bytes>,
 ) -> LocalBoxFuture<'static, Response<Bytes>> {
+    let mark = Mark::of_headers(request.headers());
     match let_in(node, shared, request) {
-        Ok((route, call)) => match route.newer {
-            Some(newer) if shared.rules.is_new(route.path, call.account) => newer(call),
-            _ => (route.run)(call),
-        },
+        Ok((route, call)) => {
+            let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
+            let run = newer.unwrap_or(route.run);
+            node.rpc.phosphor().answers(mark, route.path, run(call))
+        }
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }
 }

@@ -65,11 +65,13 @@ pub fn follow(node: &Node, job: &Job) {
     let (own, job) = (node.clone(), job.clone());
     match job.state() {
         JobState::Requested | JobState::Offered => {
-            node.env.spawn(async move { seek(&own, job).await });
+            node.env.spawn(node.rpc.phosphor().carry(async move { seek(&own, job).await }));
         }
-        JobState::Completed | JobState::Cancelled if !job.paid => node.env.spawn(async move {
-            let _by_the_sweep = capture(&own, &job, "").await;
-        }),
+        JobState::Completed | JobState::Cancelled if !job.paid => {
+            node.env.spawn(node.rpc.phosphor().carry(async move {
+                let _by_the_sweep = capture(&own, &job, "").await;
+            }));
+        }
         _ => {}
     }
 }

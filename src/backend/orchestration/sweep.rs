@@ -36,7 +36,8 @@ pub fn start(node: &Node) {
             let (late, early) = due.split_at(from);
             let all: Vec<Due> = early.iter().chain(late).copied().collect();
             for some in all.chunks(AT_ONCE) {
-                futures_util::future::join_all(some.iter().map(|due| tend(&own, *due))).await;
+                let tend = |due: &Due| own.rpc.phosphor().of_job(due.job, tend(&own, *due));
+                futures_util::future::join_all(some.iter().map(tend)).await;
             }
         }
     });

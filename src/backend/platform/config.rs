@@ -378,6 +378,7 @@ pub async fn fetch(env: &Env, rpc: &Rpc, live: &Live) -> Result<(), RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{backend::node_tests::node_config, base::rng::Rng};
 
     fn documents() -> Documents {
         let base = [
@@ -423,5 +424,26 @@ mod tests {
         let begun = json!({"core/job": {"roll_out": {"from": 1, "to": 2, "over_ms": 9}}});
         let kept = check("binding", begun, now).unwrap();
         assert_eq!(kept["core/job"]["roll_out"]["start_ms"], 2_000);
+    }
+
+    #[test]
+    fn who_listens_hears_of_changes_and_what_cannot_be_read_changes_nothing() {
+        let name = NodeName::from("a/core-1");
+        let boot = Rc::new(node_config(&name, std::slice::from_ref(&name), 0, &[]));
+        let directory = Directory::new(&name, &mut Rng::from_seed("live"));
+        let live = Live::new(&boot, &directory);
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let list = Rc::clone(&heard);
+        live.on_change(move |settings| list.borrow_mut().push(settings.offers_at_once));
+        live.told(3);
+        assert!(!live.is_current());
+        live.apply(1, &json!({}), &json!({"offer.at_once": 3, "expect_ms": {"core/job": 9}}));
+        live.apply(2, &json!({}), &json!({"offer.at_once": 3}));
+        assert_eq!((live.settings().offers_at_once, live.expected("core/job")), (3, None));
+        live.apply(3, &json!({"core/job": 1}), &json!({"offer.at_once": 4}));
+        assert!(live.trouble().is_some_and(|why| why.contains("core/job")));
+        assert!(live.is_current(), "it is not tried for ever");
+        live.apply(4, &json!({}), &json!({}));
+        assert_eq!((live.trouble(), &*heard.borrow()), (None, &vec![3, 1]));
     }
 }

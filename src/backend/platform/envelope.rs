@@ -54,6 +54,8 @@ pub struct Head<'a> {
     pub trace: u64,
     /// This message's own id in a trace.
     pub message: u64,
+    /// The message that was handled when this one was sent; 0 when nobody traces.
+    pub parent: u64,
     /// How the ask ended.
     pub status: Status,
     /// Why, unless it is ok.
@@ -77,6 +79,8 @@ pub struct Envelope {
     pub trace: u64,
     /// This message's own id in a trace.
     pub message: u64,
+    /// The message that was handled when this one was sent; 0 when nobody traces.
+    pub parent: u64,
     /// How the ask ended.
     pub status: Status,
 }
@@ -96,6 +100,7 @@ const TRACE: u8 = 5;
 const MESSAGE: u8 = 6;
 const STATUS: u8 = 7;
 const WHY: u8 = 8;
+const PARENT: u8 = 9;
 const BODY: u8 = 15;
 
 /// The whole frame, in one buffer of exactly the right size: it becomes the frame as it is.
@@ -112,6 +117,7 @@ pub fn seal(head: &Head<'_>, body: &impl Message) -> Bytes {
     put_number(&mut to, MESSAGE, head.message);
     put_number(&mut to, STATUS, u64::from(head.status.0));
     put_text(&mut to, WHY, head.why);
+    put_number(&mut to, PARENT, head.parent);
     if body_len > 0 {
         to.push(BODY << 3 | BYTES);
         put_varint(&mut to, body_len as u64);
@@ -137,6 +143,7 @@ impl Head<'_> {
             + number(self.message)
             + number(u64::from(self.status.0))
             + text(self.why)
+            + number(self.parent)
     }
 }
 
@@ -176,6 +183,7 @@ impl Envelope {
             left_ms: 0,
             trace: 0,
             message: 0,
+            parent: 0,
             status: Status::OK,
         };
         let whole: &[u8] = &frame;
@@ -218,6 +226,7 @@ impl Envelope {
             LEFT_MS => self.left_ms = value,
             TRACE => self.trace = value,
             MESSAGE => self.message = value,
+            PARENT => self.parent = value,
             STATUS => self.status = Status(u32::try_from(value).map_err(|_| Malformed)?),
             _ => {}
         }
@@ -274,6 +283,7 @@ mod tests {
             left_ms: 1_999,
             trace: 77_669_839_702_851_584,
             message: 3,
+            parent: 2,
             status: Status::OVERLOADED,
             why: "zu viel",
         }
@@ -290,6 +300,7 @@ mod tests {
         assert_eq!((said.kind, said.id, said.left_ms), (1, 1 << 40, 1_999));
         assert_eq!((said.path.as_str(), said.why.as_str()), ("/core/job/accept", "zu viel"));
         assert_eq!((said.trace, said.message, said.status), (77_669_839_702_851_584, 3, 18));
+        assert_eq!(said.parent, 2);
         assert_eq!(said.body, row().encode_to_vec());
         assert_eq!(frame.len(), head().len() + 2 + row().encoded_len(), "not a byte too many");
 

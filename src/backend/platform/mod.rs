@@ -14,6 +14,9 @@ pub mod meter;
 pub mod monitor;
 pub mod page;
 pub mod peer;
+pub mod phosphor;
+#[cfg(test)]
+mod phosphor_tests;
 pub mod quick;
 pub mod rpc;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
     envelope::{Envelope, Head, Kind, Status, seal},
     meter::Meter,
     peer::Peer,
+    phosphor::Phosphor,
     quick::QuickMap,
     way::{Failed, Way},
 };
@@ -125,11 +126,23 @@ struct Inner {
     directory: Directory,
     /// What it talks over instead of links, where the backend has brokers.
     bus: Option<Bus>,
+    phosphor: Phosphor,
     // Looked up on every call, never walked.
     peers: RefCell<QuickMap<NodeName, Rc<Peer>>>,
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
     meter: Meter,
+}
+
+impl Failed {
+    /// What a trace says of it.
+    fn words(&self) -> String {
+        match self {
+            Self::Refused(code, why) => format!("{code:?}: {why}"),
+            Self::Certain(why) => why.clone(),
+            Self::Unknown(why) => (*why).to_owned(),
+        }
+    }
 }
 
 impl Rpc {
@@ -140,10 +153,16 @@ impl Rpc {
 
     /// The client side of a node, over the bus where there is one.
     pub fn over(env: &Env, directory: &Directory, bus: Option<Bus>) -> Self {
+        Self::with(env, directory, bus, Phosphor::default())
+    }
+
+    /// The client side of a node whose calls are traced, over the bus where there is one.
+    pub fn with(env: &Env, directory: &Directory, bus: Option<Bus>, phosphor: Phosphor) -> Self {
         Self(Rc::new(Inner {
             env: env.clone(),
             directory: directory.clone(),
             bus,
+            phosphor,
             peers: RefCell::default(),
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
@@ -176,8 +195,9 @@ impl Rpc {
     /// One way, best effort, to every live instance that serves `path`, except this node itself
     /// when `others_only`: nothing comes back.
     pub fn publish<Q: Message>(&self, path: &'static str, news: &Q, others_only: bool) {
+        let traced = self.0.phosphor.tells(path);
         if let Some(bus) = &self.0.bus {
-            let frame = seal(&Head { kind: Kind::News, path, ..Head::default() }, news);
+            let frame = seal(&Head { kind: Kind::News, path, ..traced }, news);
             if frame.len() > FRAME_BYTES_MAX || !bus.tell(path, frame, others_only) {
                 self.count(|counts| counts.news_dropped += 1);
             }
@@ -189,13 +209,18 @@ impl Rpc {
             if others_only && name == *self.0.env.name() {
                 continue;
             }
-            let head = Head { kind: Kind::News, path, ..Head::default() };
+            let head = Head { kind: Kind::News, path, ..traced };
             let frame = frame.get_or_insert_with(|| seal(&head, news)).clone();
             if frame.len() > FRAME_BYTES_MAX || !self.peer(&name).tell(frame) {
                 self.count(|counts| counts.news_dropped += 1);
             }
             self.0.meter.told(path);
         }
+    }
+
+    /// The tracing of this node.
+    pub fn phosphor(&self) -> &Phosphor {
+        &self.0.phosphor
     }
 
     /// What was done so far.
@@ -294,6 +319,22 @@ impl Rpc {
         ask: &Q,
         span: Duration,
     ) -> Result<Bytes, Failed> {
+        let traced = self.0.phosphor.asks(path, node);
+        let head = traced.as_ref().map_or_else(Head::default, |open| open.head());
+        let done = self.exchange(node, Head { path, ..head }, ask, span).await;
+        if let Some(open) = traced {
+            open.end(done.as_ref().err().map(Failed::words));
+        }
+        done
+    }
+
+    async fn exchange<Q: Message>(
+        &self,
+        node: &NodeName,
+        head: Head<'static>,
+        ask: &Q,
+        span: Duration,
+    ) -> Result<Bytes, Failed> {
         let env = &self.0.env;
         let until = env.now() + span;
         let way = self.way(node, span).await?;
@@ -301,13 +342,8 @@ impl Rpc {
             return Err(Failed::Certain(format!("{node}: too many calls wait")));
         };
         let left = until.since(env.now());
-        let head = Head {
-            kind: Kind::Ask,
-            id: waiting.id,
-            path,
-            left_ms: left.as_millis() as u64 + 1,
-            ..Head::default()
-        };
+        let head =
+            Head { kind: Kind::Ask, id: waiting.id, left_ms: left.as_millis() as u64 + 1, ..head };
         let frame = seal(&head, ask);
         if frame.len() > FRAME_BYTES_MAX {
             return Err(Failed::Refused(Code::Invalid, "larger than a frame".to_owned()));

@@ -19,6 +19,7 @@ use super::{
     directory::service_of,
     envelope::{Envelope, Head, Kind, Status, seal},
     meter::{Meter, Served},
+    phosphor::Phosphor,
     quick::QuickMap,
     rpc::{Code, RpcError},
 };
@@ -48,6 +49,8 @@ pub struct Router {
     endpoints: QuickMap<&'static [u8], (Endpoint, Rc<Served>)>,
     services: BTreeSet<&'static str>,
     served: Vec<Rc<Served>>,
+    /// Traces what is served.
+    pub(in crate::backend) phosphor: Phosphor,
 }
 
 impl Router {
@@ -279,10 +282,14 @@ impl Server {
         if inner.in_flight.get() >= inner.in_flight_max {
             return refuse(Status::OVERLOADED, "too much is in flight here");
         }
+        let traced = inner.router.phosphor.hears(&ask, served.path());
         match endpoint {
             Endpoint::AtOnce(handler) => {
                 let begun = served.ask().then(|| inner.env.now());
-                let reply = handler(ask);
+                let reply = match traced {
+                    None => handler(ask),
+                    Some(open) => open.at_once(|| handler(ask)),
+                };
                 if let Some(begun) = begun {
                     served.took(inner.env.now().since(begun));
                 }
@@ -299,6 +306,10 @@ impl Server {
                 served.ask();
                 let service = service_of(served.path());
                 let handling = inner.meter.speaking(service, || handler(ask));
+                let handling = match traced {
+                    None => handling,
+                    Some(open) => open.later(handling),
+                };
                 self.work(handling, guard, to, Rc::clone(served));
             }
         }

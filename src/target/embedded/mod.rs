@@ -8,11 +8,14 @@ mod sessions;
 mod stream;
 mod wire;
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::{
     base::{
@@ -23,6 +26,7 @@ use crate::{
     history::{
         answer::{Answer, Refusal},
         declares::Declares,
+        hop::{TraceId, Tracing},
         op::{Ask, OpKind, Outcome},
     },
     scenario::Scenario,
@@ -34,6 +38,7 @@ use request::{Credentials, Form};
 use sessions::Sessions;
 use stream::Pushes;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Operations of the contract that the reference backend does not have.
 const LACKS: [OpKind; 4] =
     [OpKind::AuditEarnings, OpKind::AuditRefunds, OpKind::SetupApproveDriver, OpKind::CleanupRobot];
@@ -89,6 +94,9 @@ pub struct Embedded {
     traffic: Traffic,
     /// Paths as they are put into requests: parsed once.
     uris: RefCell<Vec<(&'static str, Uri)>>,
+    tracing: Cell<Option<Tracing>>,
+    /// The op that the next attempt is one at.
+    op: Cell<u64>,
 }
 
 impl Embedded {
@@ -103,6 +111,8 @@ impl Embedded {
             pushes,
             traffic: Traffic::default(),
             uris: RefCell::default(),
+            tracing: Cell::default(),
+            op: Cell::default(),
         }
     }
 
@@ -121,7 +131,7 @@ impl Embedded {
         uri
     }
 
-    async fn exchange(&self, robot: RobotId, form: Form) -> Tried {
+    async fn exchange(&self, robot: RobotId, form: Form, trace: Option<TraceId>) -> Tried {
         let Some((away, node)) = self.sessions.instance(robot) else {
             return fail("the target has no API instance");
         };
@@ -129,8 +139,8 @@ impl Embedded {
         let (token, token_number) = self.sessions.of(robot, |session| {
             (session.token.clone().filter(|_| with_token), session.token_number)
         });
-        let bytes = wire::request_bytes(path, &body, token.as_ref());
-        let sent = self.env.http(&node, to_http(self.uri(path), body, token));
+        let bytes = wire::request_bytes(path, &body, token.as_ref(), trace.is_some());
+        let sent = self.env.http(&node, to_http(self.uri(path), body, token, trace));
         let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
         match &ended {
             Ok(Ok(response)) => self.traffic.count(op, bytes, wire::answer_bytes(response)),
@@ -162,15 +172,16 @@ impl Embedded {
     }
 
     /// The auditor has no op to log in with: it does so as needed.
-    async fn audit(&self, robot: RobotId, form: Form) -> Tried {
+    async fn audit(&self, robot: RobotId, form: Form, trace: Option<TraceId>) -> Tried {
         if self.sessions.of(robot, |session| session.token.is_none()) {
-            let entered = self.exchange(robot, request::audit_login(&self.settings.seed)).await;
+            let login = request::audit_login(&self.settings.seed);
+            let entered = self.exchange(robot, login, None).await;
             if entered.outcome != Outcome::Ok {
                 // Whatever became of the login, nothing was read.
                 return Tried { outcome: Outcome::Fail, retry: true, ..entered };
             }
         }
-        let tried = self.exchange(robot, form).await;
+        let tried = self.exchange(robot, form, trace).await;
         Tried { retry: tried.retry || tried.expired, expired: false, ..tried }
     }
 }
@@ -188,34 +199,51 @@ impl Target for Embedded {
         Some(&self.traffic)
     }
 
+    fn traced(&self, tracing: Tracing) {
+        self.tracing.set(Some(tracing));
+    }
+
+    fn next_op(&self, number: u64) {
+        self.op.set(number);
+    }
+
     fn attempt<'a>(
         &'a self,
         robot: RobotId,
         ask: &'a Ask,
-        _attempt: u32,
+        attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
+        let trace = self.tracing.get().and_then(|how| how.of(ask.op, self.op.get(), attempt));
         Box::pin(async move {
             let form = match Form::of(ask, || Credentials::of(robot, &self.settings.seed)) {
                 Ok(form) => form,
                 Err(why) => return fail(&why),
             };
             if robot.kind == RobotKind::Auditor {
-                Box::pin(self.audit(robot, form)).await
+                Box::pin(self.audit(robot, form, trace)).await
             } else {
-                self.exchange(robot, form).await
+                self.exchange(robot, form, trace).await
             }
         })
     }
 }
 
 /// The request; that its body is JSON is said at the edge of the world.
-fn to_http(uri: Uri, body: Bytes, token: Option<HeaderValue>) -> Request<Bytes> {
+fn to_http(
+    uri: Uri,
+    body: Bytes,
+    token: Option<HeaderValue>,
+    trace: Option<TraceId>,
+) -> Request<Bytes> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     if let Some(token) = token {
         *request.headers_mut() = HeaderMap::with_capacity(1);
         request.headers_mut().insert(header::AUTHORIZATION, token);
+    }
+    if let Some(parent) = trace.and_then(|trace| trace.traceparent().try_into().ok()) {
+        request.headers_mut().insert(TRACEPARENT, parent);
     }
     request
 }

@@ -11,6 +11,9 @@ const REQUEST_FRAME: usize = "POST  HTTP/1.1\r\n\
     .len();
 /// What a token brings beside itself.
 const TOKEN_FRAME: usize = "authorization: \r\n".len();
+/// What a trace brings.
+const TRACE_FRAME: usize =
+    "traceparent: 00-00000000000000000000000000000000-0000000000000000-01\r\n".len();
 /// What every answer has around the words of its status, its headers and its body's length; the
 /// server adds the date and what the body is.
 const ANSWER_FRAME: usize = "HTTP/1.1 200 \r\n\
@@ -22,9 +25,10 @@ const ANSWER_FRAME: usize = "HTTP/1.1 200 \r\n\
 const HEADER_FRAME: usize = ": \r\n".len();
 
 /// Bytes of a request.
-pub fn request_bytes(path: &str, body: &Bytes, token: Option<&HeaderValue>) -> usize {
+pub fn request_bytes(path: &str, body: &Bytes, token: Option<&HeaderValue>, traced: bool) -> usize {
     let token = token.map_or(0, |token| TOKEN_FRAME + token.len());
-    REQUEST_FRAME + path.len() + digits(body.len()) + body.len() + token
+    let trace = if traced { TRACE_FRAME } else { 0 };
+    REQUEST_FRAME + path.len() + digits(body.len()) + body.len() + token + trace
 }
 
 /// Bytes of an answer.
@@ -55,9 +59,12 @@ mod tests {
             body.len()
         );
         let body = Bytes::from(body);
-        assert_eq!(request_bytes(path, &body, Some(&token)), text.len());
+        assert_eq!(request_bytes(path, &body, Some(&token), false), text.len());
         let bare = text.len() - "authorization: Bearer abc\r\n".len();
-        assert_eq!(request_bytes(path, &body, None), bare);
+        assert_eq!(request_bytes(path, &body, None, false), bare);
+        let trace = crate::history::hop::TraceId::of_op(1, 2, 3).traceparent();
+        let traced = bare + format!("traceparent: {trace}\r\n").len();
+        assert_eq!(request_bytes(path, &body, None, true), traced);
 
         let answer = Response::new(Bytes::from_static(b"{}"));
         let text = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\

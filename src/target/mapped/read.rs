@@ -383,7 +383,9 @@ impl Reader {
             | OpKind::AuditJob => (self.job.is_none(), "read.job"),
             OpKind::DriverNextOffer => (self.offer.is_none(), "read.offer"),
             OpKind::AuditJobs => (self.jobs.is_none(), "read.jobs"),
-            OpKind::AuditCharges => (self.charges.is_none(), "read.charges"),
+            OpKind::AuditCharges | OpKind::AuditEarnings | OpKind::AuditRefunds => {
+                (self.charges.is_none(), "read.charges")
+            }
             _ => (false, ""),
         };
         blind.then_some(what)

@@ -14,7 +14,10 @@ use super::{
     step::{Body, Step, Way},
     template::Text,
 };
-use crate::{base::id::RobotId, history::op::OpKind};
+use crate::{
+    base::id::RobotId,
+    history::{hop::half_of_run, op::OpKind},
+};
 
 /// What every request of a run says of itself, made once.
 pub struct Marks {
@@ -146,9 +149,7 @@ fn target(path: &Text, step: &Step, scope: &Scope<'_>) -> Result<Uri, String> {
 
 /// The part of a trace that is the run's.
 fn trace_of(run: &str) -> [u8; 16] {
-    let hash = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    // FNV-1a: all that is asked of it is to tell runs apart.
-    hex(run.bytes().fold(0xCBF2_9CE4_8422_2325, hash))
+    hex(half_of_run(run))
 }
 
 fn hex(number: u64) -> [u8; 16] {

@@ -7,6 +7,7 @@
 
 mod broker;
 pub mod clock;
+pub mod datagram;
 pub mod disk;
 pub mod http_body;
 pub mod http_client;
@@ -70,6 +71,9 @@ pub struct Boot {
     pub dial: BTreeMap<NodeName, String>,
     /// Where to reach each node's HTTP.
     pub dial_http: BTreeMap<NodeName, String>,
+    /// Where each receiver of datagrams is.
+    #[serde(default)]
+    pub datagrams: BTreeMap<NodeName, String>,
     /// The folder of its stores; made when the first is opened.
     pub data: PathBuf,
     /// A planted bug: its disk does nothing at a sync.
@@ -85,19 +89,20 @@ pub struct RealWorld {
     pools: RefCell<BTreeMap<NodeName, Rc<http_client::Pool<TcpStream>>>>,
     stores: RefCell<BTreeMap<String, Weak<RealStore>>>,
     streams: RefCell<Option<StreamHandler>>,
+    datagrams: datagram::Sender,
 }
 
 impl RealWorld {
     /// The world of the node called `name`, in a run that began at `origin`.
     pub fn new(name: NodeName, boot: Boot, origin: Instant) -> Rc<Self> {
-        let clock = Clock::new(origin);
         Rc::new(Self {
             name,
-            boot,
-            clock,
+            clock: Clock::new(origin),
             pools: RefCell::default(),
             stores: RefCell::default(),
             streams: RefCell::default(),
+            datagrams: datagram::Sender::to(&boot.datagrams),
+            boot,
         })
     }
 
@@ -237,6 +242,10 @@ impl World for RealWorld {
                 Err(BrokerError::Unreachable { why: "nobody is called that".into(), to })
             }),
         }
+    }
+
+    fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.datagrams.send(to, bytes)
     }
 }
 

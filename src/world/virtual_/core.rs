@@ -15,6 +15,7 @@ use std::{
 };
 
 use super::{
+    datagram::Receivers,
     exchange::Exchange,
     link::LinkState,
     network::{Network, Parcel},
@@ -84,6 +85,7 @@ pub(super) struct Core {
     pub(super) links: RefCell<Pool<LinkState>>,
     pub(super) exchanges: RefCell<Pool<Exchange>>,
     pub(super) ready: Arc<Ready>,
+    pub(super) receivers: RefCell<Receivers>,
     batch: RefCell<VecDeque<Key>>,
     /// The task that is polled now, and what its waker points to.
     current: Cell<(Key, *const ())>,
@@ -107,6 +109,7 @@ impl Core {
             links: RefCell::new(Pool::new()),
             exchanges: RefCell::new(Pool::new()),
             ready,
+            receivers: RefCell::default(),
             batch: RefCell::default(),
             current: Cell::new((Key::NOBODY, std::ptr::null())),
             now_ns: Cell::new(0),
@@ -288,6 +291,8 @@ impl Core {
         let exchanges = std::mem::take(&mut *self.exchanges.borrow_mut());
         drop((links, exchanges));
         self.batch.borrow_mut().clear();
+        let receivers = std::mem::take(&mut *self.receivers.borrow_mut());
+        drop(receivers);
     }
 }
 

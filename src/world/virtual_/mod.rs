@@ -7,6 +7,7 @@
 
 pub mod broker;
 mod core;
+mod datagram;
 mod disk;
 mod exchange;
 mod link;

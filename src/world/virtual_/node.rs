@@ -355,4 +355,8 @@ impl World for NodeWorld {
         let env = Env::new(self.life.name.clone(), &self.core.rng, Rc::new(self.clone()));
         super::broker::open(env, to)
     }
+
+    fn datagram(&self, to: &NodeName, bytes: &[u8]) -> bool {
+        self.life.is_alive() && self.core.datagram(to, bytes)
+    }
 }

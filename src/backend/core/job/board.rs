@@ -1,7 +1,7 @@
 //! The board: every row that one move of a job may look at or change. Pure; the service reads it,
 //! a move changes a copy, and what differs is written in one transaction.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
 use crate::backend::{
     core::{Code, RpcError, refuse, tariff::Road},
@@ -17,15 +17,22 @@ const ASKED_MAX: usize = 64;
 /// An offer shorter than this is not worth showing.
 pub const OFFER_MS_MIN: u64 = 1_000;
 
-/// What a job service goes by.
-#[derive(Debug, Clone)]
-pub struct Rules {
+/// How long offers and searches live, and how many offers there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
     /// Life of an offer.
     pub offer_ttl_ms: u64,
     /// Life of a search.
     pub search_ttl_ms: u64,
     /// Offers of one job that may be open at once.
     pub offers_at_once: usize,
+}
+
+/// What a job service goes by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What the config may change while the service runs.
+    pub terms: Rc<Cell<Terms>>,
     /// Distances and prices.
     pub road: Road,
     /// Planted: accept looks neither at the state nor at the version of the job.
@@ -136,7 +143,7 @@ impl Board {
     /// Drivers are sought (again) from now on.
     pub fn seek(&mut self, rules: &Rules) {
         self.job.set_state(JobState::Requested);
-        self.job.search_ends_ms = self.now_ms + rules.search_ttl_ms;
+        self.job.search_ends_ms = self.now_ms + rules.terms.get().search_ttl_ms;
         self.plan_search(rules);
     }
 
@@ -144,7 +151,7 @@ impl Board {
     /// be asked, and at the end of the search.
     pub fn plan_search(&mut self, rules: &Rules) {
         let mut due = self.job.search_ends_ms;
-        if self.job.offers.len() < rules.offers_at_once {
+        if self.job.offers.len() < rules.terms.get().offers_at_once {
             due = due.min(self.now_ms + LEASE_MS);
         }
         for offer in &self.job.offers {

@@ -143,7 +143,8 @@ fn make_offer(b: &mut Board, driver: u64, offer: u64, rules: &Rules) -> Result<M
     if !b.is_open() || b.job.search_ends_ms < now_ms + OFFER_MS_MIN {
         return Err(refuse(Code::Conflict, "the job is not sought for any more"));
     }
-    if b.job.offers.iter().filter(|o| o.expires_ms > now_ms).count() >= rules.offers_at_once {
+    let terms = rules.terms.get();
+    if b.job.offers.iter().filter(|o| o.expires_ms > now_ms).count() >= terms.offers_at_once {
         return Err(refuse(Code::Conflict, "enough drivers are asked already"));
     }
     if !is_free(b.driver(driver), now_ms) {
@@ -155,7 +156,7 @@ fn make_offer(b: &mut Board, driver: u64, offer: u64, rules: &Rules) -> Result<M
     if let Some(stale) = stale {
         b.lapse(stale);
     }
-    let expires_ms = (now_ms + rules.offer_ttl_ms).min(b.job.search_ends_ms);
+    let expires_ms = (now_ms + terms.offer_ttl_ms).min(b.job.search_ends_ms);
     let made = Offer { id: offer, driver, made_ms: now_ms, expires_ms };
     b.job.offers.push(made);
     b.job.set_state(JobState::Offered);

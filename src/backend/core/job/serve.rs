@@ -1,14 +1,15 @@
 //! The endpoints of `core/job`.
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{cell::Cell, future::Future, rc::Rc, time::Duration};
 
 use super::{
     Jobs,
-    board::Rules,
+    board::{Rules, Terms},
     moves::{Move, Step},
     shift::Wish,
 };
 use crate::backend::{
+    boot::Settings,
     core::{Router, RpcError, serve, table, tariff::Road},
     node::Node,
     plants,
@@ -29,13 +30,23 @@ pub fn mount(node: &Node, router: &mut Router) {
     mount_reads(&jobs, router);
 }
 
-fn service(node: &Node) -> Jobs {
-    let settings = &node.config.settings;
-    let on = |plant| plants::is_on(&node.config.plants, plant);
-    let rules = Rules {
+fn terms(settings: &Settings) -> Terms {
+    Terms {
         offer_ttl_ms: millis(settings.offer_ttl),
         search_ttl_ms: millis(settings.search_ttl),
         offers_at_once: settings.offers_at_once.max(1) as usize,
+    }
+}
+
+fn service(node: &Node) -> Jobs {
+    // As the config has it by now: the scenario may have changed it before anything began.
+    let settings = node.live.settings();
+    let on = |plant| plants::is_on(&node.config.plants, plant);
+    let terms = Rc::new(Cell::new(terms(&settings)));
+    let told = Rc::clone(&terms);
+    node.live.on_change(move |settings| told.set(self::terms(settings)));
+    let rules = Rules {
+        terms,
         road: Road::new(&settings.city),
         double_dispatch: on(plants::DOUBLE_DISPATCH),
         late_accept: on(plants::LATE_ACCEPT),

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::FutureExt;
 
-use super::{moves::Step, shift::Wish, *};
+use super::{board::Terms, moves::Step, shift::Wish, *};
 use crate::{
     backend::{
         boot::{CityFacts, Tariff},
@@ -49,9 +49,11 @@ fn rules() -> Rules {
         time_scale: 1.0,
     };
     Rules {
-        offer_ttl_ms: OFFER_MS,
-        search_ttl_ms: SEARCH_MS,
-        offers_at_once: 2,
+        terms: Rc::new(Cell::new(Terms {
+            offer_ttl_ms: OFFER_MS,
+            search_ttl_ms: SEARCH_MS,
+            offers_at_once: 2,
+        })),
         road: Road::new(&facts),
         double_dispatch: false,
         late_accept: false,
