@@ -86,6 +86,33 @@ fn a_short_run_with_a_kill_passes_and_is_judged_the_same_again() {
 }
 
 #[test]
+fn a_short_run_over_rabbitmq_passes_though_a_broker_is_killed() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let chaos = out.join("broker.toml");
+    let plan = "[[fault]]\nkind = 'kill'\nnodes = ['a/broker-1']\nat = '3s'\nfor = '2s'\n";
+    std::fs::write(&chaos, plan).unwrap();
+    let chaos = chaos.to_string_lossy();
+    let scenario = "scenarios/smoke.toml";
+    let args = ["run", scenario, "--bus", "rabbitmq", "--chaos", &chaos, "--seed", "7"];
+    let run = robot_city(&args, out);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run));
+    let told = summary(out);
+    let fault = &told["faults"][0];
+    assert_eq!((&fault["victims"][0], &fault["bit"]), (&"a/broker-1".into(), &true.into()));
+    assert!(fault["healed_s"].is_number(), "{fault}");
+    assert!(told["load"]["jobs"]["completed"].as_u64().unwrap() > 0);
+    for law in told["laws"].as_array().unwrap() {
+        assert_ne!(law["verdict"], "broken", "{law}");
+    }
+    // Neither services nor brokers, nor what they wrote.
+    assert_eq!(nodes_left(out), Vec::<String>::new());
+    let brokers = out.join("latest/brokers");
+    assert_eq!(std::fs::read_dir(brokers).unwrap().count(), 0);
+}
+
+#[test]
 fn a_planted_bug_is_found_and_shown() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

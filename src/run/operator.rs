@@ -13,10 +13,11 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{folder::Folder, services};
+use super::{folder::Folder, health, services};
 use crate::{
     backend::{
         core::config::{LIST, SET},
+        layout::BROKER,
         node::client,
         platform::{
             binding, page,
@@ -25,6 +26,7 @@ use crate::{
         wire::platform::{ConfigList, ConfigListAsk, ConfigSetAnswer, ConfigSetAsk, Report},
     },
     base::{glob::fits, name::NodeName, rng::Rng},
+    chaos::provider::Health,
     history::services::{Instance, Level},
     report::{console::span, service_map},
     world::{
@@ -100,6 +102,7 @@ impl Whereabouts {
 /// A way to a backend that runs.
 pub struct Operator {
     places: Whereabouts,
+    env: Env,
     rpc: Rpc,
     nodes: Vec<NodeName>,
 }
@@ -117,8 +120,10 @@ impl Operator {
             let name = NodeName::from("operator");
             let world = RealWorld::new(name.clone(), boot, Instant::now());
             let env = Env::new(name, &Rng::from_seed("operator"), world);
-            let nodes: Vec<NodeName> = places.nodes.keys().cloned().collect();
-            work(Self { rpc: client(env, nodes.clone()), places, nodes }).await
+            let services = places.nodes.keys().filter(|node| node.role() != BROKER);
+            let nodes: Vec<NodeName> = services.cloned().collect();
+            let rpc = client(env.clone(), nodes.clone());
+            work(Self { rpc, env, places, nodes }).await
         })?
     }
 
@@ -156,6 +161,14 @@ impl Operator {
         );
         if !missing.is_empty() {
             let _ = write!(text, "; not heard of: {}", missing.join(", "));
+        }
+        // They tell nothing of themselves.
+        for broker in self.places.nodes.keys().filter(|node| node.role() == BROKER) {
+            let seen = match health::look_at_broker(&self.env, broker, health::DIRECT).await {
+                Health::Up => "takes messages".to_owned(),
+                Health::Down(why) => why,
+            };
+            let _ = write!(text, "\n{broker}: {seen}");
         }
         Ok(text)
     }

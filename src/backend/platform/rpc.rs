@@ -201,6 +201,7 @@ impl Rpc {
             if frame.len() > FRAME_BYTES_MAX || !bus.tell(path, frame, others_only) {
                 self.count(|counts| counts.news_dropped += 1);
             }
+            self.0.meter.told(path);
             return;
         }
         let mut frame: Option<Bytes> = None;
