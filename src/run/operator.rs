@@ -123,7 +123,7 @@ impl Operator {
             let services = places.nodes.keys().filter(|node| node.role() != BROKER);
             let nodes: Vec<NodeName> = services.cloned().collect();
             let rpc = client(env.clone(), nodes.clone());
-            work(Self { rpc, env, places, nodes }).await
+            work(Self { places, env, rpc, nodes }).await
         })?
     }
 
