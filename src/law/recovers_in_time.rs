@@ -278,7 +278,7 @@ mod tests {
         assert_eq!((judgement.verdict, judgement.violations_total), (Verdict::Broken, 1));
         assert_eq!(
             judgement.violations[0].what,
-            "before the fault 0 of 3000 updates failed, p99 10 ms; after the heal at 50.000 s: 150 of \
+            "before the fault 0 of 2999 updates failed, p99 10 ms; after the heal at 50.000 s: 150 of \
              1500 updates failed, p99 10 ms"
         );
     }
