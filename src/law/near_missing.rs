@@ -234,16 +234,11 @@ mod tests {
     /// Driver 1 waits at the corner; at 100 s a passenger there is shown driver 2, far away, and
     /// perhaps driver 1.
     fn looked(shown: bool) -> Tale {
-        looked_for(shown, 40)
-    }
-
-    /// The same, told for so many beats of five seconds.
-    fn looked_for(shown: bool, beats: u32) -> Tale {
         let mut tale = Tale::default();
         let here = Place::from_degrees(53.35, -6.26);
         tale.robots(&[d(1), d(2), p(1)]);
         tale.op(d(1), OpKind::DriverGoOnline, (1.0, 1.1));
-        for beat in 0..beats {
+        for beat in 0..40 {
             let at = 2.0 + 5.0 * f64::from(beat);
             tale.ping(d(1), (at, at + 0.1), here, None);
         }
