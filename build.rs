@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 2] = ["proto/platform.proto", "proto/services.proto"];
+const PROTOS: [&str; 3] = ["proto/platform.proto", "proto/services.proto", "proto/storage.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for proto in PROTOS {

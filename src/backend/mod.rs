@@ -24,4 +24,9 @@ pub mod wire {
     pub mod platform {
         include!(concat!(env!("OUT_DIR"), "/robotcity.platform.rs"));
     }
+
+    /// What the replicas of storage say to one another.
+    pub mod storage {
+        include!(concat!(env!("OUT_DIR"), "/robotcity.storage.rs"));
+    }
 }

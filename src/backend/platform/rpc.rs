@@ -187,6 +187,42 @@ impl Rpc {
         }
     }
 
+    /// One way, best effort, to one instance: nothing comes back.
+    pub fn tell<Q: Message>(&self, node: &NodeName, path: &'static str, news: &Q) {
+        let frame = seal(&Head { kind: Kind::News, path, ..Head::default() }, news);
+        if frame.len() > FRAME_BYTES_MAX || !self.peer(node).tell(frame) {
+            self.count(|counts| counts.news_dropped += 1);
+        }
+    }
+
+    /// One attempt at one instance, within `span`: for callers who choose instances themselves.
+    pub async fn once<Q: Message, A: Message + Default>(
+        &self,
+        node: &NodeName,
+        path: &'static str,
+        ask: &Q,
+        span: Duration,
+    ) -> Result<A, RpcError> {
+        self.count(|counts| counts.calls += 1);
+        match self.attempt(node, path, ask, span).await {
+            Ok(body) => A::decode(body)
+                .map_err(|error| RpcError::Unknown(format!("{path}: unreadable answer: {error}"))),
+            Err(Failed::Refused(code, why)) => Err(refuse(code, why)),
+            Err(Failed::Certain(why)) => Err(RpcError::Unavailable(format!("{path}: {why}"))),
+            Err(Failed::Unknown(why)) => Err(RpcError::Unknown(format!("{path}: {why}"))),
+        }
+    }
+
+    /// What this node knows of the others.
+    pub fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    /// The environment of this node.
+    pub fn env(&self) -> &Env {
+        &self.0.env
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         self.0.counts.get()
