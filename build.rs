@@ -2,12 +2,13 @@
 
 use std::{error::Error, path::Path};
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "proto/config.proto",
     "proto/phosphor.proto",
     "proto/platform.proto",
     "proto/services.proto",
     "proto/session.proto",
+    "proto/storage.proto",
     "proto/taxi.proto",
     "proto/watch.proto",
 ];

@@ -25,7 +25,8 @@ fn plans(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The shape of the embedded backend: one node of each role in each AZ, and one of storage.
+/// The shape of an embedded backend with `storage_replicas = 1`: one node of each role in each AZ, and
+/// one of storage. A plan that fits it fits one with replicas, too.
 fn nodes() -> Vec<NodeName> {
     let roles = ["api", "orchestration", "core"];
     let mut nodes: Vec<NodeName> = ["a", "b", "c"]

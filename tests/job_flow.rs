@@ -132,7 +132,7 @@ impl City {
     fn built(bus: Bus, seed: &str, plants: &[&str], product: Product, push: f64) -> Self {
         let sim = Sim::new(seed);
         let azs = ["a", "b", "c"].map(str::to_owned);
-        let mut nodes = Layout::of(&azs, 1, 1, 1, "b");
+        let mut nodes = Layout::of(&azs, 1, 1, 1, Layout::storage(&azs, "b", 3));
         if bus == Bus::Brokers {
             nodes = [Layout::brokers(&azs), nodes].concat();
         }
@@ -497,6 +497,27 @@ fn money_and_moves_survive_the_death_of_storage() {
         assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1));
         assert_eq!(charges[&job].len(), 1);
     });
+}
+
+#[test]
+fn a_job_runs_to_its_end_whichever_storage_node_is_dead() {
+    for victim in ["a/storage-1", "b/storage-1", "c/storage-1"] {
+        let city = City::new(&format!("without {victim}"), &[]);
+        city.sign_on(D0, spire());
+        city.welcome(P0);
+        city.pass(0.5);
+        let job = city.request(P0, "k").id;
+        let (_, offer) = city.await_offer(&[D0], 3);
+        city.kill(victim);
+        city.ok(D0, &about(OpKind::DriverAccept, &offer));
+        city.step(D0, OpKind::DriverArrive, &job);
+        city.step(D0, OpKind::DriverPickUp, &job);
+        city.step(D0, OpKind::DriverDropOff, &job);
+        city.pass(6.0);
+        let (jobs, charges) = city.audit();
+        assert_eq!((jobs.len(), jobs[0].assignments.len()), (1, 1), "without {victim}");
+        assert_eq!(charges[&job].len(), 1, "without {victim}");
+    }
 }
 
 #[test]

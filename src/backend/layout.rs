@@ -12,16 +12,17 @@ const ROLES: [&str; 4] = ["storage", "core", "orchestration", "api"];
 pub struct Layout;
 
 impl Layout {
-    /// The names of all nodes: in each AZ so many of each role, and one storage node.
+    /// The names of all nodes: in each AZ so many of each role, and `storage` where
+    /// [`Layout::storage`] says.
     pub fn of(
         azs: &[String],
         api_per_az: usize,
         orchestration_per_az: usize,
         core_per_az: usize,
-        storage_az: &str,
+        storage: Vec<NodeName>,
     ) -> Vec<NodeName> {
         let counts = [0, core_per_az, orchestration_per_az, api_per_az];
-        let mut names = vec![name(storage_az, "storage", 1)];
+        let mut names = storage;
         for (role, count) in ROLES.into_iter().zip(counts) {
             for az in azs {
                 names.extend((1..=count).map(|number| name(az, role, number)));
@@ -33,6 +34,15 @@ impl Layout {
     /// The brokers of a backend whose services talk over them: one in each AZ.
     pub fn brokers(azs: &[String]) -> Vec<NodeName> {
         azs.iter().map(|az| name(az, BROKER, 1)).collect()
+    }
+
+    /// The nodes that hold the rows: one in `first_az`, who leads at first, the others in turn in the
+    /// other AZs.
+    pub fn storage(azs: &[String], first_az: &str, replicas: usize) -> Vec<NodeName> {
+        let others = azs.iter().map(String::as_str).filter(|az| *az != first_az);
+        let azs: Vec<&str> = std::iter::once(first_az).chain(others).collect();
+        let at = |place: usize| name(azs[place % azs.len()], "storage", 1 + place / azs.len());
+        (0..replicas).map(at).collect()
     }
 
     /// The machine number of `node` among `nodes`, from 1; 0 is for whoever is no node. Ten bits
@@ -67,7 +77,7 @@ fn dials(from: &str, to: &str) -> bool {
         // Events and pings go to whoever listens; everything else goes down the tiers.
         "orchestration" => matches!(from, "api" | "orchestration" | "core"),
         "api" => from == "orchestration",
-        "storage" => from == "core",
+        "storage" => matches!(from, "core" | "storage"),
         _ => false,
     }
 }
@@ -84,19 +94,28 @@ mod tests {
 
     fn three() -> Vec<NodeName> {
         let azs = ["a", "b", "c"].map(str::to_owned);
-        Layout::of(&azs, 1, 1, 1, "b")
+        Layout::of(&azs, 1, 1, 1, Layout::storage(&azs, "b", 3))
     }
 
     #[test]
-    fn three_azs_have_three_of_each_and_one_storage() {
+    fn replicas_of_storage_spread_over_the_azs_from_the_first() {
+        let azs = ["a", "b"].map(str::to_owned);
+        let names = |replicas| Layout::storage(&azs, "b", replicas);
+        assert_eq!(names(1), ["b/storage-1".into()]);
+        assert_eq!(names(3), ["b/storage-1", "a/storage-1", "b/storage-2"].map(NodeName::from));
+    }
+
+    #[test]
+    fn three_azs_have_three_of_each() {
         let names: Vec<String> = three().iter().map(ToString::to_string).collect();
-        assert_eq!(names.len(), 10);
-        for name in ["b/storage-1", "a/core-1", "c/orchestration-1", "b/api-1"] {
+        assert_eq!(names.len(), 12);
+        assert_eq!(names[0], "b/storage-1", "the first is the one that leads at first");
+        for name in ["c/storage-1", "a/core-1", "c/orchestration-1", "b/api-1"] {
             assert!(names.iter().any(|known| known == name), "{name}");
         }
         let machines: BTreeSet<u16> =
             three().iter().map(|node| Layout::machine(&three(), node)).collect();
-        assert_eq!(machines, (1..=10).collect());
+        assert_eq!(machines, (1..=12).collect());
         assert_eq!(Layout::machine(&three(), &"robots".into()), 0);
     }
 
@@ -108,7 +127,7 @@ mod tests {
         let has = |from: &str, to: &str| links.contains(&(from.into(), to.into()));
         assert!(has("a/api-1", "a/broker-1") && has("a/api-1", "c/broker-1"));
         assert!(has("a/broker-1", "b/broker-1") && !has("a/api-1", "a/core-1"));
-        assert_eq!(links.len(), 10 * 3 + 3 * 2);
+        assert_eq!(links.len(), 12 * 3 + 3 * 2);
     }
 
     #[test]
@@ -118,9 +137,10 @@ mod tests {
         assert!(has("a/api-1", "c/orchestration-1") && has("a/api-1", "b/core-1"));
         assert!(has("a/orchestration-1", "b/core-1") && has("a/core-1", "b/storage-1"));
         assert!(has("a/core-1", "b/core-1") && has("b/storage-1", "a/core-1"));
+        assert!(has("a/storage-1", "b/storage-1") && has("b/storage-1", "a/storage-1"));
         assert!(!has("a/core-1", "a/core-1") && !has("a/core-1", "a/api-1"));
         assert!(!has("a/api-1", "b/storage-1") && !has("a/orchestration-1", "b/storage-1"));
         assert!(has("a/orchestration-1", "c/api-1") && has("a/core-1", "b/orchestration-1"));
-        assert_eq!(links.len(), 9 + 9 + 9 + 3 + 6 + 3 + 9 + 6 + 9);
+        assert_eq!(links.len(), 9 + 9 + 9 + 6 + 9 + 6 + 9 + 9 + 9 + 6);
     }
 }

@@ -32,4 +32,9 @@ pub mod wire {
     pub mod phosphor {
         include!(concat!(env!("OUT_DIR"), "/robotcity.phosphor.rs"));
     }
+
+    /// What the replicas of storage say to one another.
+    pub mod storage {
+        include!(concat!(env!("OUT_DIR"), "/robotcity.storage.rs"));
+    }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     base::name::NodeName,
-    world::{Env, link::DialError, store::Ack, store::StoreError},
+    world::{Env, link::DialError, store::StoreError},
 };
 
 /// The path of the health check that every node serves.
@@ -214,11 +214,8 @@ async fn mount(node: &Node, router: &mut Router) -> Result<Option<(Replica, Moni
             return Ok(Some((replica, monitor)));
         }
         "storage" => {
-            let name = node.env.name().clone();
-            let opened = node.env.store("backend").await;
-            let store = opened.map_err(|why| NodeError::Store(name, why))?;
-            let early = node.planted(storage::ACK_BEFORE_WRITE);
-            storage::mount(&store, if early { Ack::Early } else { Ack::Synced }, router);
+            let served = storage::serve(node, router).await;
+            served.map_err(|why| NodeError::Store(node.env.name().clone(), why))?;
         }
         _ => return Err(NodeError::Role(node.env.name().clone())),
     }

@@ -1,4 +1,4 @@
-//! Whole backends of ten nodes in the virtual world: discovery, health and storage as a service
+//! Whole backends of twelve nodes in the virtual world: discovery, health and storage as a service
 //! sees them.
 
 use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc, time::Duration};
@@ -29,6 +29,9 @@ use crate::{
         virtual_::Sim,
     },
 };
+
+/// Our own AZ's first, as whoever is in AZ a sees them.
+const STORAGE: [&str; 3] = ["a/storage-1", "b/storage-1", "c/storage-1"];
 
 pub(super) const ASK: Policy = Policy {
     deadline: Duration::from_secs(1),
@@ -88,10 +91,11 @@ pub(super) fn node_config(
 }
 
 fn three_azs() -> Vec<NodeName> {
-    Layout::of(&["a", "b", "c"].map(str::to_owned), 1, 1, 1, "b")
+    let azs = ["a", "b", "c"].map(str::to_owned);
+    Layout::of(&azs, 1, 1, 1, Layout::storage(&azs, "b", 3))
 }
 
-/// A backend of ten nodes, and an observer who knows what a service knows.
+/// A backend of twelve nodes, and an observer who knows what a service knows.
 pub(super) struct Backend {
     pub(super) sim: Sim,
     pub(super) nodes: Vec<NodeName>,
@@ -177,11 +181,11 @@ impl Backend {
 }
 
 #[test]
-fn ten_nodes_find_one_another_and_become_ready() {
+fn twelve_nodes_find_one_another_and_become_ready() {
     let backend = Backend::start("ready", &[]);
     backend.pass(2.0);
-    assert_eq!(backend.directory.instances().len(), 11);
-    assert_eq!(backend.directory.serving("storage/kv"), vec![NodeName::from("b/storage-1")]);
+    assert_eq!(backend.directory.instances().len(), 13);
+    assert_eq!(backend.directory.serving("storage/kv"), STORAGE.map(NodeName::from));
     let operator = node::client(backend.sim.node(&"operator".into()), backend.nodes.clone());
     backend.run(async {
         for name in &backend.nodes {
@@ -193,13 +197,15 @@ fn ten_nodes_find_one_another_and_become_ready() {
         let answer = backend.observer.http(&"c/api-1".into(), ask).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
     });
-    assert_eq!(backend.directory.instances().len(), 11, "an operator does not register");
+    assert_eq!(backend.directory.instances().len(), 13, "an operator does not register");
 }
 
 #[test]
 fn core_is_not_ready_before_storage_has_answered() {
     let backend = Backend::start("unready", &[]);
-    backend.kill("b/storage-1");
+    for name in STORAGE {
+        backend.kill(name);
+    }
     backend.pass(2.0);
     let health = |name: &'static str| {
         let rpc = backend.rpc.clone();
@@ -210,6 +216,9 @@ fn core_is_not_ready_before_storage_has_answered() {
     };
     assert!(!backend.run(health("a/core-1")) && backend.run(health("a/api-1")));
     backend.boot("b/storage-1", 1);
+    backend.pass(2.0);
+    assert!(!backend.run(health("a/core-1")), "one of three is no majority");
+    backend.boot("c/storage-1", 1);
     backend.pass(2.0);
     assert!(backend.run(health("a/core-1")));
 }
@@ -223,7 +232,7 @@ fn a_dead_instance_is_removed_within_three_seconds_and_comes_back_by_itself() {
         backend.kill(dead);
         backend.pass(3.0);
         assert!(!backend.knows(dead), "{dead} is gone");
-        assert_eq!(backend.directory.instances().len(), 10, "and nobody else");
+        assert_eq!(backend.directory.instances().len(), 12, "and nobody else");
         backend.boot(dead, life);
         backend.pass(1.0);
         assert!(backend.knows(dead), "{dead} is back");
@@ -239,7 +248,7 @@ fn without_any_replica_the_last_directory_stays_and_then_heals() {
         backend.kill(name);
     }
     backend.pass(10.0);
-    assert_eq!(backend.directory.instances().len(), 11, "better than nothing");
+    assert_eq!(backend.directory.instances().len(), 13, "better than nothing");
     backend.kill("c/api-1");
     for name in cores {
         backend.boot(name, 1);
@@ -248,7 +257,7 @@ fn without_any_replica_the_last_directory_stays_and_then_heals() {
     assert!(backend.knows("b/orchestration-1"), "young replicas have not heard of everybody yet");
     backend.pass(3.0);
     assert!(!backend.knows("c/api-1"));
-    assert_eq!(backend.directory.instances().len(), 10);
+    assert_eq!(backend.directory.instances().len(), 12);
     assert!(backend.directory.instances().iter().filter(|i| i.incarnation == 1).count() == 3);
 }
 
@@ -330,7 +339,7 @@ fn the_same_seed_is_the_same_history() {
     assert_eq!(hash(), hash());
 }
 
-/// The worlds of ten real nodes on loopback, and that of an observer among them.
+/// The worlds of twelve real nodes on loopback, and that of an observer among them.
 fn real_envs(nodes: &[NodeName], data: &Path) -> Vec<Env> {
     let ports = free_ports(2 * nodes.len() + 2).unwrap();
     let at = |port: u16| format!("127.0.0.1:{port}");
@@ -379,8 +388,8 @@ fn the_same_nodes_serve_in_the_real_world() {
             observer.timeout(Duration::from_secs(30), ready).await.expect("it becomes ready");
         }
         let directory = Directory::new(observer.name(), &mut observer.rng("directory"));
-        let services = vec!["storage/kv".to_owned()];
-        directory.replace([Instance::new("b/storage-1".into(), services)]);
+        let services = || vec!["storage/kv".to_owned()];
+        directory.replace(STORAGE.map(|name| Instance::new(name.into(), services())));
         let kv = Kv::new(&Rpc::new(observer, &directory));
         let writes = vec![("row".to_owned(), Some(Bytes::from_static(b"kept")))];
         kv.commit(Txn { expects: vec![("row".to_owned(), Expect::Absent)], writes }).await.unwrap();

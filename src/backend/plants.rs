@@ -65,13 +65,15 @@ pub const ALL: &[Plant] = &[
     },
     Plant {
         name: ACK_BEFORE_WRITE,
-        what: "a commit is acknowledged 250 ms before the sync",
+        what: "a commit is acknowledged up to two seconds before the leader syncs it and tells the other \
+               replicas",
         place: "storage commit",
         caught_by: "nothing-acknowledged-is-lost",
     },
     Plant {
         name: SKIP_SYNC,
-        what: "the disk of a node does nothing at a sync: a kill loses all since its start",
+        what: "the disk of a node does nothing at a sync: a kill loses all since its start (of a \
+               majority of replicas: for everybody)",
         place: "the world's disk",
         caught_by: "nothing-acknowledged-is-lost",
     },

@@ -337,7 +337,7 @@ impl RunPlan {
             backend.api_per_az as usize,
             backend.orchestration_per_az as usize,
             backend.core_per_az as usize,
-            &backend.storage_az,
+            Layout::storage(azs, &backend.storage_az, backend.storage_replicas as usize),
         );
         let brokers = if backend.bus == RABBITMQ { Layout::brokers(azs) } else { Vec::new() };
         brokers.into_iter().chain(services).collect()

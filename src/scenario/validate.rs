@@ -21,6 +21,8 @@ use crate::{
 const DRIVERS_MAX: u32 = 1_000_000;
 const PASSENGERS_MAX: u32 = 1_000_000;
 const NODES_PER_AZ_MAX: u32 = 32;
+/// Storage nodes at most: each commit waits for more than half of them.
+const STORAGE_REPLICAS_MAX: u32 = 7;
 const RATE_MAX: f64 = 1e6;
 const TIME_SCALE_MAX: f64 = 1_000.0;
 const LONGEST: Span = Span::secs(366 * 24 * 3_600);
@@ -221,6 +223,7 @@ impl Check<'_> {
         for (key, count) in counts {
             self.count(&format!("backend.{key}"), count, NODES_PER_AZ_MAX)?;
         }
+        self.count("backend.storage_replicas", backend.storage_replicas, STORAGE_REPLICAS_MAX)?;
         if backend.base_port.is_some_and(|port| port < 1_024) {
             let what = "must be 1024 or above, or left out to take free ports";
             return Err(self.source.error("backend.base_port", what));

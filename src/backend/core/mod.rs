@@ -50,7 +50,7 @@ pub fn table(node: &Node) -> Rc<dyn Table> {
     Rc::new(Remote(node.clone()))
 }
 
-/// Rows on the storage node.
+/// Rows on the storage nodes.
 struct Remote(Node);
 
 impl Table for Remote {
@@ -65,6 +65,16 @@ impl Table for Remote {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Vec<Row>, RpcError>> {
         Box::pin(async move { read(&self.0, self.0.kv.scan(&from, &to, limit)).await })
+    }
+
+    fn scan_stale(
+        &self,
+        from: String,
+        to: String,
+        limit: usize,
+        stale: Duration,
+    ) -> LocalBoxFuture<'_, Result<Vec<Row>, RpcError>> {
+        Box::pin(async move { read(&self.0, self.0.kv.scan_stale(&from, &to, limit, stale)).await })
     }
 
     fn commit(&self, txn: Txn) -> LocalBoxFuture<'_, Result<Committed, RpcError>> {

@@ -1,7 +1,7 @@
 //! Rows of a core service: typed reads, compare-and-set writes, bounded tries. Nothing here knows
 //! what the rows mean.
 
-use std::{collections::BTreeMap, future::Future, rc::Rc};
+use std::{collections::BTreeMap, future::Future, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -24,6 +24,16 @@ pub trait Table {
         to: String,
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Vec<Row>, RpcError>>;
+    /// The same, for readers who can do with rows as they were up to `stale` ago.
+    fn scan_stale(
+        &self,
+        from: String,
+        to: String,
+        limit: usize,
+        _stale: Duration,
+    ) -> LocalBoxFuture<'_, Result<Vec<Row>, RpcError>> {
+        self.scan(from, to, limit)
+    }
     /// Commits; resolves after the sync.
     fn commit(&self, txn: Txn) -> LocalBoxFuture<'_, Result<Committed, RpcError>>;
 }

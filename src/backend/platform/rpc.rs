@@ -26,6 +26,8 @@ use crate::{
     world::{Env, link::FRAME_BYTES_MAX},
 };
 
+/// How long what is told over the bus may be under way.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 /// The pause before the second attempt is at most this long; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// No pause is longer.
@@ -221,6 +223,55 @@ impl Rpc {
     /// The tracing of this node.
     pub fn phosphor(&self) -> &Phosphor {
         &self.0.phosphor
+    }
+
+    /// One way, best effort, to one instance: nothing comes back.
+    pub fn tell<Q: Message + Clone + 'static>(
+        &self,
+        node: &NodeName,
+        path: &'static str,
+        news: &Q,
+    ) {
+        if self.0.bus.is_some() {
+            // Over the bus one instance is spoken to by asks alone: what it answers is let go.
+            let (rpc, node, news) = (self.clone(), node.clone(), news.clone());
+            self.0.env.spawn(async move {
+                let _ = rpc.attempt(&node, path, &news, TELL_WITHIN).await;
+            });
+            return;
+        }
+        let frame = seal(&Head { kind: Kind::News, path, ..Head::default() }, news);
+        if frame.len() > FRAME_BYTES_MAX || !self.peer(node).tell(frame) {
+            self.count(|counts| counts.news_dropped += 1);
+        }
+    }
+
+    /// One attempt at one instance, within `span`: for callers who choose instances themselves.
+    pub async fn once<Q: Message, A: Message + Default>(
+        &self,
+        node: &NodeName,
+        path: &'static str,
+        ask: &Q,
+        span: Duration,
+    ) -> Result<A, RpcError> {
+        self.count(|counts| counts.calls += 1);
+        match self.attempt(node, path, ask, span).await {
+            Ok(body) => A::decode(body)
+                .map_err(|error| RpcError::Unknown(format!("{path}: unreadable answer: {error}"))),
+            Err(Failed::Refused(code, why)) => Err(refuse(code, why)),
+            Err(Failed::Certain(why)) => Err(RpcError::Unavailable(format!("{path}: {why}"))),
+            Err(Failed::Unknown(why)) => Err(RpcError::Unknown(format!("{path}: {why}"))),
+        }
+    }
+
+    /// What this node knows of the others.
+    pub fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    /// The environment of this node.
+    pub fn env(&self) -> &Env {
+        &self.0.env
     }
 
     /// What was done so far.

@@ -1,15 +1,33 @@
-//! The storage node: the one store behind all core services, as rpc endpoints. Holds rows and
-//! versions and knows nothing of what they mean. Core services use [`kv::Kv`], never these paths.
+//! Storage: the rows behind all core services, as rpc endpoints. Holds rows and versions and knows
+//! nothing of what they mean. Core services use [`kv::Kv`], never these paths.
+//!
+//! Either one node over one store, or several replicas over a log that a majority of them keeps
+//! ([`replica`]). `docs/storage.md` says what callers may rely on.
 
+mod election;
+mod flight;
+mod journal;
 pub mod kv;
+mod notes;
+pub mod replica;
+#[cfg(test)]
+mod replica_tests;
+mod rows;
+mod serving;
+mod snapshot;
 
 use bytes::Bytes;
 
 use super::{
+    node::Node,
     platform::rpc::{Code, Router, RpcError, refuse},
     wire::platform as wire,
 };
-use crate::world::store::{Ack, Committed, Expect, Row, Store, StoreError, Txn};
+use crate::{
+    base::name::NodeName,
+    world::store::{Ack, Committed, Expect, Row, Store, StoreError, Txn},
+};
+use replica::Replica;
 
 /// The planted bug that acknowledges before the sync.
 pub const ACK_BEFORE_WRITE: &str = "ack-before-write";
@@ -23,8 +41,32 @@ pub const SCAN: &str = "/storage/kv/scan";
 
 /// Rows that one answer carries at most.
 pub const ROWS_MAX: usize = 4_096;
+/// Reads that may wait at the leader for their confirmation; more are refused.
+const READS_MAX: usize = 4_096;
 /// Bytes of values after which an answer ends early.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Serves storage on this node: alone, or with the other nodes that hold replicas.
+pub async fn serve(node: &Node, router: &mut Router) -> Result<(), StoreError> {
+    let store = node.env.store("backend").await?;
+    let early = node.planted(ACK_BEFORE_WRITE);
+    let is_storage = |name: &&NodeName| name.role() == "storage";
+    let all: Vec<NodeName> = node.config.nodes.iter().filter(is_storage).cloned().collect();
+    if all.len() > 1 {
+        let replica = Replica::open(&node.rpc, &store, &all, early)?;
+        replica.mount(router);
+        node.env.spawn(replica.clone().run());
+        // Not healthy before there is a leader to send callers to.
+        let hold = node.hold();
+        node.env.spawn(async move {
+            replica.settled().await;
+            drop(hold);
+        });
+    } else {
+        mount(&store, if early { Ack::Early } else { Ack::Synced }, router);
+    }
+    Ok(())
+}
 
 /// Serves `store`; every commit is acknowledged as `ack` says.
 pub fn mount(store: &Store, ack: Ack, router: &mut Router) {
@@ -34,10 +76,7 @@ pub fn mount(store: &Store, ack: Ack, router: &mut Router) {
         let commit = db.commit(txn_of(ask), ack);
         async move {
             match commit.await {
-                Ok(Committed::Done(version)) => Ok(wire::CommitAnswer { version, conflict: None }),
-                Ok(Committed::Conflict(key)) => {
-                    Ok(wire::CommitAnswer { version: 0, conflict: Some(key) })
-                }
+                Ok(outcome) => Ok(answer_of(outcome)),
                 // Nothing is known of a commit that failed.
                 Err(error) => Err(RpcError::Unknown(error.to_string())),
             }
@@ -49,6 +88,15 @@ pub fn mount(store: &Store, ack: Ack, router: &mut Router) {
     router.on_sync(SCAN, move |ask: wire::ScanAsk| scan(&db, &ask));
 }
 
+fn answer_of(outcome: Committed) -> wire::CommitAnswer {
+    match outcome {
+        Committed::Done(version) => wire::CommitAnswer { version, ..Default::default() },
+        Committed::Conflict(key) => {
+            wire::CommitAnswer { conflict: Some(key), ..Default::default() }
+        }
+    }
+}
+
 fn get(store: &Store, ask: &wire::GetAsk) -> Result<wire::Rows, RpcError> {
     if ask.keys.len() > ROWS_MAX {
         return Err(refuse(Code::Invalid, format!("more than {ROWS_MAX} keys at once")));
@@ -57,12 +105,17 @@ fn get(store: &Store, ask: &wire::GetAsk) -> Result<wire::Rows, RpcError> {
     for key in &ask.keys {
         rows.extend(store.get(key).map_err(|error| failed(&error))?.map(row_to_wire));
     }
-    Ok(wire::Rows { rows, more: false })
+    Ok(wire::Rows { rows, ..wire::Rows::default() })
 }
 
 fn scan(store: &Store, ask: &wire::ScanAsk) -> Result<wire::Rows, RpcError> {
     let limit = (ask.limit as usize).min(ROWS_MAX);
     let found = store.scan(&ask.from, &ask.to, limit).map_err(|error| failed(&error))?;
+    Ok(page(found, limit))
+}
+
+/// These rows as an answer, cut where it would be too long; `limit` of them may not be all.
+fn page(found: Vec<Row>, limit: usize) -> wire::Rows {
     let full = found.len() == limit;
     let (mut rows, mut bytes, mut cut) = (Vec::with_capacity(found.len()), 0, false);
     for row in found {
@@ -73,7 +126,7 @@ fn scan(store: &Store, ask: &wire::ScanAsk) -> Result<wire::Rows, RpcError> {
         }
         rows.push(row_to_wire(row));
     }
-    Ok(wire::Rows { rows, more: full || cut })
+    wire::Rows { rows, more: full || cut, leader: None }
 }
 
 fn failed(error: &StoreError) -> RpcError {

@@ -51,7 +51,8 @@ pub enum Committed {
 pub enum Ack {
     /// After the sync: what was acknowledged survives a crash.
     Synced,
-    /// Before it; a sync follows later. Only a planted bug asks for this.
+    /// Before it; the next synced commit makes it last, or a sync soon after. For what can be made
+    /// again from what is synced, and for a planted bug.
     Early,
 }
 

@@ -89,7 +89,7 @@ impl Shelf {
         }
     }
 
-    /// Acknowledges before the sync; only a planted bug asks for this.
+    /// Acknowledges before the sync.
     fn commit_early(self: &Rc<Self>, txn: Txn) -> Result<Committed, StoreError> {
         let outcomes = self.engine()?.apply_unsynced(&[txn])?;
         if !self.owes.replace(true) {
@@ -117,10 +117,15 @@ impl Shelf {
         let waiting = self.waiting.take();
         self.medium.stop_syncing();
         if let Some(engine) = engine {
-            // What the engine was about to write reaches the disk in pieces.
-            let wrote = group.txns.is_empty() || engine.apply(&group.txns).is_ok();
-            let flushed = !self.owes.get() || engine.sync().is_ok();
-            self.core.note(Kind::Disk, u32::from(wrote) << 1 | u32::from(flushed));
+            // What the engine was about to write reaches the disk in pieces: the sync under way, which
+            // carries what was acknowledged early, or else the one that was promised to that. Not both:
+            // nobody writes on after a sync that has not ended.
+            let wrote = match (group.txns.is_empty(), self.owes.get()) {
+                (false, _) => engine.apply(&group.txns).is_ok(),
+                (true, true) => engine.sync().is_ok(),
+                (true, false) => true,
+            };
+            self.core.note(Kind::Disk, u32::from(wrote));
             self.medium.crash(rng);
             // Dropped after the crash: it would mark the file as closed properly.
             drop(engine);

@@ -6,7 +6,7 @@ pub mod moves;
 mod serve;
 mod shift;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 pub use serve::mount;
 
@@ -29,6 +29,9 @@ use crate::{
 const PAGE_MAX: usize = 200;
 /// Due jobs told at once at most; the rest waits for the next look.
 const DUE_MAX: usize = 128;
+/// How old the list of due jobs may be: whoever tends one finds out whether it still is, and most
+/// looks find nothing.
+const DUE_STALE: Duration = Duration::from_secs(1);
 
 /// The service: rows, rules, clock and ids are handed in.
 pub struct Jobs {
@@ -216,7 +219,8 @@ impl Jobs {
     /// Jobs that wait for a move of the backend itself, the longest due first.
     pub async fn due(&self, limit: usize) -> Result<Vec<Due>, RpcError> {
         let to = format!("due/{:013}/", (self.now_ms)() + 1);
-        let rows = self.table.scan("due/".to_owned(), to, limit.clamp(1, DUE_MAX)).await?;
+        let limit = limit.clamp(1, DUE_MAX);
+        let rows = self.table.scan_stale("due/".to_owned(), to, limit, DUE_STALE).await?;
         Ok(rows.iter().filter_map(|row| parse_due(&row.key)).collect())
     }
 
