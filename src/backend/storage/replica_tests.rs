@@ -36,7 +36,7 @@ fn names() -> Vec<NodeName> {
 fn knowing(env: &Env) -> Rpc {
     let directory = Directory::new(env.name(), &mut env.rng("directory"));
     let services = vec!["storage/kv".to_owned()];
-    let instance = |name| Instance { name, incarnation: 0, services: services.clone() };
+    let instance = |name| Instance::new(name, services.clone());
     directory.replace(names().into_iter().map(instance));
     Rpc::new(env, &directory)
 }
@@ -72,14 +72,16 @@ impl Trio {
         let (this, env) = (Rc::clone(self), self.sim.node(&name.into()));
         env.clone().spawn(async move {
             let store = env.store("backend").await.unwrap();
-            let replica = Replica::open(&knowing(&env), &store, &names(), this.early).unwrap();
+            let rpc = knowing(&env);
+            let replica = Replica::open(&rpc, &store, &names(), this.early).unwrap();
             let mut router = Router::default();
             replica.mount(&mut router);
             this.replicas.borrow_mut().insert(env.name().clone(), replica.clone());
             drop(this);
             env.spawn(replica.run());
             let listener = env.listen().await.unwrap();
-            Server::new(&env, router, &Rc::new(Cell::new(true))).run(listener).await;
+            let ready = Rc::new(Cell::new(true));
+            Server::new(&env, router, &ready, rpc.meter()).run(listener).await;
         });
     }
 
