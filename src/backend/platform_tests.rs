@@ -21,7 +21,7 @@ use wire::{Level, Overview, OverviewAsk, Report};
 /// Two core nodes in each AZ, the second of which runs version 2.
 fn two_versions(seed: &str) -> Backend {
     let azs = ["a", "b", "c"].map(str::to_owned);
-    let backend = Backend::of(Layout::of(&azs, 1, 1, 2, Layout::storage(&azs, "b", 3)), seed, &[]);
+    let backend = Backend::of(Layout::of(&azs, 1, 1, 2, Layout::storage(&azs, "b", 1)), seed, &[]);
     backend.pass(2.0);
     backend
 }

@@ -255,13 +255,16 @@ impl Rpc {
         span: Duration,
     ) -> Result<A, RpcError> {
         self.count(|counts| counts.calls += 1);
-        match self.attempt(node, path, ask, span).await {
+        let begun = self.0.meter.begin(path, self.0.env.now());
+        let outcome = match self.attempt(node, path, ask, span).await {
             Ok(body) => A::decode(body)
                 .map_err(|error| RpcError::Unknown(format!("{path}: unreadable answer: {error}"))),
             Err(Failed::Refused(code, why)) => Err(refuse(code, why)),
             Err(Failed::Certain(why)) => Err(RpcError::Unavailable(format!("{path}: {why}"))),
             Err(Failed::Unknown(why)) => Err(RpcError::Unknown(format!("{path}: {why}"))),
-        }
+        };
+        begun.end(&outcome, self.0.env.now());
+        outcome
     }
 
     /// What this node knows of the others.
