@@ -146,7 +146,7 @@ fn a_failure_is_shrunk_to_the_one_fault_that_it_needs() {
     let plan = folder.path().join("four.toml");
     fs::write(&plan, FOUR).unwrap();
     let plan = plan.to_string_lossy();
-    let bug = ["--seed", "3", "--plant", "ack-before-write", "--chaos", &plan];
+    let bug = ["--seed", "15", "--plant", "ack-before-write", "--chaos", &plan];
     let recorded = run(&folder.path().join("out"), &bug, 1);
     let latest = fs::read_link(folder.path().join("out/latest")).unwrap();
 
@@ -165,7 +165,7 @@ fn a_failure_is_shrunk_to_the_one_fault_that_it_needs() {
     assert!(chaos.contains("nodes = [\"b/storage-1\"]\nat = \"4s\"\nfor = \"2s\"\n"), "{chaos}");
     let (_, command) = text.rsplit_once("robot-city run ").unwrap();
     let words: Vec<&str> = command.split_whitespace().skip(1).collect();
-    assert_eq!(words, ["--seed=3", "--time", "virtual", "--plant", "ack-before-write"]);
+    assert_eq!(words, ["--seed=15", "--time", "virtual", "--plant", "ack-before-write"]);
     let (scenario, out) = (moved.join("scenario.toml"), folder.path().join("again"));
     let (scenario, place) = (scenario.to_string_lossy(), out.to_string_lossy());
     let mut args = vec!["run", &*scenario, "--out", &*place];

@@ -65,8 +65,8 @@ pub const ALL: &[Plant] = &[
     },
     Plant {
         name: ACK_BEFORE_WRITE,
-        what: "a commit is acknowledged up to two seconds before the leader syncs it and tells the other \
-               replicas",
+        what: "a commit is acknowledged 250 ms before the sync; by the leader of replicas up to two seconds \
+               before it syncs it and tells the others",
         place: "storage commit",
         caught_by: "nothing-acknowledged-is-lost",
     },
