@@ -69,11 +69,14 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let mut attempts = Vec::with_capacity(1);
     let mut renewed = false;
     loop {
-        if let Some(pause) = hub.target.held() {
-            pause.await;
-        }
-        if let Some(ceiling) = hub.ceiling.as_ref().filter(|_| !hub.target.gathers(ask.op)) {
-            ceiling.pass().await;
+        // What is gathered waits within the target, which has a limit to it.
+        if !hub.target.gathers(ask.op) {
+            if let Some(pause) = hub.target.held() {
+                pause.await;
+            }
+            if let Some(ceiling) = &hub.ceiling {
+                ceiling.pass().await;
+            }
         }
         let sent = hub.env.now();
         if attempts.is_empty() {

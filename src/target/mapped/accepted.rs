@@ -56,7 +56,9 @@ impl Mapped {
             Err(why) => {
                 let why = self.hide(scope.robot, &format!("`{}`: {why}", step.key));
                 let retry = scope.ask.is_some_and(|ask| is_read_back(ask.op));
-                Judged { retry, ..Judged::unknown(format!("unreadable answer: {why}")) }
+                let unknown = Judged::unknown(format!("unreadable answer: {why}"));
+                // The mapping or the backend is at fault, and no instance.
+                Judged { retry, instance_failed: false, ..unknown }
             }
         }
     }
@@ -98,8 +100,8 @@ fn readable(step: &Step, own: Option<&Ask>, raw: &Raw) -> Result<(), String> {
         return Ok(());
     }
     if let Some(why) = raw.garbled() {
-        let said = String::from_utf8_lossy(&raw.text[..raw.text.len().min(60)]).into_owned();
-        return Err(format!("{why} (`{said}`)"));
+        // Without its words: they may be what lets one in.
+        return Err(why.to_owned());
     }
     if raw.is_empty() && own.is_some_and(|ask| may_find_nothing(ask.op)) {
         let why = "it has no body: say `none = { empty = true }` if that means that there is \

@@ -39,15 +39,19 @@ impl Mapped {
         batch: Option<&Parcel>,
         deadline: Time,
     ) -> Ended {
+        // Batches look alike: each does all that comes first, and is not tried again.
+        let once = batch.is_none();
         for first in &step.first {
-            if self.is_done(robot, ask, first) {
+            if once && self.is_done(robot, ask, first) {
                 continue;
             }
             let ended = Box::pin(self.carry_out(robot, first, ask, None, deadline)).await;
             if ended.judged.outcome != Outcome::Ok {
                 return self.fell_short(robot, ask, first, ended);
             }
-            self.note_done(robot, ask, first, &ended);
+            if once {
+                self.note_done(robot, ask, first, &ended);
+            }
         }
         match self.send(robot, step, ask, batch, deadline).await {
             Ok(ended) => ended,

@@ -174,7 +174,7 @@ fn what_cannot_be_read_is_unknown_and_says_which_pick_of_which_step() {
     let current = Ask::new(OpKind::DriverCurrentJob);
     let login = Ask::new(OpKind::DriverLogin);
     for (robot, ask, path, body, words) in [
-        (A, &jobs, "/jobs", HTML, "`audit.jobs`: its body cannot be decoded (`<html>"),
+        (A, &jobs, "/jobs", HTML, "`audit.jobs`: its body cannot be decoded"),
         (A, &jobs, "/jobs", r#"{"list":[]}"#, "`audit.jobs.read.jobs.each` matched nothing"),
         (A, &jobs, "/jobs", r#"{"jobs":[{"state":"OPEN"}]}"#, "`audit.jobs.read.jobs.id`"),
         (A, &jobs, "/jobs", r#"{"jobs":[{"id":1}]}"#, "`audit.jobs.read.jobs.state`"),

@@ -145,7 +145,9 @@ impl Mapped {
             let newest = parcel.updates.last().map(|update| update.ask.clone());
             let ask = newest.filter(|_| place.is_some()).unwrap_or(Ask::new(OpKind::DriverPing));
             let deadline = self.env.now() + self.attempt_timeout;
+            self.forget_firsts(sender, &ask);
             let mut ended = self.carry_out(sender, step, &ask, Some(&parcel), deadline).await;
+            self.forget_firsts(sender, &ask);
             // The gateway logs in as a part of its step: no driver's token is at fault.
             ended.judged.expired &= place.is_some();
             self.tell_fates(parcel, ended);

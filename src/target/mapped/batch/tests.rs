@@ -191,6 +191,18 @@ fn a_gateway_answers_for_each_of_many_drivers() {
 }
 
 #[test]
+fn what_comes_first_comes_before_each_request() {
+    let ticket = "[[driver.ping.first]]\npost = '/ticket'\nopen = true\njson = {}\n";
+    let toy = toy(&format!("{ticket}{GATEWAY_STEP}"), Duration::from_millis(50), yes);
+    let four = |at_ms: u64| (1..=4).map(move |driver| (driver, at_ms));
+    let told = toy.pings(&four(0).chain(four(5_000)).collect::<Vec<_>>());
+    toy.run(Duration::from_secs(20));
+    assert_eq!(told.borrow().len(), 8);
+    let paths: Vec<String> = toy.seen.borrow().iter().map(|(_, path, _)| path.clone()).collect();
+    assert_eq!(paths, ["/ticket", "/locations", "/ticket", "/locations"]);
+}
+
+#[test]
 fn what_does_not_fit_the_queue_is_certainly_not_sent() {
     // One request at a time, and each takes more than a second: four are under way, eight wait.
     let slow = |_: &str, body: &Value| {
