@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use super::{
     api,
     boot::NodeConfig,
-    core, orchestration,
+    core, orchestration, plants,
     platform::{
         bus::Bus,
         config::{self, Live},
@@ -108,7 +108,10 @@ impl Node {
             bus,
             ids: Rc::new(Ids::new(config.machine, config.incarnation)),
             kv: Kv::new(&rpc),
-            verifier: Rc::new(Verifier::of_seed(&config.seed)),
+            verifier: Rc::new(
+                Verifier::of_seed(&config.seed)
+                    .endless(plants::is_on(&config.plants, plants::TOKEN_NEVER_EXPIRES)),
+            ),
             config,
             env,
             rpc,

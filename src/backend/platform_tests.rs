@@ -191,7 +191,7 @@ fn callers_tell_whom_they_call() {
     let backend = two_versions("map");
     backend.run(async {
         for _ in 0..50 {
-            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1 };
+            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1, tenant: 0 };
             // No such city: refused, and no error of the services.
             let near = "/orchestration/nearest-driver/search";
             assert!(backend.rpc.call::<_, NearAnswer>(near, &ask, ASK).await.is_err());

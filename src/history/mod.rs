@@ -6,6 +6,7 @@ pub mod declares;
 pub mod hop;
 pub mod manifest;
 pub mod op;
+pub mod probe;
 pub mod reader;
 pub mod record;
 pub mod services;

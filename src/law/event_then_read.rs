@@ -123,7 +123,7 @@ impl Law for EventThenRead {
                 }
                 while self.jobs.expire(self.seen_until).is_some() {}
             }
-            Seen::Fault(_) | Seen::Phase(..) => {}
+            Seen::Fault(_) | Seen::Phase(..) | Seen::Probe(_) => {}
         }
     }
 

@@ -173,7 +173,7 @@ impl Law for NearFresh {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 

@@ -49,6 +49,9 @@ impl Races {
     /// Takes one record.
     pub fn see(&mut self, record: &Record) {
         let Record::Op(op) = record else { return };
+        if op.ask.probe.is_some() {
+            return;
+        }
         match op.kind() {
             OpKind::DriverPing | OpKind::DriverNextOffer => {
                 if let Some(offer) = op.answer.offer.as_deref() {

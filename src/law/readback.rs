@@ -107,7 +107,7 @@ impl ReadBack {
                     self.missing.insert(job.clone(), Fact::of(op));
                 }
             }
-            Seen::Op(_) | Seen::Fault(_) | Seen::Told(_) => {}
+            Seen::Op(_) | Seen::Fault(_) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 

@@ -128,6 +128,11 @@ impl Recorder {
         verdicts.iter().filter(|(_, j)| broken(j)).map(|(law, _)| law.name).collect()
     }
 
+    /// True when the city leaks: nobody goes on then.
+    pub fn leaks(&self) -> bool {
+        self.inner.borrow().judge.is_broken("city-is-sealed")
+    }
+
     /// Ends the history and judges the run. Nothing is recorded after that.
     pub fn finish(&self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
         let mut watchers = self.inner.borrow_mut();

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod customer;
 pub mod driver;
 pub mod json;
+pub mod limits;
 pub mod near;
 pub mod reply;
 pub mod rules;
@@ -20,13 +21,15 @@ use serde::de::DeserializeOwned;
 
 use super::{
     node::Node,
+    plants,
     platform::{
         phosphor::Mark,
-        rpc::{Policy, Router},
+        rpc::{Code, Policy, Router, refuse},
         token::Role,
     },
 };
 use crate::world::{HttpHandler, link::DialError};
+use limits::Limits;
 use reply::Refused;
 use rules::Rules;
 
@@ -64,6 +67,8 @@ pub struct Call {
     pub body: Bytes,
     /// What all requests of this node share.
     pub shared: Rc<Shared>,
+    /// Planted: it is one too many, which is said when all is done.
+    too_many: bool,
     /// It is in flight for as long as it lives.
     _in_flight: Counted,
 }
@@ -76,12 +81,19 @@ pub struct Shared {
     pub admitting: Cell<usize>,
     /// Which implementation answers whom, where a path has two.
     pub rules: Rules,
+    /// What each account may ask.
+    limits: Limits,
 }
 
 impl Call {
     /// The body as a value.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
-        serde_json::from_slice(&self.body).map_err(|error| Refused::invalid(&error.to_string()))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            if self.node.planted(plants::BAD_INPUT_500) {
+                return refuse(Code::Internal, error.to_string()).into();
+            }
+            Refused::invalid(&error.to_string())
+        })
     }
 }
 
@@ -157,6 +169,13 @@ fn serve(
         Ok((route, call)) => {
             let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
             let run = newer.unwrap_or(route.run);
+            if call.too_many {
+                let done = run(call);
+                return Box::pin(async move {
+                    done.await;
+                    reply::to_http(Err(Refused::limited()))
+                });
+            }
             node.rpc.phosphor().answers(mark, route.path, run(call))
         }
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
@@ -206,10 +225,15 @@ fn let_in(
         Some(role) => account_of(node, &request, role)?,
         None => 0,
     };
+    let limited = route.role.is_some_and(|role| role != Role::Auditor);
+    let too_many = limited && !shared.limits.take(account, node.env.now());
+    if too_many && !node.planted(plants::LIMITED_AFTER_EFFECT) {
+        return Err(Refused::limited());
+    }
     let body = request.into_body();
     let in_flight = Counted::new(shared, |shared| &shared.in_flight);
     let (node, shared) = (Rc::clone(node), Rc::clone(shared));
-    Ok((route, Call { node, account, body, shared, _in_flight: in_flight }))
+    Ok((route, Call { node, account, body, shared, too_many, _in_flight: in_flight }))
 }
 
 /// The account of the bearer, who must play that role.

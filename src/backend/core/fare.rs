@@ -7,6 +7,7 @@ use super::{
 };
 use crate::backend::{
     node::Node,
+    plants,
     wire::{BaseFareAnswer, BaseFareAsk, QuoteAnswer, QuoteAsk},
 };
 
@@ -16,10 +17,14 @@ const PERCENT_MAX: u32 = 1_000;
 /// Serves `core/fare` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
     let (road, env) = (Road::new(&node.config.settings.city), node.env.clone());
+    // Planted: the new version rounds fares off.
+    let rounds = node.config.version > 1 && node.planted(plants::NEW_VERSION_ROUNDS);
     router.on_sync("/core/fare/quote", move |ask: QuoteAsk| {
         let metres = road.metres(from_wire(ask.from.as_ref())?, from_wire(ask.to.as_ref())?);
         let trip_s = road.seconds(metres, env.now());
-        Ok(QuoteAnswer { fare_minor: road.fare_minor(metres, trip_s), trip_s, metres })
+        let fare_minor = road.fare_minor(metres, trip_s);
+        let fare_minor = if rounds { fare_minor - fare_minor % 10 } else { fare_minor };
+        Ok(QuoteAnswer { fare_minor, trip_s, metres })
     });
     let tariff = node.config.settings.city.tariff;
     router.on_sync("/core/fare/basefare", move |ask: BaseFareAsk| {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::backend::{
     node::Node,
+    platform::ids::tenant_of,
     wire::{Job, JobState, MoveAsk, OfferAnswer, SearchAnswer, SearchAsk},
 };
 
@@ -20,7 +21,8 @@ pub async fn seek(node: &Node, mut job: Job) {
     if !is_wanting(&job, wanted) {
         return;
     }
-    let ask = SearchAsk { at: job.pickup, limit: CANDIDATES, without: job.asked.clone() };
+    let (at, tenant) = (job.pickup, tenant_of(job.passenger));
+    let ask = SearchAsk { at, limit: CANDIDATES, tenant, without: job.asked.clone() };
     let found = node.rpc.call("/core/raziel/search", &ask, MEMORY).await;
     let Ok(SearchAnswer { found }) = found else { return };
     for candidate in found {

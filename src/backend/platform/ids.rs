@@ -49,6 +49,19 @@ impl Ids {
     }
 }
 
+/// An account of another tenant has this bit set; ids that are made here never have it.
+const OTHER_TENANT: u64 = 1 << 63;
+
+/// The id of an account of that tenant: 0 is ours.
+pub fn of_tenant(id: u64, tenant: u32) -> u64 {
+    if tenant == 0 { id } else { id | OTHER_TENANT }
+}
+
+/// Whose an account is.
+pub fn tenant_of(account: u64) -> u32 {
+    u32::from(account & OTHER_TENANT != 0)
+}
+
 /// The moment that an id carries.
 pub fn made_at(id: u64) -> Wall {
     Wall((id >> (MACHINE_BITS + SEQUENCE_BITS)) + EPOCH_MS)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     backend::{
-        platform::quick::QuickMap,
+        platform::{ids::tenant_of, quick::QuickMap},
         wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
     },
     base::{place::Place, time::Time},
@@ -88,6 +88,8 @@ pub struct Query<'a> {
     pub limit: usize,
     /// Not these.
     pub without: &'a [u64],
+    /// Of that tenant; of any where it is left out.
+    pub tenant: Option<u32>,
 }
 
 /// The plane around a place: cheap distances, nearly true, to pass over who is certainly too far.
@@ -289,6 +291,9 @@ impl Grid {
         {
             return None;
         }
+        if query.tenant.is_some_and(|tenant| tenant != tenant_of(entry.driver)) {
+            return None;
+        }
         let metres = entry.at.metres_to(query.at);
         (metres <= query.reach_m).then_some((metres * 1_000.0) as u64)
     }
@@ -418,7 +423,7 @@ mod tests {
     }
 
     fn query(limit: usize) -> Query<'static> {
-        Query { at: spire(), reach_m: 3_000.0, limit, without: &[] }
+        Query { at: spire(), reach_m: 3_000.0, limit, without: &[], tenant: None }
     }
 
     #[test]

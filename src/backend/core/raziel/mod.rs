@@ -59,12 +59,14 @@ fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
     let live = node.live.clone();
     let far = plants::is_on(&node.config.plants, plants::OFFER_FAR);
+    let leaky = node.planted(plants::LEAKY_CITY);
     router.on_sync("/core/raziel/search", move |ask: SearchAsk| {
         let query = Query {
             at: from_wire(ask.at.as_ref())?,
             reach_m: live.settings().reach_m,
             limit: ask.limit.clamp(1, FOUND_MAX) as usize,
             without: &ask.without,
+            tenant: (!leaky).then_some(ask.tenant),
         };
         let (index, now, wall_ms) = (index.borrow(), env.now(), env.wall().0);
         let found = if far {
