@@ -39,13 +39,23 @@ fn a_healthy_backend_bears_them() {
     assert_eq!(broken(&[]), (Some(0), Vec::new()));
 }
 
-#[test]
-fn what_is_planted_where_they_look_is_found_by_the_law_for_it() {
-    for (plant, law) in PLANTS {
+/// Plants every other bug, from `first` on, and looks who finds it.
+fn plant(first: usize) {
+    for (plant, law) in PLANTS.iter().skip(first).step_by(2) {
         // Without faults, and only as long as it takes the rogues to try everything.
-        let short = ["--plant", plant, "--chaos", "none", "--duration", "12s"];
+        let short = ["--plant", plant, "--chaos", "none", "--duration", "20s"];
         let (code, broken) = broken(&short);
         assert_eq!(code, Some(1), "{plant}: {broken:?}");
         assert!(broken.iter().any(|one| one == law), "{plant}: {broken:?}");
     }
+}
+
+#[test]
+fn what_is_planted_where_they_look_is_found_by_the_law_for_it() {
+    plant(0);
+}
+
+#[test]
+fn and_so_is_the_other_half_of_it() {
+    plant(1);
 }

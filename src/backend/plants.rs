@@ -108,7 +108,7 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: CANCEL_FOR_OTHERS,
         what: "a passenger who knows the id of a job can cancel it, whoever asked for it",
-        place: "core/job cancel",
+        place: "api customer/cancel",
         caught_by: "mine-is-mine",
     },
     Plant {
@@ -120,7 +120,7 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: UNKNOWN_ID_500,
         what: "whoever asks for a job that does not exist is answered with 500",
-        place: "core/job read",
+        place: "api, where errors become answers",
         caught_by: "bad-input-is-4xx",
     },
     Plant {

@@ -169,14 +169,12 @@ fn serve(
         Ok((route, call)) => {
             let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
             let run = newer.unwrap_or(route.run);
-            if call.too_many {
-                let done = run(call);
-                return Box::pin(async move {
-                    done.await;
-                    reply::to_http(Err(Refused::limited()))
-                });
+            let (too_many, unknown) = (call.too_many, node.planted(plants::UNKNOWN_ID_500));
+            let answer = node.rpc.phosphor().answers(mark, route.path, run(call));
+            if too_many || unknown {
+                return Box::pin(reply::spoiled(answer, too_many));
             }
-            node.rpc.phosphor().answers(mark, route.path, run(call))
+            answer
         }
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }

@@ -30,7 +30,6 @@ pub struct Terms {
 
 /// What a job service goes by.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "planted bugs, each by itself")]
 pub struct Rules {
     /// What the config may change while the service runs.
     pub terms: Rc<Cell<Terms>>,
@@ -38,10 +37,6 @@ pub struct Rules {
     pub road: Road,
     /// Planted: accept looks neither at the state nor at the version of the job.
     pub double_dispatch: bool,
-    /// Planted: who cancels need not be who asked.
-    pub cancel_for_others: bool,
-    /// Planted: whoever asks for a job that does not exist makes the service fail.
-    pub unknown_id_500: bool,
     /// Planted: an expired offer can be accepted.
     pub late_accept: bool,
     /// Planted: a passenger's cancel leaves the driver busy.

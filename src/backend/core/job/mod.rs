@@ -153,7 +153,7 @@ impl Jobs {
     async fn board(&self, id: u64, a_move: &Move) -> Result<(Read, Board), RpcError> {
         let mut read = Read::default();
         read.more(&*self.table, vec![at_job(id)]).await?;
-        let job = read.row::<Job>(&at_job(id))?.ok_or_else(|| self.no_such_job(id))?;
+        let job = read.row::<Job>(&at_job(id))?.ok_or_else(|| no_such_job(id))?;
         let around = drivers_around(&job, a_move);
         let mut keys: Vec<String> = around.iter().map(|driver| at_driver(*driver)).collect();
         keys.push(at_passenger(job.passenger));
@@ -173,12 +173,7 @@ impl Jobs {
     pub async fn job(&self, id: u64) -> Result<Job, RpcError> {
         let mut read = Read::default();
         read.more(&*self.table, vec![at_job(id)]).await?;
-        read.row(&at_job(id))?.ok_or_else(|| self.no_such_job(id))
-    }
-
-    fn no_such_job(&self, id: u64) -> RpcError {
-        let code = if self.rules.unknown_id_500 { Code::Internal } else { Code::NotFound };
-        refuse(code, format!("no job {id}"))
+        read.row(&at_job(id))?.ok_or_else(|| no_such_job(id))
     }
 
     /// The live job of a driver, if any.
@@ -286,6 +281,10 @@ fn move_due(txn: &mut Txn, before: &Job, after: &Job) {
     if after.due_ms != 0 {
         txn.writes.push((at_due(after.due_ms, after.id), Some(bytes::Bytes::new())));
     }
+}
+
+fn no_such_job(id: u64) -> RpcError {
+    refuse(Code::NotFound, format!("no job {id}"))
 }
 
 fn at_job(id: u64) -> String {

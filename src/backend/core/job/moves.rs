@@ -299,7 +299,7 @@ fn give_back(b: &mut Board, mine: &Assignment, rules: &Rules) {
 }
 
 fn cancel(b: &mut Board, passenger: u64, rules: &Rules) -> Result<Moved, RpcError> {
-    if b.job.passenger != passenger && !rules.cancel_for_others {
+    if b.job.passenger != passenger {
         return Err(refuse(Code::Forbidden, "another passenger's job"));
     }
     let state = b.job.state();

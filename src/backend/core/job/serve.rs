@@ -51,8 +51,6 @@ fn service(node: &Node) -> Jobs {
         double_dispatch: on(plants::DOUBLE_DISPATCH),
         late_accept: on(plants::LATE_ACCEPT),
         busy_leak: on(plants::BUSY_LEAK),
-        cancel_for_others: on(plants::CANCEL_FOR_OTHERS),
-        unknown_id_500: on(plants::UNKNOWN_ID_500),
     };
     let (clock, ids) = (node.env.clone(), node.clone());
     let new_id = Box::new(move || ids.next_id());

@@ -58,8 +58,6 @@ fn rules() -> Rules {
         double_dispatch: false,
         late_accept: false,
         busy_leak: false,
-        cancel_for_others: false,
-        unknown_id_500: false,
     }
 }
 
