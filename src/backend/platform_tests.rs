@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use prost::Message;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +14,10 @@ use super::{
     node::HEALTH,
     node_tests::{ASK, Backend},
     platform::{monitor::OVERVIEW, rpc::RpcError, watch::level},
-    wire::{ConfigAnswer, ConfigAsk, NearAnswer, NearestAsk, Place, platform as wire},
+    wire::{
+        ConfigAnswer, ConfigAsk, FeaturesAnswer, FeaturesAsk, NearAnswer, NearestAsk, Place,
+        VariantsAnswer, VariantsAsk, platform as wire,
+    },
 };
 use crate::{base::name::NodeName, world::virtual_::LinkFault};
 use wire::{Level, Overview, OverviewAsk, Report};
@@ -31,6 +35,11 @@ impl Backend {
         let ask = wire::ConfigSetAsk { key: key.to_owned(), json: document.to_string() };
         let answer: Result<wire::ConfigSetAnswer, _> = self.run(self.rpc.call(SET, &ask, ASK));
         answer.map(|answer| answer.version)
+    }
+
+    /// The answer of whoever serves `path`.
+    fn told<Q: Message, A: Message + Default>(&self, path: &'static str, ask: &Q) -> A {
+        self.run(async { self.rpc.call(path, ask, ASK).await.unwrap() })
     }
 
     /// What the monitor at `core` knows of every node, by name.
@@ -155,6 +164,36 @@ fn settings_change_while_the_nodes_run_and_odd_ones_are_refused() {
         backend.run(async { backend.rpc.call(LIST, &wire::ConfigListAsk {}, ASK).await.unwrap() });
     assert!(list.json.contains("\"settings\"") && list.version > 0, "{list:?}");
     assert!(backend.sim.now() - crate::base::time::Time::ZERO < Duration::from_secs(10));
+}
+
+#[test]
+fn flags_and_experiments_change_for_their_share_of_accounts_while_the_nodes_run() {
+    let backend = two_versions("flags");
+    let on = |flag: &str| {
+        let has = |account| {
+            let answer: FeaturesAnswer =
+                backend.told("/core/feature-flags/features", &FeaturesAsk { account });
+            answer.on.iter().any(|name| name == flag)
+        };
+        (1..=200).map(has).collect::<Vec<bool>>()
+    };
+    let count = |on: &[bool]| on.iter().filter(|on| **on).count();
+    let variants = |account| -> VariantsAnswer {
+        backend.told("/core/experiment/variants", &VariantsAsk { account })
+    };
+    assert_eq!(count(&on("night-fares")), 0);
+    assert!(variants(1).variants.iter().all(|given| given.experiment != "colour"));
+    let change = json!({"flags": {"night-fares": 0.3}, "experiments": {"colour": ["red", "blue"]}});
+    backend.set("settings", &change).unwrap();
+    backend.pass(1.5);
+    let some = on("night-fares");
+    assert!((30..=90).contains(&count(&some)), "{}", count(&some));
+    assert_eq!(some, on("night-fares"), "nobody is sent to and fro");
+    let colour = variants(1).variants.into_iter().find(|given| given.experiment == "colour");
+    assert!(["red", "blue"].contains(&&*colour.unwrap().variant));
+    backend.set("settings", &json!({"flags": {"night-fares": 1.0}})).unwrap();
+    backend.pass(1.5);
+    assert_eq!(count(&on("night-fares")), 200);
 }
 
 #[test]
