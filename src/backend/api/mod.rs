@@ -6,6 +6,7 @@ pub mod customer;
 pub mod driver;
 pub mod json;
 pub mod near;
+mod planted;
 pub mod reply;
 pub mod rules;
 pub mod session;
@@ -27,6 +28,7 @@ use super::{
     },
 };
 use crate::world::{HttpHandler, link::DialError};
+use planted::Planted;
 use reply::Refused;
 use rules::Rules;
 
@@ -76,6 +78,8 @@ pub struct Shared {
     pub admitting: Cell<usize>,
     /// Which implementation answers whom, where a path has two.
     pub rules: Rules,
+    /// The bugs that are planted.
+    pub planted: Planted,
 }
 
 impl Call {
@@ -141,7 +145,8 @@ pub fn mount(node: &Node, router: &mut Router) -> Result<(), DialError> {
 /// What answers HTTP requests at this node; the node itself answers GET /health.
 pub fn handler(node: &Node) -> HttpHandler {
     let rules = Rules::new(node.config.settings.product.routes.clone());
-    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared { rules, ..Shared::default() }));
+    let shared = Shared { rules, planted: Planted::of(node), ..Shared::default() };
+    let (node, shared) = (Rc::new(node.clone()), Rc::new(shared));
     let own = Rc::clone(&shared);
     node.live.on_change(move |settings| own.rules.swap(settings.product.routes.clone()));
     Rc::new(move |request| serve(&node, &shared, request))
@@ -157,7 +162,11 @@ fn serve(
         Ok((route, call)) => {
             let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
             let run = newer.unwrap_or(route.run);
-            node.rpc.phosphor().answers(mark, route.path, run(call))
+            if shared.planted.lets_pass() {
+                return node.rpc.phosphor().answers(mark, route.path, run(call));
+            }
+            let (node, shared) = (Rc::clone(node), Rc::clone(shared));
+            Box::pin(async move { shared.planted.through_pool(&node, run(call)).await })
         }
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }

@@ -18,6 +18,7 @@ use super::{
     meter::Meter,
     peer::Peer,
     phosphor::Phosphor,
+    planted::Wires,
     quick::QuickMap,
     way::{Failed, Way},
 };
@@ -134,6 +135,7 @@ struct Inner {
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
     meter: Meter,
+    wires: Wires,
 }
 
 impl Failed {
@@ -169,7 +171,13 @@ impl Rpc {
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
             meter: Meter::default(),
+            wires: Wires::default(),
         }))
+    }
+
+    /// Takes the bugs that are switched on, before the first call.
+    pub fn plant(&self, plants: &[String]) {
+        self.0.wires.plant(plants);
     }
 
     /// Calls `/{tier}/{service}/{endpoint}` at whichever live instance discovery knows (own AZ
@@ -360,10 +368,11 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
-        directory.pick(service, tried, now).or_else(|| {
+        let picked = directory.pick(service, tried, now).or_else(|| {
             tried.clear();
             directory.pick(service, tried, now)
-        })
+        });
+        self.0.wires.first(service, picked)
     }
 
     async fn attempt<Q: Message>(
@@ -432,6 +441,7 @@ impl Rpc {
             return Rc::clone(peer);
         }
         let peer = Peer::new(self.0.env.clone(), name.clone(), self.0.directory.clone());
+        peer.plant(self.0.wires.cross_talk.get(), self.0.wires.dead_link.get());
         peers.insert(name.clone(), Rc::clone(&peer));
         peer
     }
