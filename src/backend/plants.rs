@@ -174,8 +174,8 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: BLIND_CANCEL,
         group: "Durability",
-        what: "a cancel writes the job as it was when it was read: an accept that came between is \
-               lost",
+        what: "a cancel reads the job, sees to its fee, and writes the job as it was: an accept that came \
+               between is lost",
         place: "core/job cancel",
         caught_by: "nothing-acknowledged-is-lost",
     },
@@ -237,13 +237,13 @@ pub const ALL: &[Plant] = &[
         what: "a request that core did not answer in time is refused as if it had certainly not \
                been carried out",
         place: "orchestration/dispatch request",
-        caught_by: "rejected-changes-nothing",
+        caught_by: "nothing-unasked-exists",
     },
     Plant {
         name: DEAD_LINK,
         group: "Bus",
-        what: "who was asked first is asked for ever, over the link of then, though both have died \
-               and come back",
+        what: "the core node that was asked first is asked for ever, over the link of then, though \
+               it has died and come back",
         place: "platform rpc",
         caught_by: "recovers-in-time",
     },
@@ -361,8 +361,8 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: POOL_LEAK,
         group: "Time and slow rot",
-        what: "a request that fails does not give its place in the pool back: a dozen, and the \
-               node answers nobody",
+        what: "a request that fails, or whose client goes away, does not give its place in the pool \
+               back: eight, and the node answers nobody",
         place: "api",
         caught_by: "recovers-in-time",
     },

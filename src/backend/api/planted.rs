@@ -24,7 +24,7 @@ const TRIES: u32 = 4;
 /// Pings that wait for the worker; further ones are dropped.
 const WAITING_MAX: usize = 4_096;
 /// Places of the pool.
-const POOL: usize = 12;
+const POOL: usize = 8;
 /// How long a request waits for a place.
 const POOL_WAIT: Duration = Duration::from_secs(30);
 
@@ -53,7 +53,8 @@ impl Planted {
         self.leaked.is_none()
     }
 
-    /// Answers when a place of the pool is free; a request that fails does not give its own back.
+    /// Answers when a place of the pool is free; a request that fails, or whose client
+    /// goes away, does not give its own back.
     pub async fn through_pool(
         &self,
         node: &Node,
@@ -63,11 +64,24 @@ impl Planted {
         if leaked.get() >= POOL {
             node.env.sleep(POOL_WAIT).await;
         }
+        let mut place = Place { leaked, given_back: false };
         let response = reply.await;
-        if response.status().is_server_error() {
-            leaked.set(leaked.get() + 1);
-        }
+        place.given_back = !response.status().is_server_error();
         response
+    }
+}
+
+/// A place in the pool; dropped with its request when the client goes away.
+struct Place<'a> {
+    leaked: &'a Cell<usize>,
+    given_back: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.given_back {
+            self.leaked.set(self.leaked.get() + 1);
+        }
     }
 }
 

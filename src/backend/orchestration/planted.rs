@@ -70,7 +70,9 @@ pub async fn create_soon(node: &Node, create: &CreateAsk) -> Result<MoveAnswer, 
     let soon = Policy { deadline: SOON, ..ROWS };
     let made = node.rpc.call("/core/job/create", create, soon).await;
     made.map_err(|error| match error {
-        RpcError::Unknown(why) => refuse(Code::Conflict, format!("not now: {why}")),
+        RpcError::Unknown(why) => {
+            refuse(Code::Invalid, format!("it could not be carried out: {why}"))
+        }
         other => other,
     })
 }

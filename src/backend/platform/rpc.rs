@@ -441,7 +441,8 @@ impl Rpc {
             return Rc::clone(peer);
         }
         let peer = Peer::new(self.0.env.clone(), name.clone(), self.0.directory.clone());
-        peer.plant(self.0.wires.cross_talk.get(), self.0.wires.dead_link.get());
+        let keeps_link = self.0.wires.dead_link.get() && name.role() == "core";
+        peer.plant(self.0.wires.cross_talk.get(), keeps_link);
         peers.insert(name.clone(), Rc::clone(&peer));
         peer
     }

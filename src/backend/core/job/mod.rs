@@ -152,7 +152,12 @@ impl Jobs {
             }
         }
         if board.passenger != before.passenger {
-            read.put(&mut txn, at_passenger(board.passenger.passenger), &board.passenger);
+            let key = at_passenger(board.passenger.passenger);
+            if blind {
+                put_blind(&mut txn, key, &board.passenger);
+            } else {
+                read.put(&mut txn, key, &board.passenger);
+            }
         }
         Ok(Plan { txn, answer: Done { board, moved, standings } })
     }

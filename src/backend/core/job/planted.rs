@@ -1,10 +1,18 @@
 //! Bugs that can be planted in the service of jobs: looked up once, when it starts, and all off by
 //! default. What each does stands where the real one would be; here is what they need besides.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use super::{Job, Jobs, RpcError, no_such_job};
-use crate::backend::{node::Node, plants};
+use futures_util::future::LocalBoxFuture;
+
+use super::{Job, Jobs, RpcError, Table, no_such_job};
+use crate::{
+    backend::{node::Node, plants},
+    world::{
+        Env,
+        store::{Committed, Row, Txn},
+    },
+};
 
 /// How long a copy of a job is handed out.
 const COPY_MS: u64 = 4_000;
@@ -12,6 +20,8 @@ const COPY_MS: u64 = 4_000;
 const BEHIND_MS: u64 = 3_000;
 /// What a timer that is kept in memory leaves in the row: nobody looks before.
 const NEVER_MS: u64 = 86_400_000;
+/// How long a cancel sees to its fee.
+const FEE_TAKES: Duration = Duration::from_millis(250);
 const DAY_S: f64 = 86_400.0;
 
 /// Which bugs are on.
@@ -89,6 +99,43 @@ fn midnight_ms(node: &Node) -> u64 {
     let origin_ms = (city.clock_origin.0 / 1_000_000) as f64;
     let began_ms = env.wall().0 - env.now().0 / 1_000_000;
     began_ms + (origin_ms + left_s * 1_000.0) as u64
+}
+
+/// The way to the rows of a service whose cancels insist on nothing: such a write comes late.
+pub fn slow(node: &Node, table: Rc<dyn Table>) -> Rc<dyn Table> {
+    if !node.planted(plants::BLIND_CANCEL) {
+        return table;
+    }
+    Rc::new(Slow { env: node.env.clone(), table })
+}
+
+struct Slow {
+    env: Env,
+    table: Rc<dyn Table>,
+}
+
+impl Table for Slow {
+    fn get(&self, keys: Vec<String>) -> LocalBoxFuture<'_, Result<Vec<Option<Row>>, RpcError>> {
+        self.table.get(keys)
+    }
+
+    fn scan(
+        &self,
+        from: String,
+        to: String,
+        limit: usize,
+    ) -> LocalBoxFuture<'_, Result<Vec<Row>, RpcError>> {
+        self.table.scan(from, to, limit)
+    }
+
+    fn commit(&self, txn: Txn) -> LocalBoxFuture<'_, Result<Committed, RpcError>> {
+        Box::pin(async move {
+            if txn.expects.is_empty() {
+                self.env.sleep(FEE_TAKES).await;
+            }
+            self.table.commit(txn).await
+        })
+    }
 }
 
 /// Copies of jobs, with when they were made.

@@ -6,7 +6,7 @@ use super::{
     Jobs,
     board::{Rules, Terms},
     moves::{Move, Step},
-    planted::{Copies, Planted},
+    planted::{Copies, Planted, slow},
     shift::Wish,
 };
 use crate::backend::{
@@ -53,7 +53,7 @@ fn service(node: &Node) -> Jobs {
     } else {
         Box::new(move || clock.wall().0)
     };
-    Jobs::new(table(node), rules, now_ms, new_id)
+    Jobs::new(slow(node, table(node)), rules, now_ms, new_id)
 }
 
 /// Planted: digits of the machine's clock, which no world hands out.
