@@ -312,7 +312,8 @@ pub struct BackendSettings {
     pub core_per_az: u32,
     /// The AZ of the storage node that leads at first, or is the only one.
     pub storage_az: String,
-    /// Nodes that hold all rows, one an AZ: 3 go on without any one of them; 1 is the cheapest.
+    /// Nodes that hold all rows, one an AZ: 3 go on without any one of them; 1 is the cheapest, and
+    /// what it holds is out of reach while it is dead.
     pub storage_replicas: u32,
     /// First port to use; free ports are taken where it is left out.
     pub base_port: Option<u16>,
@@ -366,7 +367,7 @@ impl Default for BackendSettings {
             orchestration_per_az: 1,
             core_per_az: 1,
             storage_az: "b".into(),
-            storage_replicas: 1,
+            storage_replicas: 3,
             base_port: None,
             offer_ttl: Span::secs(10),
             search_ttl: Span::secs(40),
