@@ -242,8 +242,8 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: DEAD_LINK,
         group: "Bus",
-        what: "the core node that was asked first is asked for ever, over the link of then, though \
-               it has died and come back",
+        what: "everybody asks the core node that was there first, for ever, over the link of then, \
+               though it has died and come back",
         place: "platform rpc",
         caught_by: "recovers-in-time",
     },

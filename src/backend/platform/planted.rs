@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::quick::QuickMap;
+use super::{directory::Directory, quick::QuickMap};
 use crate::{backend::plants, base::name::NodeName};
 
 /// What is wrong with the calls of a node.
@@ -23,16 +23,17 @@ impl Wires {
         self.dead_link.set(plants::is_on(plants, plants::DEAD_LINK));
     }
 
-    /// Whoever was asked first for a service, if that is kept.
-    pub fn first(&self, service: &str, picked: Option<NodeName>) -> Option<NodeName> {
+    /// The first of those who served when a service was called first, if that is kept.
+    pub fn first(&self, service: &str, directory: &Directory) -> Option<NodeName> {
         if !self.dead_link.get() {
-            return picked;
+            return None;
         }
         let mut first = self.first.borrow_mut();
         if let Some(known) = first.get(service) {
             return Some(known.clone());
         }
-        first.insert(service.to_owned(), picked.clone()?);
-        picked
+        let known = directory.serving(service).into_iter().min()?;
+        first.insert(service.to_owned(), known.clone());
+        Some(known)
     }
 }

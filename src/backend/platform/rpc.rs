@@ -354,11 +354,11 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
-        let picked = directory.pick(service, tried, now).or_else(|| {
+        let planted = self.0.wires.first(service, directory);
+        planted.or_else(|| directory.pick(service, tried, now)).or_else(|| {
             tried.clear();
             directory.pick(service, tried, now)
-        });
-        self.0.wires.first(service, picked)
+        })
     }
 
     async fn attempt<Q: Message>(
