@@ -102,11 +102,17 @@ impl Node {
             _ => Phosphor::default(),
         };
         let rpc = Rpc::with(&env, &directory, bus.clone(), phosphor);
+        rpc.plant(&config.plants);
+        let ids = if plants::is_on(&config.plants, plants::ID_REPEATS) {
+            Ids::forgetful(config.machine)
+        } else {
+            Ids::new(config.machine, config.incarnation)
+        };
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
             bus,
-            ids: Rc::new(Ids::new(config.machine, config.incarnation)),
+            ids: Rc::new(ids),
             kv: Kv::new(&rpc),
             verifier: Rc::new(
                 Verifier::of_seed(&config.seed)
@@ -128,7 +134,7 @@ impl Node {
 
     /// True when the planted bug of that name is switched on.
     pub fn planted(&self, bug: &str) -> bool {
-        self.config.plants.iter().any(|plant| plant == bug)
+        plants::is_on(&self.config.plants, bug)
     }
 
     /// Keeps the node from being ready until the hold is dropped.

@@ -7,6 +7,7 @@ pub mod driver;
 pub mod json;
 pub mod limits;
 pub mod near;
+mod planted;
 pub mod reply;
 pub mod rules;
 pub mod session;
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::world::{HttpHandler, link::DialError};
 use limits::Limits;
+use planted::Planted;
 use reply::Refused;
 use rules::Rules;
 
@@ -83,6 +85,8 @@ pub struct Shared {
     pub rules: Rules,
     /// What each account may ask.
     limits: Limits,
+    /// The bugs that are planted.
+    pub planted: Planted,
 }
 
 impl Call {
@@ -153,7 +157,8 @@ pub fn mount(node: &Node, router: &mut Router) -> Result<(), DialError> {
 /// What answers HTTP requests at this node; the node itself answers GET /health.
 pub fn handler(node: &Node) -> HttpHandler {
     let rules = Rules::new(node.config.settings.product.routes.clone());
-    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared { rules, ..Shared::default() }));
+    let shared = Shared { rules, planted: Planted::of(node), ..Shared::default() };
+    let (node, shared) = (Rc::new(node.clone()), Rc::new(shared));
     let own = Rc::clone(&shared);
     node.live.on_change(move |settings| own.rules.swap(settings.product.routes.clone()));
     Rc::new(move |request| serve(&node, &shared, request))
@@ -170,7 +175,12 @@ fn serve(
             let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
             let run = newer.unwrap_or(route.run);
             let (too_many, unknown) = (call.too_many, node.planted(plants::UNKNOWN_ID_500));
-            let answer = node.rpc.phosphor().answers(mark, route.path, run(call));
+            let answer = if shared.planted.lets_pass() {
+                node.rpc.phosphor().answers(mark, route.path, run(call))
+            } else {
+                let (node, shared) = (Rc::clone(node), Rc::clone(shared));
+                Box::pin(async move { shared.planted.through_pool(&node, run(call)).await })
+            };
             if too_many || unknown {
                 return Box::pin(reply::spoiled(answer, too_many));
             }
