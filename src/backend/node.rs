@@ -189,7 +189,7 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     }
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let watch = Watch::new(&node, &server, &own, monitor);
-    let inner = (name.role() == "api").then(|| api::handler(&node));
+    let inner = (name.role() == "api").then(|| api::handler(&node, &server));
     let listens = node.env.serve_http(with_health(&watch, inner)).await;
     listens.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let live = Some(node.live.clone());
