@@ -31,7 +31,7 @@ use crate::{
         op::{Ask, OpKind, Outcome},
     },
     scenario::Scenario,
-    world::{Env, HttpError},
+    world::{Env, HttpError, TimedOut},
 };
 use answer::Judged;
 pub use request::PAGE as AUDIT_PAGE;
@@ -151,7 +151,8 @@ impl Embedded {
         sent.tried()
     }
 
-    /// Sends a request to the robot's instance, with that token; `None` where there is no instance.
+    /// Sends a request to the robot's instance, with that token; to the next one where no connection
+    /// can be had, as any client does that was given several addresses. `None` where there is none.
     async fn send(
         &self,
         robot: RobotId,
@@ -159,11 +160,31 @@ impl Embedded {
         token: Option<HeaderValue>,
         trace: Option<TraceId>,
     ) -> Option<(usize, Sent)> {
-        let (away, node) = self.sessions.instance(robot)?;
-        let Form { op, path, body, .. } = form;
-        let bytes = wire::request_bytes(path, &body, token.as_ref(), trace.is_some());
-        let sent = self.env.http(&node, to_http(self.uri(path), body, token, trace));
-        let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
+        let bytes = wire::request_bytes(form.path, &form.body, token.as_ref(), trace.is_some());
+        let until = self.env.now() + self.settings.attempt_timeout;
+        let mut others = self.settings.apis.len();
+        loop {
+            let (away, node) = self.sessions.instance(robot)?;
+            let (uri, body) = (self.uri(form.path), form.body.clone());
+            let sent = self.env.http(&node, to_http(uri, body, token.clone(), trace));
+            let ended = self.env.timeout(until.since(self.env.now()), sent).await;
+            others = others.saturating_sub(1);
+            if others > 0 && matches!(ended, Ok(Err(HttpError::NotConnected(_)))) {
+                self.sessions.move_on(robot, away);
+                continue;
+            }
+            return Some((away, self.judged(form.op, bytes, node, ended)));
+        }
+    }
+
+    /// What became of a request to `node`.
+    fn judged(
+        &self,
+        op: OpKind,
+        bytes: usize,
+        node: NodeName,
+        ended: Result<Result<Response<Bytes>, HttpError>, TimedOut>,
+    ) -> Sent {
         match &ended {
             Ok(Ok(response)) => self.traffic.count(op, bytes, wire::answer_bytes(response)),
             Ok(Err(HttpError::NotConnected(_))) => {}
@@ -175,7 +196,7 @@ impl Embedded {
             Ok(Err(HttpError::Broken(why))) => (Judged::unknown(why), None),
             Err(_) => (Judged::unknown("no answer in time".to_owned()), None),
         };
-        Some((away, Sent { judged, node, status }))
+        Sent { judged, node, status }
     }
 
     /// The auditor has no op to log in with: it does so as needed.
