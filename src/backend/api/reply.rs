@@ -34,6 +34,11 @@ impl Refused {
         Self { status, code, message: message.to_owned(), happened: Happened::No }
     }
 
+    /// True when the backend failed, and not the client.
+    pub fn is_failure(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// 400.
     pub fn invalid(message: &str) -> Self {
         Self::no(StatusCode::BAD_REQUEST, "invalid", message)

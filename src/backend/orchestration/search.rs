@@ -3,10 +3,11 @@
 
 use super::{
     calls::{MEMORY, ROWS, mark},
-    events,
+    events, planted,
 };
 use crate::backend::{
     node::Node,
+    plants,
     platform::ids::tenant_of,
     wire::{Job, JobState, MoveAsk, OfferAnswer, SearchAnswer, SearchAsk},
 };
@@ -34,6 +35,9 @@ pub async fn seek(node: &Node, mut job: Job) {
         mark(node, made.standing.into_iter().collect());
         if let Some(job) = made.job.as_ref().filter(|_| made.offer.is_some()) {
             events::job(node, job, [candidate.driver]);
+            if node.planted(plants::LOST_TIMER) {
+                planted::watch_offers(node, job);
+            }
         }
         match made.job {
             Some(now) if is_wanting(&now, wanted) => job = now,
