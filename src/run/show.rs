@@ -302,6 +302,9 @@ impl Show {
             env.sleep_until(due).await;
             self.recorder.flush();
             self.stage.look_after().await;
+            if self.recorder.leaks() && matches!(self.ui, Ui::Plain) {
+                println!("robots meet others than robots: healing and signing off");
+            }
             if self.recorder.failed() || self.recorder.leaks() {
                 return;
             }
