@@ -5,6 +5,7 @@ use super::{
     judge::Judge,
     known::Known,
     registry::LAWS,
+    shelf::HORIZON,
     testkit::{AUDITOR, Tale, Tweak, account, d, good_end, good_journey, p, view},
 };
 use crate::{
@@ -105,7 +106,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
     let records = evening().records();
     for (at, record) in records.iter().enumerate() {
         let Record::Op(op) = record else { continue };
-        let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
+        let mut judge = Judge::new(&Declares::default(), &[], &Known::default(), HORIZON);
         for (other, record) in records.iter().enumerate() {
             if other == at {
                 let mut unknown = (**op).clone();
@@ -130,7 +131,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
 #[test]
 fn a_good_evening_cut_anywhere_breaks_nothing() {
     let records = evening().records();
-    let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
+    let mut judge = Judge::new(&Declares::default(), &[], &Known::default(), HORIZON);
     for record in &records {
         judge.see(record);
         for (law, judgement) in judge.verdicts(false) {
