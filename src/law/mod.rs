@@ -59,6 +59,8 @@ mod waiting_is_served;
 #[cfg(test)]
 mod known_tests;
 #[cfg(test)]
+mod naive_tests;
+#[cfg(test)]
 pub mod testkit;
 #[cfg(test)]
 mod tests;
