@@ -73,6 +73,7 @@ const CASES: &[Case] = cases![
     a_topic_exchange_routes_by_patterns,
     a_fanout_exchange_routes_to_all,
     a_message_is_confirmed_or_comes_back,
+    what_is_told_arrives_in_order_without_the_brokers_word,
     a_message_arrives_with_all_that_it_carries,
     what_is_too_long_is_not_sent,
     a_consumer_holds_no_more_than_its_prefetch,
@@ -218,6 +219,21 @@ async fn a_message_is_confirmed_or_comes_back(bench: &Bench) {
     // It leaves at the call, whether or not anybody waits for the outcome.
     drop(session.publish(message("confirm", "here", "end")));
     assert_eq!(all(bench, &session, "confirm").await.len(), 40);
+}
+
+async fn what_is_told_arrives_in_order_without_the_brokers_word(bench: &Bench) {
+    let session = laid_out(bench, "told", ExchangeKind::Direct, &[("told", "here")]).await;
+    for n in 0..200 {
+        session
+            .tell(message("told", if n % 4 == 3 { "nowhere" } else { "here" }, &n.to_string()))
+            .unwrap();
+    }
+    assert!(session.tell(message("never-told", "k", "x")).is_err());
+    let long = Bytes::from(vec![0; BODY_BYTES_MAX + 1]);
+    assert!(session.tell(Message { body: long, ..message("told", "here", "") }).is_err());
+    session.tell(message("told", "here", "end")).unwrap();
+    let told: Vec<String> = (0..200).filter(|n| n % 4 != 3).map(|n| n.to_string()).collect();
+    assert_eq!(all(bench, &session, "told").await, told);
 }
 
 async fn a_message_arrives_with_all_that_it_carries(bench: &Bench) {

@@ -4,9 +4,11 @@ use crate::base::name::NodeName;
 
 /// The role of a message broker.
 pub const BROKER: &str = "broker";
+/// The role of a node that holds rows.
+pub const STORAGE: &str = "storage";
 
 /// The order in which nodes are listed and numbered: those that others need come first.
-const ROLES: [&str; 4] = ["storage", "core", "orchestration", "api"];
+const ROLES: [&str; 4] = [STORAGE, "core", "orchestration", "api"];
 
 /// The layout of a backend.
 pub struct Layout;
@@ -41,7 +43,7 @@ impl Layout {
     pub fn storage(azs: &[String], first_az: &str, replicas: usize) -> Vec<NodeName> {
         let others = azs.iter().map(String::as_str).filter(|az| *az != first_az);
         let azs: Vec<&str> = std::iter::once(first_az).chain(others).collect();
-        let at = |place: usize| name(azs[place % azs.len()], "storage", 1 + place / azs.len());
+        let at = |place: usize| name(azs[place % azs.len()], STORAGE, 1 + place / azs.len());
         (0..replicas).map(at).collect()
     }
 
@@ -54,13 +56,17 @@ impl Layout {
 
     /// Every link that can come to exist: who dials whom. A node's link to itself is not listed:
     /// it crosses no network. Where there are brokers everybody dials them, for its own AZ's may be
-    /// down, and nobody else.
+    /// down, and besides them only storage: a database is no service on the bus.
     pub fn links(nodes: &[NodeName]) -> Vec<(NodeName, NodeName)> {
         let bus = nodes.iter().any(|node| node.role() == BROKER);
         let mut links = Vec::new();
         for from in nodes {
             for to in nodes {
-                let dials = if bus { to.role() == BROKER } else { dials(from.role(), to.role()) };
+                let dials = match to.role() {
+                    BROKER => true,
+                    STORAGE => dials(from.role(), STORAGE),
+                    role => !bus && dials(from.role(), role),
+                };
                 if from != to && dials {
                     links.push((from.clone(), to.clone()));
                 }
@@ -77,7 +83,7 @@ fn dials(from: &str, to: &str) -> bool {
         // Events and pings go to whoever listens; everything else goes down the tiers.
         "orchestration" => matches!(from, "api" | "orchestration" | "core"),
         "api" => from == "orchestration",
-        "storage" => matches!(from, "core" | "storage"),
+        STORAGE => matches!(from, "core" | STORAGE),
         _ => false,
     }
 }
@@ -120,14 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn with_brokers_every_link_ends_at_one() {
+    fn with_brokers_every_link_ends_at_one_or_at_storage() {
         let azs = ["a", "b", "c"].map(str::to_owned);
         let nodes = [Layout::brokers(&azs), three()].concat();
         let links = Layout::links(&nodes);
         let has = |from: &str, to: &str| links.contains(&(from.into(), to.into()));
         assert!(has("a/api-1", "a/broker-1") && has("a/api-1", "c/broker-1"));
         assert!(has("a/broker-1", "b/broker-1") && !has("a/api-1", "a/core-1"));
-        assert_eq!(links.len(), 12 * 3 + 3 * 2);
+        assert!(has("a/core-1", "b/storage-1") && has("b/storage-1", "c/storage-1"));
+        assert_eq!(links.len(), 12 * 3 + 3 * 2 + 3 * 3 + 3 * 2);
     }
 
     #[test]

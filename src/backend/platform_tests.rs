@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use prost::Message;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +14,10 @@ use super::{
     node::HEALTH,
     node_tests::{ASK, Backend},
     platform::{monitor::OVERVIEW, rpc::RpcError, watch::level},
-    wire::{ConfigAnswer, ConfigAsk, NearAnswer, NearestAsk, Place, platform as wire},
+    wire::{
+        ConfigAnswer, ConfigAsk, FeaturesAnswer, FeaturesAsk, NearAnswer, NearestAsk, Place,
+        VariantsAnswer, VariantsAsk, platform as wire,
+    },
 };
 use crate::{base::name::NodeName, world::virtual_::LinkFault};
 use wire::{Level, Overview, OverviewAsk, Report};
@@ -33,6 +37,11 @@ impl Backend {
         answer.map(|answer| answer.version)
     }
 
+    /// The answer of whoever serves `path`.
+    fn told<Q: Message, A: Message + Default>(&self, path: &'static str, ask: &Q) -> A {
+        self.run(async { self.rpc.call(path, ask, ASK).await.unwrap() })
+    }
+
     /// What the monitor at `core` knows of every node, by name.
     fn overview(&self, core: &str) -> BTreeMap<String, Report> {
         let overview: Overview = self.run(async {
@@ -46,6 +55,11 @@ impl Backend {
         let ask = Request::get(path).body(Bytes::new()).unwrap();
         let answer = self.run(self.observer.http(&node.into(), ask)).unwrap();
         (answer.status(), String::from_utf8(answer.body().to_vec()).unwrap())
+    }
+
+    fn post(&self, node: &str, path: &str, body: &str) -> StatusCode {
+        let ask = Request::post(path).body(Bytes::from(body.to_owned())).unwrap();
+        self.run(self.observer.http(&node.into(), ask)).unwrap().status()
     }
 
     /// Who answers a thousand calls to any instance, by name.
@@ -158,6 +172,36 @@ fn settings_change_while_the_nodes_run_and_odd_ones_are_refused() {
 }
 
 #[test]
+fn flags_and_experiments_change_for_their_share_of_accounts_while_the_nodes_run() {
+    let backend = two_versions("flags");
+    let on = |flag: &str| {
+        let has = |account| {
+            let answer: FeaturesAnswer =
+                backend.told("/core/feature-flags/features", &FeaturesAsk { account });
+            answer.on.iter().any(|name| name == flag)
+        };
+        (1..=200).map(has).collect::<Vec<bool>>()
+    };
+    let count = |on: &[bool]| on.iter().filter(|on| **on).count();
+    let variants = |account| -> VariantsAnswer {
+        backend.told("/core/experiment/variants", &VariantsAsk { account })
+    };
+    assert_eq!(count(&on("night-fares")), 0);
+    assert!(variants(1).variants.iter().all(|given| given.experiment != "colour"));
+    let change = json!({"flags": {"night-fares": 0.3}, "experiments": {"colour": ["red", "blue"]}});
+    backend.set("settings", &change).unwrap();
+    backend.pass(1.5);
+    let some = on("night-fares");
+    assert!((30..=90).contains(&count(&some)), "{}", count(&some));
+    assert_eq!(some, on("night-fares"), "nobody is sent to and fro");
+    let colour = variants(1).variants.into_iter().find(|given| given.experiment == "colour");
+    assert!(["red", "blue"].contains(&&*colour.unwrap().variant));
+    backend.set("settings", &json!({"flags": {"night-fares": 1.0}})).unwrap();
+    backend.pass(1.5);
+    assert_eq!(count(&on("night-fares")), 200);
+}
+
+#[test]
 fn every_monitor_hears_of_every_instance_and_of_what_ails_it() {
     let backend = two_versions("monitor");
     backend.pass(4.0);
@@ -191,7 +235,7 @@ fn callers_tell_whom_they_call() {
     let backend = two_versions("map");
     backend.run(async {
         for _ in 0..50 {
-            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1 };
+            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1, tenant: 0 };
             // No such city: refused, and no error of the services.
             let near = "/orchestration/nearest-driver/search";
             assert!(backend.rpc.call::<_, NearAnswer>(near, &ask, ASK).await.is_err());
@@ -231,6 +275,23 @@ fn every_node_has_a_page_of_its_own_health() {
         assert!(status == StatusCode::OK && page.contains("capacity"), "{page}");
     }
     assert_eq!(backend.get("b/storage-1", "/v1/driver/ping").0, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn requests_of_an_api_node_are_counted_like_calls() {
+    let backend = two_versions("requests");
+    let register = "/v1/driver/register";
+    for n in 0..7 {
+        let body = format!(r#"{{"name":"driver {n}","secret":"a secret that is long enough"}}"#);
+        let answered = backend.post("a/api-1", register, &body);
+        assert!(answered.is_success() || answered.is_client_error(), "{answered}");
+    }
+    backend.pass(3.0);
+    let report = &backend.overview("a/core-1")["a/api-1"];
+    let served = report.served.iter().find(|traffic| traffic.to == register).unwrap();
+    assert_eq!((served.calls, served.errors), (7, 0));
+    assert_eq!(served.times.iter().sum::<u32>(), 7);
+    assert!(report.in_flight_max > 0);
 }
 
 #[test]

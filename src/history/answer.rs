@@ -259,6 +259,9 @@ pub struct Answer {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// When it may be asked again, in milliseconds from the answer on, where it was too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u32>,
     /// The backend says that it has seen this idempotency key before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,

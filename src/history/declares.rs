@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer::JobState,
     op::{OpKind, OpSet},
+    probe::{Probe, ProbeSet},
 };
 use crate::base::span::Span;
 
@@ -69,6 +70,9 @@ pub struct Declares {
     /// How sums are to be read.
     #[serde(skip_serializing_if = "Money::is_usual")]
     pub money: Money,
+    /// The probes that are sent to it: none where there are no rogues, or it cannot be asked wrongly.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
 }
 
 /// What is charged for a job that is not driven to its end, in minor units; nothing, where it does
@@ -118,6 +122,11 @@ impl Declares {
     /// The operations that robots ask: those that it maps and does not do by itself.
     pub fn asked(&self) -> OpSet {
         self.ops.iter().copied().filter(|op| !self.does_alone(*op)).collect()
+    }
+
+    /// The probes that are sent to it.
+    pub fn probed(&self) -> ProbeSet {
+        self.probes.iter().copied().collect()
     }
 
     /// Whether the backend does that by itself.
@@ -205,6 +214,7 @@ impl Default for Declares {
             keyless: Vec::new(),
             fees: Fees::default(),
             money: Money::default(),
+            probes: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod hop;
 pub mod manifest;
 pub mod op;
+pub mod probe;
 pub mod reader;
 pub mod record;
 pub mod schema;

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::{answer::Answer, probe::Probe};
 use crate::base::{
-    id::{Id, RobotId, as_text},
+    id::{Id, RobotId, RobotKind, as_text},
     name::NodeName,
     place::Place,
     time::Time,
@@ -148,6 +148,9 @@ pub struct Ask {
     /// The op that a clumsy robot does once more on purpose with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Id>,
+    /// What is wrong with it on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 impl Ask {
@@ -165,6 +168,7 @@ impl Ask {
             stars: None,
             reason: None,
             again: None,
+            probe: None,
         }
     }
 }
@@ -241,10 +245,20 @@ impl Op {
         self.ask.op
     }
 
+    /// True when it belongs to the load: no probe, and not of a rogue, whose ops no figure counts.
+    pub fn is_load(&self) -> bool {
+        is_load(self.robot, &self.ask)
+    }
+
     /// True when it certainly ended before `other` began (one process: no clock error).
     pub fn before(&self, other: &Self) -> bool {
         self.done < other.sent
     }
+}
+
+/// Whether what that robot asks belongs to the load.
+pub fn is_load(robot: RobotId, ask: &Ask) -> bool {
+    robot.kind != RobotKind::Rogue && ask.probe.is_none()
 }
 
 /// The outcome of an op from those of its attempts (the ground rule of retried ops).

@@ -43,7 +43,7 @@ words! {
     });
     RobotId = "RobotId", json_schema!({
         "type": "string",
-        "pattern": "^(driver|passenger|auditor)/[0-9]+$",
+        "pattern": "^(driver|passenger|auditor|rogue)/[0-9]+$",
         "description": "A robot, like driver/00042.",
     });
     Time = "Time", json_schema!({

@@ -41,7 +41,7 @@ impl Accounts {
             match op.robot.kind {
                 RobotKind::Driver => robots.0 = Some(op.robot.number),
                 RobotKind::Passenger => robots.1 = Some(op.robot.number),
-                RobotKind::Auditor => {}
+                RobotKind::Auditor | RobotKind::Rogue => {}
             }
         }
     }

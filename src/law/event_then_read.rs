@@ -123,7 +123,7 @@ impl Law for EventThenRead {
                 }
                 self.jobs.forget(self.seen_until);
             }
-            Seen::Fault(_) | Seen::Phase(..) => {}
+            Seen::Fault(_) | Seen::Phase(..) | Seen::Probe(_) => {}
         }
     }
 

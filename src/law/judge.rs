@@ -69,6 +69,7 @@ impl Judge {
     /// Takes one record, in the order of the history.
     pub fn see(&mut self, record: &Record) {
         match record {
+            Record::Op(op) if op.ask.probe.is_some() => self.see_all(Seen::Probe(op)),
             Record::Op(op) | Record::Recalled(op) => {
                 self.common.see(Seen::Op(op));
                 for law in &self.watchers[op.kind().index()] {
@@ -93,6 +94,12 @@ impl Judge {
         for law in &mut self.sitting {
             law.see(seen);
         }
+    }
+
+    /// Whether the law of that name is broken by now.
+    pub fn is_broken(&self, name: &str) -> bool {
+        let law = self.sitting.iter().find(|law| law.entry.name == name);
+        law.is_some_and(|law| law.judge(false).verdict == Verdict::Broken)
     }
 
     /// What every law says, in the order of the registry; `complete` when the history has ended
@@ -170,7 +177,10 @@ fn words(why: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::time::Time, history::record::Phase};
+    use crate::{
+        base::time::Time,
+        history::{probe::Probe, record::Phase},
+    };
 
     struct Faulty;
     impl Law for Faulty {
@@ -221,7 +231,8 @@ mod tests {
 
     #[test]
     fn skipped_laws_do_not_sit() {
-        let all = Judge::new(&Declares::default(), &[], &Known::default(), HORIZON).verdicts(false);
+        let declares = Declares { probes: Probe::ALL.to_vec(), ..Declares::default() };
+        let all = Judge::new(&declares, &[], &Known::default(), HORIZON).verdicts(false);
         assert_eq!(all.len(), LAWS.len());
         for (entry, judgement) in &all {
             assert_eq!(judgement.verdict, Verdict::Unknown, "{} saw nothing", entry.name);

@@ -17,15 +17,18 @@ mod holds;
 mod readback;
 mod supply;
 mod suspicion;
+mod tokens_expire;
 mod unserved;
 
 mod accept_cancel;
 mod answers_match;
 mod availability_respected;
+mod bad_input;
 mod both_sides_agree;
 mod cancelled_charged_by_rule;
 mod charge_matches_fare;
 mod charged_once;
+mod city_is_sealed;
 mod driver_freed;
 mod eta_and_fare;
 mod event_then_read;
@@ -33,7 +36,9 @@ mod every_job_ends;
 mod idempotent_requests;
 mod job_register;
 mod legal_transitions;
+mod limited_then_served;
 mod live_issues;
+mod mine_is_mine;
 mod money_is_conserved;
 mod near_fresh;
 mod near_missing;
@@ -54,6 +59,7 @@ mod recovers_in_time;
 mod rejected_changes_nothing;
 mod resume_after_restart;
 mod unique_ids;
+mod versions_agree;
 mod waiting_is_served;
 
 #[cfg(test)]
@@ -74,6 +80,7 @@ use crate::{
     history::{
         declares::Declares,
         op::{Op, OpKind},
+        probe::Probe,
         record::{FaultEvent, Phase, Told},
     },
 };
@@ -162,8 +169,17 @@ pub enum Seen<'a> {
     Fault(&'a FaultEvent),
     /// The run went on to another part.
     Phase(Phase, Time),
+    /// An op ended that was wrong on purpose, or beside the load: its outcome proves nothing of the
+    /// flow of jobs, and only the laws that are made for probes look at it.
+    Probe(&'a Op),
     /// A robot was told something unasked: a hint, which proves no more than that it was told.
     Told(&'a Told),
+}
+
+/// Why a law that lives on probes cannot judge a target that is not asked any of `wanted`.
+pub fn unprobed(declares: &Declares, wanted: fn(Probe) -> bool) -> Option<&'static str> {
+    let asked = declares.probes.iter().any(|probe| wanted(*probe));
+    (!asked).then_some("nobody asks it wrongly on purpose: it is sent no such probes")
 }
 
 /// One law at work: a fold over what is seen.

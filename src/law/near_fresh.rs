@@ -101,7 +101,7 @@ impl NearFresh {
         }
         let ok = op.outcome == Outcome::Ok;
         match op.kind() {
-            _ if op.outcome == Outcome::Fail => {}
+            _ if op.outcome == Outcome::Fail || TELL_ACCOUNTS.contains(&op.kind()) => {}
             K::PassengerNearDrivers => self.list(op),
             K::PassengerCancel => {
                 let job = job_of(op).cloned();
@@ -123,8 +123,16 @@ impl NearFresh {
                 }
             }
             K::DriverArrive | K::DriverPickUp | K::DriverCurrentJob if ok => self.confirm(op),
+            // A second tap takes nothing back.
+            K::DriverAccept if ok && op.answer.replayed && self.has(op) => {}
             _ => self.frees(op),
         }
+    }
+
+    /// True when the op is about the job that its driver has.
+    fn has(&self, op: &Op) -> bool {
+        let taken = self.taken.get(&op.robot).and_then(|taken| taken.job.as_ref());
+        taken.is_some() && taken == job_of(op)
     }
 
     /// The driver may be free from the moment at which that was sent.
@@ -183,7 +191,7 @@ impl Law for NearFresh {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
@@ -246,6 +254,17 @@ mod tests {
         let near = NearDriver { driver: account(d(1)), at: Place::default(), eta_s: 60 };
         home.op(p(1), OpKind::PassengerNearDrivers, (100.0, 100.1)).answer.drivers = vec![near];
         assert_eq!(home.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_new_token_or_a_second_tap_frees_nobody() {
+        let mut tale = looked(1);
+        tale.op(d(1), OpKind::DriverLogin, (50.0, 50.1)).answer.account = Some(account(d(1)));
+        tale.accept(d(1), (51.0, 51.1), "J1", 1).answer.replayed = true;
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        let mut another = looked(1);
+        another.accept(d(1), (51.0, 51.1), "J2", 1).answer.replayed = true;
+        assert_ne!(another.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

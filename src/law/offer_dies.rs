@@ -200,7 +200,7 @@ impl Law for OfferDies {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.fault(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 

@@ -47,8 +47,10 @@ pub const ENTRY: LawEntry = LawEntry {
     start: |declares, tally| Box::new(OldPing::new(declares, tally)),
 };
 
-/// Positions of one driver that are kept.
-const PINGS_MAX: usize = 64;
+/// Positions of one driver that are kept, …
+const PINGS_MIN: usize = 64;
+/// … and more of those that are not older than twice the delay.
+const PINGS_MAX: usize = 512;
 /// Nearer than this is the same place, of a position that was rounded.
 const SAME_M: f64 = 2.0;
 /// Farther than this is certainly another.
@@ -115,8 +117,10 @@ impl OldPing {
             let sure = op.outcome == Outcome::Ok;
             let ping = Ping { op: op.id, sent: op.sent, done: op.done, at, sure };
             let pings = self.pings.entry(op.robot).or_default();
-            let old = op.done.saturating_sub(self.tally.horizon());
-            while pings.len() == PINGS_MAX || pings.front().is_some_and(|first| first.done < old) {
+            let old = |ping: &Ping| ping.done + 2 * self.delay < op.sent;
+            while pings.len() == PINGS_MAX
+                || pings.len() >= PINGS_MIN && pings.front().is_some_and(old)
+            {
                 pings.pop_front();
             }
             pings.push_back(ping);
@@ -175,7 +179,7 @@ impl Law for OldPing {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
@@ -235,6 +239,19 @@ mod tests {
             "driver/00001 sent a position at 10.000 s (op 3), and another later, acknowledged at \
              70.100 s (op 9); passenger/00001 was shown it at the old one at 100.100 s (op 12)"
         );
+    }
+
+    #[test]
+    fn one_of_many_positions_is_caught_too() {
+        let mut tale = Tale::default();
+        tale.robots(&[d(1), p(1)]);
+        for beat in 0..400 {
+            let at = 10.0 + 0.2 * f64::from(beat);
+            tale.ping(d(1), (at, at + 0.1), spot(if beat < 250 { 1 } else { 2 }), None);
+        }
+        let near = NearDriver { driver: account(d(1)), at: spot(1), eta_s: 60 };
+        tale.op(p(1), OpKind::PassengerNearDrivers, (90.0, 90.1)).answer.drivers = vec![near];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

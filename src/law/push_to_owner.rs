@@ -116,7 +116,7 @@ impl Law for PushToOwner {
         match seen {
             Seen::Told(told) => self.told(told),
             Seen::Op(op) => self.op(op),
-            Seen::Fault(_) | Seen::Phase(..) => {}
+            Seen::Fault(_) | Seen::Phase(..) | Seen::Probe(_) => {}
         }
     }
 

@@ -52,6 +52,9 @@ impl Races {
     /// Takes one record.
     pub fn see(&mut self, record: &Record) {
         let Record::Op(op) = record else { return };
+        if op.ask.probe.is_some() {
+            return;
+        }
         self.seen_until = self.seen_until.max(op.done);
         self.keys.forget(self.seen_until);
         while let Some((_, job)) = self.jobs.expire(self.seen_until) {

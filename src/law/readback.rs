@@ -151,7 +151,7 @@ impl ReadBack {
                 }
             }
             Seen::Op(op) => self.hear(op),
-            Seen::Fault(_) | Seen::Told(_) => {}
+            Seen::Fault(_) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 

@@ -34,8 +34,8 @@ fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 fn banner(text: &mut String, summary: &Summary) {
-    if !summary.plants.is_empty() {
-        line(text, format_args!("\n!! PLANTED BUGS ARE ON: {} !!", summary.plants.join(", ")));
+    if let Some(banner) = summary.banner() {
+        line(text, format_args!("\n!! {banner} !!"));
     }
 }
 

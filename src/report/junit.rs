@@ -13,8 +13,15 @@ use crate::law::{
 
 /// The XML of a summary.
 pub fn render(summary: &Summary) -> Result<String, quick_junit::SerializeError> {
-    let mut report = Report::new(format!("robot-city {}", summary.scenario));
+    let name = format!("robot-city {}", summary.scenario);
+    let banner = summary.banner();
+    let mut report = Report::new(
+        banner.as_ref().map_or(name.clone(), |banner| format!("{name} !! {banner} !!")),
+    );
     let mut laws = TestSuite::new("laws");
+    if let Some(banner) = banner {
+        laws.set_system_err(banner);
+    }
     laws.add_test_cases(summary.laws.iter().map(|law| case(&law.law, law_status(law))));
     if !summary.known_unseen.is_empty() {
         laws.set_system_out(summary.known_unseen.join("\n"));

@@ -155,7 +155,8 @@ impl Meters {
             }
             Record::Phase { phase, .. } => self.over |= *phase > Phase::Load,
             Record::Op(op) => {
-                let Some(load) = self.load.filter(|load| op.done >= *load) else { return };
+                let load = self.load.filter(|load| op.done >= *load && op.is_load());
+                let Some(load) = load else { return };
                 for meter in self.all.iter_mut().filter(|meter| meter.gate.op == op.kind()) {
                     meter.op(op, load, self.over);
                 }

@@ -285,6 +285,14 @@ impl GateSummary {
     }
 }
 
+impl Summary {
+    /// What every output says while a planted bug is on.
+    pub fn banner(&self) -> Option<String> {
+        let on = self.plants.join(", ");
+        (!on.is_empty()).then(|| format!("PLANTED BUGS ARE ON: {on}"))
+    }
+}
+
 impl TimesSummary {
     /// From a histogram of microseconds.
     pub fn of<C: Counter>(times: &Histogram<C>) -> Self {

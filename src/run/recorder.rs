@@ -142,6 +142,11 @@ impl Recorder {
         self.inner.borrow().gates.may_abort()
     }
 
+    /// True when the city leaks: nobody goes on then.
+    pub fn leaks(&self) -> bool {
+        self.inner.borrow().judge.is_broken("city-is-sealed")
+    }
+
     /// Ends the history and judges the run. Nothing is recorded after that.
     pub fn finish(&self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
         let mut watchers = self.inner.borrow_mut();

@@ -200,7 +200,8 @@ impl Show {
         };
         match outcome {
             Ok(signal) => {
-                let complete = signal.is_none() && !self.recorder.failed();
+                let stopped = self.recorder.failed() || self.recorder.leaks();
+                let complete = signal.is_none() && !stopped;
                 self.wind_up(signal, complete).await
             }
             Err(why) => Err(self.unfit(why).await),
@@ -227,6 +228,8 @@ impl Show {
             ops: declares.asked(),
             offers: declares.offers,
             search_ttl: declares.search_ttl.0,
+            token_ttl: declares.token_ttl.0,
+            probes: declares.probed(),
         };
         if let Some(traces) = &self.traces {
             target.traced(traces.tracing());
@@ -312,7 +315,7 @@ impl Show {
     }
 
     /// Once a second: a frame of history ends, and the progress line is shown. Ends only when the
-    /// history can no longer be written.
+    /// history can no longer be written, or when robots meet others than robots.
     async fn watch(&self) {
         let env = self.stage.operator();
         let mut progress = Progress::default();
@@ -323,7 +326,7 @@ impl Show {
             env.sleep_until(due).await;
             self.recorder.flush();
             self.stage.look_after().await;
-            if self.recorder.failed() {
+            if self.recorder.failed() || self.recorder.leaks() {
                 return;
             }
             if let (Ui::Plain, true, Some(cast)) = (self.ui, self.stage.wants_line(), &self.cast) {

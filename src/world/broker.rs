@@ -125,6 +125,10 @@ pub trait Session {
     /// dropped. The exchange must have been declared over this session.
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published>;
 
+    /// Sends a message of which the broker is asked for no word: it leaves at the call, or an error
+    /// says why it certainly did not. For what its receiver can do without. It must not be mandatory.
+    fn tell(&self, message: Message) -> Result<(), String>;
+
     /// Takes messages from a queue: at most `prefetch` (at least 1) that are not settled yet.
     fn consume(&self, queue: &str, prefetch: u16) -> Asked<Consumer>;
 

@@ -13,10 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
-use futures_util::{
-    FutureExt as _,
-    future::{Either, select},
-};
+use futures_util::future::{Either, select};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -215,16 +212,15 @@ impl Bus {
     pub(super) fn tell(&self, path: &str, frame: Bytes, others_only: bool) -> bool {
         let Some(line) = self.0.line.borrow().clone() else { return false };
         let whom = if others_only { OTHERS } else { ALL };
-        let published = line.session.publish(Message {
+        let news = Message {
             exchange: NEWS.into(),
             key: format_compact!("{}.{whom}", words(path)),
             body: frame,
             ttl: Some(NEWS_TTL),
             from: self.0.env.name().0.clone(),
             ..Message::default()
-        });
-        // Best effort: what the broker says later is nobody's matter.
-        !matches!(published.now_or_never(), Some(Published::NotSent(_)))
+        };
+        line.session.tell(news).is_ok()
     }
 
     async fn keep(&self, host: &Host) {
@@ -438,7 +434,7 @@ struct Reply {
 impl Outgoing for Reply {
     fn send(&self, frame: Bytes) -> Result<(), SendError> {
         let line = self.bus.0.line.borrow().clone().ok_or(SendError::Closed)?;
-        let published = line.session.publish(Message {
+        let reply = Message {
             exchange: RPC.into(),
             key: self.key.clone(),
             body: frame,
@@ -446,10 +442,9 @@ impl Outgoing for Reply {
             correlation: self.correlation,
             from: self.bus.0.env.name().0.clone(),
             ..Message::default()
-        });
-        // It leaves without being waited for; a caller that never gets it has its deadline.
-        drop(published);
-        Ok(())
+        };
+        // A caller that never gets it has its deadline.
+        line.session.tell(reply).map_err(|_| SendError::Closed)
     }
 }
 

@@ -18,16 +18,16 @@ use super::{
     meter::Meter,
     peer::Peer,
     phosphor::Phosphor,
+    planted::Wires,
     quick::QuickMap,
     way::{Failed, Way},
 };
 use crate::{
+    backend::layout::STORAGE,
     base::{name::NodeName, rng::Rng},
     world::{Env, link::FRAME_BYTES_MAX},
 };
 
-/// How long what is told over the bus may be under way.
-const TELL_WITHIN: Duration = Duration::from_secs(1);
 /// The pause before the second attempt is at most this long; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 /// No pause is longer.
@@ -134,6 +134,7 @@ struct Inner {
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
     meter: Meter,
+    wires: Wires,
 }
 
 impl Failed {
@@ -169,7 +170,13 @@ impl Rpc {
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
             meter: Meter::default(),
+            wires: Wires::default(),
         }))
+    }
+
+    /// Takes the bugs that are switched on, before the first call.
+    pub fn plant(&self, plants: &[String]) {
+        self.0.wires.plant(plants);
     }
 
     /// Calls `/{tier}/{service}/{endpoint}` at whichever live instance discovery knows (own AZ
@@ -225,21 +232,8 @@ impl Rpc {
         &self.0.phosphor
     }
 
-    /// One way, best effort, to one instance: nothing comes back.
-    pub fn tell<Q: Message + Clone + 'static>(
-        &self,
-        node: &NodeName,
-        path: &'static str,
-        news: &Q,
-    ) {
-        if self.0.bus.is_some() {
-            // Over the bus one instance is spoken to by asks alone: what it answers is let go.
-            let (rpc, node, news) = (self.clone(), node.clone(), news.clone());
-            self.0.env.spawn(async move {
-                let _ = rpc.attempt(&node, path, &news, TELL_WITHIN).await;
-            });
-            return;
-        }
+    /// One way, best effort, over the link to one instance: nothing comes back.
+    pub fn tell<Q: Message>(&self, node: &NodeName, path: &'static str, news: &Q) {
         let frame = seal(&Head { kind: Kind::News, path, ..Head::default() }, news);
         if frame.len() > FRAME_BYTES_MAX || !self.peer(node).tell(frame) {
             self.count(|counts| counts.news_dropped += 1);
@@ -360,7 +354,8 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
-        directory.pick(service, tried, now).or_else(|| {
+        let planted = self.0.wires.first(service, directory);
+        planted.or_else(|| directory.pick(service, tried, now)).or_else(|| {
             tried.clear();
             directory.pick(service, tried, now)
         })
@@ -408,7 +403,8 @@ impl Rpc {
     /// How to reach a node: waits for a link to it, or for the bus.
     async fn way(&self, node: &NodeName, span: Duration) -> Result<Way, Failed> {
         let env = &self.0.env;
-        if let Some(bus) = &self.0.bus {
+        // A database is no service on the bus: it is dialled, brokers or not.
+        if let Some(bus) = self.0.bus.as_ref().filter(|_| node.role() != STORAGE) {
             return match env.timeout(span, bus.line()).await {
                 Ok(line) => Ok(Way::Bus(bus.clone(), line)),
                 Err(_) => Err(Failed::Certain("no broker in time".to_owned())),
@@ -432,6 +428,8 @@ impl Rpc {
             return Rc::clone(peer);
         }
         let peer = Peer::new(self.0.env.clone(), name.clone(), self.0.directory.clone());
+        let keeps_link = self.0.wires.dead_link.get() && name.role() == "core";
+        peer.plant(self.0.wires.cross_talk.get(), keeps_link);
         peers.insert(name.clone(), Rc::clone(&peer));
         peer
     }

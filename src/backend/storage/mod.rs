@@ -19,6 +19,7 @@ mod snapshot;
 use bytes::Bytes;
 
 use super::{
+    layout::STORAGE,
     node::Node,
     platform::rpc::{Code, Router, RpcError, refuse},
     wire::platform as wire,
@@ -50,7 +51,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub async fn serve(node: &Node, router: &mut Router) -> Result<(), StoreError> {
     let store = node.env.store("backend").await?;
     let early = node.planted(ACK_BEFORE_WRITE);
-    let is_storage = |name: &&NodeName| name.role() == "storage";
+    let is_storage = |name: &&NodeName| name.role() == STORAGE;
     let all: Vec<NodeName> = node.config.nodes.iter().filter(is_storage).cloned().collect();
     if all.len() > 1 {
         let replica = Replica::open(&node.rpc, &store, &all, early)?;

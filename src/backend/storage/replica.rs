@@ -48,6 +48,8 @@ pub(super) const COMMITS_MAX: usize = 4_096;
 const APPLY_MAX: usize = 1_024;
 /// Entries that stay in the log after they were applied, for a replica that was away for a moment.
 const KEEP: u64 = 1_024;
+/// Bytes of applied commands in the log after which the older half of them goes, however few.
+pub(super) const KEEP_BYTES: usize = 32 * 1024 * 1024;
 /// How long the planted bug keeps what it has acknowledged to itself.
 const EARLY_FOR: Duration = Duration::from_secs(2);
 
@@ -88,6 +90,8 @@ pub(super) struct State {
     pub(super) commands: BTreeMap<u64, Bytes>,
     /// Up to where the rows hold the log.
     pub(super) applied: LogPosition,
+    /// Bytes of the commands that were applied and are still in the log.
+    applied_bytes: usize,
     pub(super) election: Election,
     pub(super) rounds: Rounds,
     pub(super) snapshots: Snapshots,
@@ -145,6 +149,7 @@ impl Replica {
             raft,
             commands: disk.commands,
             applied: disk.applied,
+            applied_bytes: 0,
             election,
             rounds: Rounds::default(),
             snapshots: Snapshots::default(),
@@ -312,8 +317,11 @@ impl Replica {
                 break;
             };
             upto = LogPosition::new(term, LogIndex::new(index));
-            let outcome = match state.commands.get(&index) {
-                Some(command) => Some(batch.apply(index, decode(command)?)?),
+            let outcome = match state.commands.get(&index).cloned() {
+                Some(command) => {
+                    state.applied_bytes += command.len();
+                    Some(batch.apply(index, decode(&command)?)?)
+                }
                 None => None,
             };
             let Some(waiter) = state.waiting.remove(&index) else { continue };
@@ -470,10 +478,11 @@ impl State {
     /// Lets go of entries that were applied long ago.
     fn forget_old(&mut self, writes: &mut Writes, upto: LogPosition) {
         let base = self.raft.log().snapshot_position().index.get();
-        let keep_after = upto.index.get().saturating_sub(KEEP);
-        if keep_after < base + KEEP {
+        let many = upto.index.get() >= base + 2 * KEEP;
+        if !many && self.applied_bytes < KEEP_BYTES {
             return;
         }
+        let keep_after = self.last_to_forget(upto.index.get());
         let config = self.raft.log().snapshot_config().clone();
         let Some(term) = self.raft.log().entries().get_term(LogIndex::new(keep_after)) else {
             return;
@@ -484,7 +493,21 @@ impl State {
             journal::put_base(writes, base_now);
             journal::drop_log(writes, base + 1, keep_after);
             self.base_on_disk = keep_after;
+            self.applied_bytes =
+                self.commands.range(..=upto.index.get()).map(|(_, command)| command.len()).sum();
         }
+    }
+
+    /// The last applied entry that has too many, or too much, after it.
+    fn last_to_forget(&self, applied: u64) -> u64 {
+        let mut bytes = 0;
+        let newest_first = self.commands.range(..=applied).rev().take(KEEP as usize);
+        let too_much = newest_first.map(|(index, command)| {
+            bytes += command.len();
+            (*index, bytes > KEEP_BYTES / 2)
+        });
+        let heavy = too_much.into_iter().find_map(|(index, heavy)| heavy.then_some(index));
+        heavy.unwrap_or_else(|| applied.saturating_sub(KEEP))
     }
 
     /// The log begins anew after `at`: a snapshot took the place of what was before.

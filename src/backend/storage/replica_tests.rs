@@ -236,6 +236,27 @@ fn a_replica_that_was_away_for_long_is_brought_up_by_a_snapshot() {
 }
 
 /// How many of ten acknowledged commits are there after these nodes died in the same moment.
+#[test]
+fn large_commits_leave_the_log_by_their_bytes() {
+    let trio = Trio::new("large");
+    let value = "x".repeat(2 * 1024 * 1024);
+    for n in 0..40 {
+        trio.put(&format!("row/{n:02}"), &value).unwrap();
+    }
+    trio.pass(1.0);
+    for (name, replica) in &*trio.replicas.borrow() {
+        let logged = replica.0.store.scan("\u{1}log/", "\u{1}log0", usize::MAX).unwrap();
+        let bytes: usize = logged.iter().map(|row| row.value.len()).sum();
+        assert!(
+            bytes <= super::replica::KEEP_BYTES + 2 * value.len(),
+            "{name} keeps {bytes} bytes"
+        );
+        assert!(bytes >= super::replica::KEEP_BYTES / 2 - 2 * value.len(), "{name}: {bytes} bytes");
+        let rows = super::rows::scan(&replica.0.store, "row/", "row0", usize::MAX).unwrap();
+        assert_eq!(rows.len(), 40, "{name}");
+    }
+}
+
 fn survivors(seed: usize, early: bool, skip_sync: bool, victims: &[&str]) -> usize {
     let trio = Trio::with(&format!("lost {seed}"), early, skip_sync);
     for n in 0..10 {

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     io,
     net::{Shutdown, TcpStream},
     os::fd::AsFd as _,
@@ -85,10 +85,13 @@ async fn connect(address: &str) -> Result<Amqp, String> {
     let connection = Connection::connector(uri, runtime, dial, options).await.map_err(words)?;
     hang_up.never();
     let events = connection.events_listener().boxed_local();
+    let wordless = connection.create_channel().await.map_err(words)?;
     let inner = Rc::new(Inner {
         connection,
         control: tokio::sync::Mutex::default(),
         shared: OnceCell::new(),
+        wordless,
+        leaving: RefCell::default(),
         idle: RefCell::default(),
         seats: Semaphore::new(MANDATORY_AT_ONCE),
         unconfirmed: Cell::new(0),
@@ -149,6 +152,10 @@ struct Inner {
     control: tokio::sync::Mutex<Option<Channel>>,
     /// The channel of messages that need not come back.
     shared: OnceCell<Channel>,
+    /// The channel of messages of which no word is asked.
+    wordless: Channel,
+    /// Messages on it that are not written to the socket yet, as far as is known.
+    leaving: RefCell<VecDeque<LocalBoxFuture<'static, lapin::Result<()>>>>,
     /// Channels of mandatory messages that carry none now.
     idle: RefCell<Vec<Channel>>,
     seats: Semaphore,
@@ -188,6 +195,23 @@ impl Inner {
             lost.get_or_insert(why);
             first
         });
+    }
+
+    /// Whether a message can leave.
+    fn check(&self, message: &Message) -> Result<(), String> {
+        if message.body.len() > BODY_BYTES_MAX {
+            return Err(format!("its body is longer than {BODY_BYTES_MAX} bytes"));
+        }
+        if message.key.len() > 255 {
+            return Err("its key is longer than 255 bytes".to_owned());
+        }
+        if !self.exchanges.borrow().contains(&message.exchange) {
+            return Err(format!("no exchange `{}` was declared", message.exchange));
+        }
+        match &*self.lost.borrow() {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
     }
 
     /// What a failure of something asked means.
@@ -347,20 +371,35 @@ impl Session for Amqp {
         })
     }
 
+    fn tell(&self, message: Message) -> Result<(), String> {
+        self.inner.check(&message)?;
+        let mut leaving = self.inner.leaving.borrow_mut();
+        while leaving.front_mut().is_some_and(|first| first.now_or_never().is_some()) {
+            leaving.pop_front();
+        }
+        if leaving.len() >= UNCONFIRMED_MAX {
+            return Err(format!("{UNCONFIRMED_MAX} messages wait to be written"));
+        }
+        let channel = self.inner.wordless.clone();
+        // With the library at the first look; then it is its thread that writes.
+        let mut sending: LocalBoxFuture<'static, lapin::Result<()>> = Box::pin(async move {
+            let (exchange, key) = (short(&message.exchange), short(&message.key));
+            let (options, properties) = (BasicPublishOptions::default(), properties(&message));
+            let sent = channel.basic_publish(exchange, key, options, &message.body, properties);
+            sent.await.map(drop)
+        });
+        if let Some(sent) = (&mut sending).now_or_never() {
+            return sent.map_err(|why| why.to_string());
+        }
+        leaving.push_back(sending);
+        Ok(())
+    }
+
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published> {
         let inner = &self.inner;
         let not_sent = |why: String| Box::pin(ready(Published::NotSent(why)));
-        if message.body.len() > BODY_BYTES_MAX {
-            return not_sent(format!("its body is longer than {BODY_BYTES_MAX} bytes"));
-        }
-        if message.key.len() > 255 {
-            return not_sent("its key is longer than 255 bytes".to_owned());
-        }
-        if !inner.exchanges.borrow().contains(&message.exchange) {
-            return not_sent(format!("no exchange `{}` was declared", message.exchange));
-        }
-        if let Some(why) = &*inner.lost.borrow() {
-            return not_sent(why.clone());
+        if let Err(why) = inner.check(&message) {
+            return not_sent(why);
         }
         if inner.unconfirmed.get() >= UNCONFIRMED_MAX {
             return not_sent(format!("{UNCONFIRMED_MAX} messages wait for the broker's word"));

@@ -199,7 +199,7 @@ impl Config {
     fn environment(&self, epmd: u16, dist: u16) -> Vec<(&'static str, String)> {
         let within = |name: &str| self.folder.join(name).display().to_string();
         let erl = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} \
-                   +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none";
+                   +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none";
         vec![
             ("PROGRAM", PROGRAM.to_owned()),
             ("HOME", self.folder.display().to_string()),

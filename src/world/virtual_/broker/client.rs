@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::frames::{
     Binding, Confirm, Consume, Deliver, Done, Exchange, FromBroker, Queue, Settle, ToBroker, Verb,
-    Word,
+    WORDLESS, Word,
 };
 use crate::{
     base::name::NodeName,
@@ -99,7 +99,7 @@ async fn beat(env: Env, inner: Weak<Inner>) {
     loop {
         env.sleep(HEARTBEAT).await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.send(0, None).is_err() {
+        if inner.send(WORDLESS, None).is_err() {
             return;
         }
     }
@@ -183,6 +183,17 @@ impl Simulated {
         )
     }
 
+    /// Whether a message can leave.
+    fn check(&self, message: &Message) -> Result<(), String> {
+        if message.body.len() > BODY_BYTES_MAX {
+            return Err(format!("its body is longer than {BODY_BYTES_MAX} bytes"));
+        }
+        if !self.0.exchanges.borrow().contains(message.exchange.as_str()) {
+            return Err(format!("no exchange `{}` was declared", message.exchange));
+        }
+        Ok(())
+    }
+
     pub fn declare(&self, exchange: Exchange) -> Asked<()> {
         self.0.exchanges.borrow_mut().insert(exchange.name.clone());
         self.ask(Verb::DeclareExchange(exchange))
@@ -223,13 +234,15 @@ impl Session for Simulated {
         self.ask(Verb::Unbind(binding(queue, exchange, key)))
     }
 
+    fn tell(&self, message: Message) -> Result<(), String> {
+        self.check(&message)?;
+        self.0.send(WORDLESS, Some(Verb::Publish(message.into()))).map_err(|why| why.to_string())
+    }
+
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published> {
         let not_sent = |why: String| Box::pin(ready(Published::NotSent(why)));
-        if message.body.len() > BODY_BYTES_MAX {
-            return not_sent(format!("its body is longer than {BODY_BYTES_MAX} bytes"));
-        }
-        if !self.0.exchanges.borrow().contains(message.exchange.as_str()) {
-            return not_sent(format!("no exchange `{}` was declared", message.exchange));
+        if let Err(why) = self.check(&message) {
+            return not_sent(why);
         }
         if self.0.waits.borrow().confirmed.len() >= UNCONFIRMED_MAX {
             return not_sent(format!("{UNCONFIRMED_MAX} messages wait for the broker's word"));

@@ -8,6 +8,9 @@ use prost::{Message as _, Oneof};
 
 use crate::world::broker;
 
+/// The number of what asks for no answer.
+pub(super) const WORDLESS: u64 = 0;
+
 /// To the broker. What has a number is answered with the same.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ToBroker {

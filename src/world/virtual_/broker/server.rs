@@ -13,7 +13,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     federation,
-    frames::{Confirm, Done, FromBroker, Message, ToBroker, Verb, Word},
+    frames::{Confirm, Done, FromBroker, Message, ToBroker, Verb, WORDLESS, Word},
     state::{Connection, Outcome, State},
 };
 use crate::{
@@ -138,7 +138,9 @@ impl Broker {
                 let mandatory = message.mandatory;
                 let routed = self.change(|state, now_ns| state.publish(&message, false, now_ns));
                 let returned = mandatory && !routed;
-                self.say(me, Word::Confirm(Confirm { number, returned }));
+                if number != WORDLESS {
+                    self.say(me, Word::Confirm(Confirm { number, returned }));
+                }
             }
             Some(Verb::Settle(settle)) => {
                 let which = (settle.consumer, settle.tag);
