@@ -117,8 +117,10 @@ impl OldPing {
             let sure = op.outcome == Outcome::Ok;
             let ping = Ping { op: op.id, sent: op.sent, done: op.done, at, sure };
             let pings = self.pings.entry(op.robot).or_default();
+            let horizon = op.done.saturating_sub(self.tally.horizon());
             let old = |ping: &Ping| ping.done + 2 * self.delay < op.sent;
             while pings.len() == PINGS_MAX
+                || pings.front().is_some_and(|first| first.done < horizon)
                 || pings.len() >= PINGS_MIN && pings.front().is_some_and(old)
             {
                 pings.pop_front();
