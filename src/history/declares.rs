@@ -1,5 +1,6 @@
 //! What a target declares about itself, so that laws can judge it. Recorded with every run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 use crate::base::span::Span;
 
 /// Declarations of a target; the defaults are those of the embedded backend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub struct Declares {
@@ -76,7 +77,7 @@ pub struct Declares {
 
 /// What is charged for a job that is not driven to its end, in minor units; nothing, where it does
 /// not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fees {
     /// The passenger gave up a job that had a driver.
@@ -94,7 +95,7 @@ impl Fees {
 }
 
 /// How sums are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Money {
     /// Digits of the minor unit: 2 where a hundred of them make one.
@@ -145,7 +146,7 @@ fn is_true(truth: &bool) -> bool {
 }
 
 /// How a driver hears of an offer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Offers {
     /// It rides in the answer to a ping.

@@ -1,5 +1,6 @@
 //! An op: one intent of a robot against the API, with its attempts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{answer::Answer, probe::Probe};
@@ -13,7 +14,7 @@ use crate::base::{
 macro_rules! ops {
     ($($variant:ident = $word:literal, $doc:literal;)*) => {
         /// The operations of the job flow (the contract of every target).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum OpKind { $(#[doc = $doc] #[serde(rename = $word)] $variant,)* }
 
         impl OpKind {
@@ -112,7 +113,7 @@ impl std::fmt::Display for OpKind {
 }
 
 /// What a robot asks; which fields are set follows from the op.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The operation.
@@ -173,7 +174,9 @@ impl Ask {
 }
 
 /// How an attempt or an op ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It happened.
@@ -185,7 +188,7 @@ pub enum Outcome {
 }
 
 /// One try of an op.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// When the first byte may have left.
     #[serde(rename = "sent_ns")]
@@ -207,10 +210,11 @@ pub struct Attempt {
 }
 
 /// One intent of a robot, finished.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Op {
     /// Its number in the run, a string in JSON.
     #[serde(with = "as_text")]
+    #[schemars(with = "String")]
     pub id: u64,
     /// Who.
     pub robot: RobotId,

@@ -2,12 +2,13 @@
 //! load. The robot names the probe, the target writes the request that way, and the history keeps the
 //! name: only the laws that are made for probes look at such an op, and no figure counts it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! probes {
     ($($variant:ident = $word:literal, $doc:literal;)*) => {
         /// What is wrong with an op on purpose.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Probe { $(#[doc = $doc] #[serde(rename = $word)] $variant,)* }
 
         impl Probe {

@@ -145,7 +145,7 @@ impl Limited {
                 continue;
             }
             tally.opportunities += known.limited.len() as u64;
-            let jobs = of_account.get(account).map_or(&[][..], Vec::as_slice);
+            let jobs = of_account.get(&account).map_or(&[][..], Vec::as_slice);
             let Some((view, read)) = jobs.last().filter(|_| jobs.len() > known.asked) else {
                 continue;
             };

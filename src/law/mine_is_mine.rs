@@ -129,7 +129,7 @@ impl MineIsMine {
                 let Some(job) = &tried.job else { continue };
                 let Some((view, read)) = self.read_back.job(job) else { continue };
                 if tried.outcome != Outcome::Ok
-                    && view.assignments.iter().any(|one| one.driver == *account)
+                    && view.assignments.iter().any(|one| one.driver == account)
                 {
                     let what = format!("{}; {}: {robot} has it, or had", tried.tell(), read.tell());
                     tally.breach(what, Some(job), &[tried, read]);

@@ -5,17 +5,18 @@ pub mod judge;
 pub mod known;
 pub mod races;
 pub mod registry;
+pub mod shelf;
 pub mod tally;
 
 mod accounts;
 mod calm;
+mod common;
 mod fact;
 mod graph;
 mod holds;
-mod lived;
 mod readback;
-mod shelf;
 mod supply;
+mod suspicion;
 mod tokens_expire;
 mod unserved;
 
@@ -64,6 +65,8 @@ mod waiting_is_served;
 #[cfg(test)]
 mod known_tests;
 #[cfg(test)]
+mod naive_tests;
+#[cfg(test)]
 pub mod testkit;
 #[cfg(test)]
 mod tests;
@@ -73,7 +76,7 @@ use serde::{Deserialize, Serialize};
 use self::{known::KnownFailure, tally::Tally};
 use crate::base::time::Time;
 use crate::{
-    base::id::Id,
+    base::id::{Id, RobotId},
     history::{
         declares::Declares,
         op::{Op, OpKind},
@@ -106,9 +109,24 @@ pub struct Violation {
     pub job: Option<Id>,
     /// The ops that prove it (numbers as strings).
     pub ops: Vec<String>,
+    /// Each of them in words, in the order in which they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// Who did them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub robots: Vec<RobotId>,
+    /// The faults in force meanwhile, in words; looked up when all is judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Their traces, where there are any; looked up when all is judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<String>,
+    /// The file with all that these robots did then, in the run's folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bundle: String,
+    /// When the first of the ops was sent.
+    #[serde(rename = "from_ns", default)]
+    pub from: Time,
     /// When it was certain, for charts.
     #[serde(rename = "at_ns")]
     pub at: Time,
@@ -123,6 +141,9 @@ pub struct Judgement {
     pub observed: u64,
     /// Chances that a wrong backend would have had to be caught.
     pub opportunities: u64,
+    /// Things of which nothing was heard for the horizon, and that were forgotten unjudged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// Breaches in all, known ones aside.
     pub violations_total: u64,
     /// The first of them.
@@ -132,6 +153,11 @@ pub struct Judgement {
     /// The known failures of this law, matched or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownFailure>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a law may look at.

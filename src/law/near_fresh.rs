@@ -8,7 +8,7 @@ use super::{
     accounts::{Accounts, TELL_ACCOUNTS},
     calm::Calm,
     fact::{Fact, job_of},
-    shelf::OP_LIFE,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -73,7 +73,7 @@ struct NearFresh {
     releases_alone: bool,
     accounts: Accounts,
     taken: BTreeMap<RobotId, Taken>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     calm: Calm,
     seen_until: Time,
     tally: Tally,
@@ -84,9 +84,9 @@ impl NearFresh {
         Self {
             delay: declares.settle_bound.0 + declares.ping_ttl.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             taken: BTreeMap::new(),
-            suspicions: Vec::new(),
+            suspicions: Suspicions::default(),
             calm: Calm::default(),
             seen_until: Time::ZERO,
             tally,
@@ -96,7 +96,9 @@ impl NearFresh {
     fn op(&mut self, op: &Op) {
         use OpKind as K;
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            tell(&one, &mut self.tally);
+        }
         let ok = op.outcome == Outcome::Ok;
         match op.kind() {
             _ if op.outcome == Outcome::Fail || TELL_ACCOUNTS.contains(&op.kind()) => {}
@@ -166,14 +168,22 @@ impl NearFresh {
         for near in &op.answer.drivers {
             let Some(driver) = self.accounts.driver(&near.driver) else { continue };
             let Some(taken) = self.taken.get(&driver).filter(|taken| gone(taken)) else { continue };
-            self.suspicions.push(Suspicion {
-                driver,
-                job: taken.job.clone(),
-                since: taken.since.clone(),
-                list: Fact::of(op),
-            });
+            let (job, since, list) = (taken.job.clone(), taken.since.clone(), Fact::of(op));
+            self.suspicions.push(op.done, Suspicion { driver, job, since, list });
         }
     }
+}
+
+fn tell(one: &Suspicion, tally: &mut Tally) {
+    let Suspicion { driver, job, since, list } = one;
+    let what = format!(
+        "{}; {} was shown {driver} as free at {} (op {})",
+        since.tell(),
+        list.robot,
+        list.done,
+        list.op
+    );
+    tally.breach(what, job.as_ref(), &[since, list]);
 }
 
 impl Law for NearFresh {
@@ -187,17 +197,8 @@ impl Law for NearFresh {
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in self.suspicions.iter().filter(|one| complete || one.list.done < certain) {
-            let what = format!(
-                "{}; {} was shown {} as free at {} (op {})",
-                one.since.tell(),
-                one.list.robot,
-                one.driver,
-                one.list.done,
-                one.list.op
-            );
-            tally.breach(what, one.job.as_ref(), &[&one.since, &one.list]);
+        for one in self.suspicions.standing(complete) {
+            tell(one, &mut tally);
         }
         tally.judge("nobody asked for near drivers, in calm weather, while one was long taken")
     }

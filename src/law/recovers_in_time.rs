@@ -296,7 +296,10 @@ mod tests {
 
     #[test]
     fn where_updates_are_counted_nothing_is_said() {
-        let mut law = RecoversInTime::new(&Declares::default(), Tally::new(Sieve::default()));
+        let mut law = RecoversInTime::new(
+            &Declares::default(),
+            Tally::new(Sieve::default(), crate::law::common::Common::default()),
+        );
         let records = evening(10, 80.0).records();
         for record in &records {
             match record {

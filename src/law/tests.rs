@@ -5,6 +5,7 @@ use super::{
     judge::Judge,
     known::Known,
     registry::LAWS,
+    shelf::HORIZON,
     testkit::{AUDITOR, Tale, Tweak, account, d, good_end, good_journey, p, r, view},
 };
 use crate::{
@@ -141,7 +142,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
     let (records, declares) = (evening().records(), evening().declares);
     for (at, record) in records.iter().enumerate() {
         let Record::Op(op) = record else { continue };
-        let mut judge = Judge::new(&declares, &[], &Known::default());
+        let mut judge = Judge::new(&declares, &[], &Known::default(), HORIZON);
         for (other, record) in records.iter().enumerate() {
             if other == at {
                 let mut unknown = (**op).clone();
@@ -166,7 +167,7 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
 #[test]
 fn a_good_evening_cut_anywhere_breaks_nothing() {
     let (records, declares) = (evening().records(), evening().declares);
-    let mut judge = Judge::new(&declares, &[], &Known::default());
+    let mut judge = Judge::new(&declares, &[], &Known::default(), HORIZON);
     for record in &records {
         judge.see(record);
         for (law, judgement) in judge.verdicts(false) {

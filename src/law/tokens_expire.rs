@@ -218,6 +218,7 @@ mod tests {
     }
 
     fn asked_tally() -> Tally {
-        Tally::new(crate::law::known::Known::default().sieve(LAW))
+        let sieve = crate::law::known::Known::default().sieve(LAW);
+        Tally::new(sieve, crate::law::common::Common::default())
     }
 }

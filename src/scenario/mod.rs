@@ -462,7 +462,7 @@ pub enum Pings {
 }
 
 /// Which laws are judged, and which must have been seen to hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Laws {
     /// Laws whose `unknown` makes the run inconclusive; left out: every law that is applicable,
@@ -470,6 +470,15 @@ pub struct Laws {
     pub require: Option<Vec<String>>,
     /// Laws that are not judged.
     pub skip: Vec<String>,
+    /// How long the laws remember a job after the last word about it: longer needs more memory, and
+    /// lets the read-back be compared with more of the run.
+    pub horizon: Span,
+}
+
+impl Default for Laws {
+    fn default() -> Self {
+        Self { require: None, skip: Vec::new(), horizon: Span::secs(600) }
+    }
 }
 
 /// What a run must have seen to prove anything.

@@ -28,6 +28,7 @@ const RATE_MAX: f64 = 1e6;
 const ROGUE_RATE_MAX: f64 = 100.0;
 const ROGUE_BURST_MAX: u32 = 1_000;
 const TIME_SCALE_MAX: f64 = 1_000.0;
+const HORIZON_MIN: Span = Span::secs(120);
 const LONGEST: Span = Span::secs(366 * 24 * 3_600);
 
 /// Checks a scenario that came from `source`.
@@ -45,6 +46,13 @@ pub(super) fn scenario(source: &Source, scenario: &Scenario) -> Result<(), FileE
     check.robots(&scenario.robots)?;
     check.backend(&scenario.backend)?;
     scenario.traces.check(source)?;
+    if scenario.laws.horizon < HORIZON_MIN {
+        return Err(source.error(
+            "laws.horizon",
+            format!("must be {HORIZON_MIN} at least: an op may last that long"),
+        ));
+    }
+    check.not_for_ever("laws.horizon", scenario.laws.horizon)?;
     for (index, gate) in scenario.gates.iter().enumerate() {
         if gate.trim().is_empty() {
             let what = "must not be empty: write it like driver.ping response p(99) < 50ms";
