@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use robot_city::{
+    backend::layout::Layout,
     base::{file::FileError, name::NodeName, rng::Rng},
     chaos::{Plan, Resolved, provider::LinkName},
 };
@@ -25,29 +27,27 @@ fn plans(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The shape of an embedded backend whose services talk over brokers: one node of each role in each
-/// AZ. A plan that aims at brokers says that it needs them.
+/// The services of the embedded backend, one node of each role in each AZ.
+fn services() -> Vec<NodeName> {
+    let azs = ["a", "b", "c"].map(str::to_owned);
+    Layout::of(&azs, 1, 1, 1, Layout::storage(&azs, "b", 3))
+}
+
+fn brokers() -> Vec<NodeName> {
+    Layout::brokers(&["a", "b", "c"].map(str::to_owned))
+}
+
+/// All that a plan can aim at: a plan that aims at brokers says that it needs them.
 fn nodes() -> Vec<NodeName> {
-    let roles = ["api", "orchestration", "core", "storage", "broker"];
-    let of_az = |az| roles.map(|role| NodeName::from(format!("{az}/{role}-1").as_str()));
-    ["a", "b", "c"].into_iter().flat_map(of_az).collect()
+    [services(), brokers()].concat()
 }
 
 fn links() -> Vec<LinkName> {
-    let all = nodes();
-    let downward = [("api", "orchestration"), ("orchestration", "core"), ("core", "storage")];
-    let mut links = Vec::new();
-    for (above, below) in downward {
-        for from in all.iter().filter(|node| node.role() == above) {
-            for to in all.iter().filter(|node| node.role() == below) {
-                links.push(LinkName { from: from.clone(), to: to.clone() });
-            }
-        }
-    }
-    for to in all.into_iter().filter(|node| node.role() == "api") {
-        links.push(LinkName { from: "robots".into(), to });
-    }
-    links
+    let dialled = Layout::links(&services()).into_iter().chain(Layout::links(&nodes()));
+    let robots = || NodeName::from("robots");
+    let apis = services().into_iter().filter(|node| node.role() == "api");
+    let all: BTreeSet<_> = dialled.chain(apis.map(|api| (robots(), api))).collect();
+    all.into_iter().map(|(from, to)| LinkName { from, to }).collect()
 }
 
 fn load(path: &Path) -> Result<Resolved, FileError> {

@@ -378,7 +378,7 @@ fn misbook(ops: &[Rc<Op>], at: usize) -> Option<Vec<Rc<Op>>> {
     let booked: Vec<Id> = op.answer.charges.iter().map(|charge| charge.job.clone()).collect();
     let taken = |job: &Id| {
         let mut accepts = ops.iter().filter(|op| op.kind() == OpKind::DriverAccept);
-        accepts.any(|op| job_of(op).as_ref() == Some(job))
+        accepts.any(|op| op.outcome != Outcome::Fail && job_of(op).as_ref() == Some(job))
     };
     // One that was given up before anybody took it, where there is one.
     let cancels = ops.iter().filter(|op| op.kind() == OpKind::PassengerCancel);

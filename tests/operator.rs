@@ -84,7 +84,7 @@ impl Drop for Up {
 fn an_operator_sees_and_steers_a_backend_that_runs() {
     let out = tempfile::tempdir().unwrap();
     let up = Up::start(out.path());
-    let fine = up.until(&["status"], |said| said.contains("13 instances: 13 fine"));
+    let fine = up.until(&["status"], |said| said.contains("15 instances: 15 fine"));
     assert!(fine.contains("a/core-2") && !fine.contains("not heard of"), "{fine}");
     let (_, second) = up.ask(&["list", "*/core-2"]);
     assert_eq!(second.lines().count(), 4, "{second}");
@@ -101,10 +101,10 @@ fn an_operator_sees_and_steers_a_backend_that_runs() {
     up.until(&["status", "--json"], |said| {
         let all: Vec<serde_json::Value> = serde_json::from_str(said).unwrap_or_default();
         let version = |node: &serde_json::Value| node["config_version"].as_u64();
-        all.len() == 13 && all.iter().all(|node| version(node) > Some(0))
+        all.len() == 15 && all.iter().all(|node| version(node) > Some(0))
     });
     let killed = Command::new("kill").args(["-KILL", &up.pid_of("c-orchestration-1")]).status();
     assert!(killed.unwrap().success());
     up.until(&["stats", "c/orchestration-1"], |said| said.contains("life 1"));
-    up.until(&["status"], |said| said.contains("13 instances: 13 fine"));
+    up.until(&["status"], |said| said.contains("15 instances: 15 fine"));
 }
