@@ -18,6 +18,7 @@ use robot_city::{
         answer::Answer,
         declares::{Declares, Offers},
         op::{Ask, Attempt, Op, OpKind, OpSet, Outcome},
+        probe::ProbeSet,
         record::Record,
     },
     robot::{Act, Event, Robot, Surroundings, driver::Driver},
@@ -44,6 +45,8 @@ fn around() -> Surroundings {
         ops: OpSet::all().without(OpKind::SetupApproveDriver),
         offers: Offers::Ping,
         search_ttl: Duration::from_mins(1),
+        token_ttl: Duration::from_mins(2),
+        probes: ProbeSet::default(),
     }
 }
 

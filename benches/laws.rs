@@ -1,5 +1,6 @@
 //! What judging costs: `cargo bench --bench laws`. 50,000 jobs of twelve ops each, many of them under
-//! way at once, before the search for an order alone and before every law.
+//! way at once, before the search for an order alone and before every law; from memory, and from the
+//! files of a history.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
 
@@ -15,9 +16,11 @@ use robot_city::{
         answer::{Answer, JobState, JobView, Refusal},
         declares::Declares,
         op::{Ask, Attempt, Op, OpKind, Outcome},
+        reader::Reader,
         record::Record,
+        writer::Writer,
     },
-    law::{judge::Judge, known::Known, registry::entry},
+    law::{judge::Judge, known::Known, registry::entry, shelf::HORIZON},
 };
 
 /// That of the tool.
@@ -128,5 +131,42 @@ fn an_order_for_each_of_50_000_jobs(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn every_law(bencher: Bencher<'_, '_>) {
-    judge(bencher, || Judge::new(&Declares::default(), &[], &Known::default()));
+    judge(bencher, every);
+}
+
+/// From the disk: unpacking and parsing alone, and with every law.
+fn from_files(bencher: Bencher<'_, '_>, laws: bool) {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let mut writer = Writer::create(folder.path()).expect("a history");
+    let records = history();
+    for record in &records {
+        writer.append(record).expect("a record");
+    }
+    writer.finish().expect("the end of a history");
+    bencher.counter(ItemsCount::new(records.len())).bench_local(|| {
+        let mut judge = laws.then(every);
+        let mut read = 0;
+        for record in Reader::open(folder.path()).expect("a history") {
+            let record = record.expect("a record");
+            read += 1;
+            if let Some(judge) = &mut judge {
+                judge.see(&record);
+            }
+        }
+        (read, judge.map(|judge| judge.verdicts(true)))
+    });
+}
+
+fn every() -> Judge {
+    Judge::new(&Declares::default(), &[], &Known::default(), HORIZON)
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn reading_files(bencher: Bencher<'_, '_>) {
+    from_files(bencher, false);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn every_law_from_files(bencher: Bencher<'_, '_>) {
+    from_files(bencher, true);
 }

@@ -125,7 +125,7 @@ impl City {
     }
 
     fn search(&self, at: Place) -> usize {
-        let query = Query { at, reach_m: 3_000.0, limit: 10, without: &[] };
+        let query = Query { at, reach_m: 3_000.0, limit: 10, without: &[], tenant: None };
         black_box(self.grid.search(&query, now(), 0)).len()
     }
 }

@@ -25,16 +25,12 @@ fn plans(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The shape of an embedded backend with `storage_replicas = 1`: one node of each role in each AZ, and
-/// one of storage. A plan that fits it fits one with replicas, too.
+/// The shape of an embedded backend whose services talk over brokers: one node of each role in each
+/// AZ. A plan that aims at brokers says that it needs them.
 fn nodes() -> Vec<NodeName> {
-    let roles = ["api", "orchestration", "core"];
-    let mut nodes: Vec<NodeName> = ["a", "b", "c"]
-        .into_iter()
-        .flat_map(|az| roles.map(|role| NodeName::from(format!("{az}/{role}-1").as_str())))
-        .collect();
-    nodes.push("b/storage-1".into());
-    nodes
+    let roles = ["api", "orchestration", "core", "storage", "broker"];
+    let of_az = |az| roles.map(|role| NodeName::from(format!("{az}/{role}-1").as_str()));
+    ["a", "b", "c"].into_iter().flat_map(of_az).collect()
 }
 
 fn links() -> Vec<LinkName> {

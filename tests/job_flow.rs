@@ -304,7 +304,7 @@ impl City {
 fn login(kind: RobotKind) -> OpKind {
     match kind {
         RobotKind::Passenger => OpKind::PassengerLogin,
-        RobotKind::Driver | RobotKind::Auditor => OpKind::DriverLogin,
+        RobotKind::Driver | RobotKind::Auditor | RobotKind::Rogue => OpKind::DriverLogin,
     }
 }
 

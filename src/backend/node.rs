@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use super::{
     api,
     boot::NodeConfig,
-    core, orchestration,
+    core, orchestration, plants,
     platform::{
         bus::Bus,
         config::{self, Live},
@@ -102,13 +102,22 @@ impl Node {
             _ => Phosphor::default(),
         };
         let rpc = Rpc::with(&env, &directory, bus.clone(), phosphor);
+        rpc.plant(&config.plants);
+        let ids = if plants::is_on(&config.plants, plants::ID_REPEATS) {
+            Ids::forgetful(config.machine)
+        } else {
+            Ids::new(config.machine, config.incarnation)
+        };
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
             bus,
-            ids: Rc::new(Ids::new(config.machine, config.incarnation)),
+            ids: Rc::new(ids),
             kv: Kv::new(&rpc),
-            verifier: Rc::new(Verifier::of_seed(&config.seed)),
+            verifier: Rc::new(
+                Verifier::of_seed(&config.seed)
+                    .endless(plants::is_on(&config.plants, plants::TOKEN_NEVER_EXPIRES)),
+            ),
             config,
             env,
             rpc,
@@ -125,7 +134,7 @@ impl Node {
 
     /// True when the planted bug of that name is switched on.
     pub fn planted(&self, bug: &str) -> bool {
-        self.config.plants.iter().any(|plant| plant == bug)
+        plants::is_on(&self.config.plants, bug)
     }
 
     /// Keeps the node from being ready until the hold is dropped.
@@ -180,7 +189,7 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     }
     let listener = node.env.listen().await.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let watch = Watch::new(&node, &server, &own, monitor);
-    let inner = (name.role() == "api").then(|| api::handler(&node));
+    let inner = (name.role() == "api").then(|| api::handler(&node, &server));
     let listens = node.env.serve_http(with_health(&watch, inner)).await;
     listens.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let live = Some(node.live.clone());

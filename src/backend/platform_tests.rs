@@ -57,6 +57,11 @@ impl Backend {
         (answer.status(), String::from_utf8(answer.body().to_vec()).unwrap())
     }
 
+    fn post(&self, node: &str, path: &str, body: &str) -> StatusCode {
+        let ask = Request::post(path).body(Bytes::from(body.to_owned())).unwrap();
+        self.run(self.observer.http(&node.into(), ask)).unwrap().status()
+    }
+
     /// Who answers a thousand calls to any instance, by name.
     fn answering(&self) -> BTreeMap<String, u32> {
         let mut seen = BTreeMap::new();
@@ -230,7 +235,7 @@ fn callers_tell_whom_they_call() {
     let backend = two_versions("map");
     backend.run(async {
         for _ in 0..50 {
-            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1 };
+            let ask = NearestAsk { at: Some(Place { lat_e6: 1, lon_e6: 1 }), limit: 1, tenant: 0 };
             // No such city: refused, and no error of the services.
             let near = "/orchestration/nearest-driver/search";
             assert!(backend.rpc.call::<_, NearAnswer>(near, &ask, ASK).await.is_err());
@@ -270,6 +275,23 @@ fn every_node_has_a_page_of_its_own_health() {
         assert!(status == StatusCode::OK && page.contains("capacity"), "{page}");
     }
     assert_eq!(backend.get("b/storage-1", "/v1/driver/ping").0, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn requests_of_an_api_node_are_counted_like_calls() {
+    let backend = two_versions("requests");
+    let register = "/v1/driver/register";
+    for n in 0..7 {
+        let body = format!(r#"{{"name":"driver {n}","secret":"a secret that is long enough"}}"#);
+        let answered = backend.post("a/api-1", register, &body);
+        assert!(answered.is_success() || answered.is_client_error(), "{answered}");
+    }
+    backend.pass(3.0);
+    let report = &backend.overview("a/core-1")["a/api-1"];
+    let served = report.served.iter().find(|traffic| traffic.to == register).unwrap();
+    assert_eq!((served.calls, served.errors), (7, 0));
+    assert_eq!(served.times.iter().sum::<u32>(), 7);
+    assert!(report.in_flight_max > 0);
 }
 
 #[test]

@@ -45,15 +45,21 @@ pub enum RobotKind {
     Passenger,
     /// Reads back at the end of a run.
     Auditor,
+    /// Asks what is wrong on purpose.
+    Rogue,
 }
 
 impl RobotKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Driver, Self::Passenger, Self::Auditor, Self::Rogue];
+
     /// The word in files.
     pub fn word(self) -> &'static str {
         match self {
             Self::Driver => "driver",
             Self::Passenger => "passenger",
             Self::Auditor => "auditor",
+            Self::Rogue => "rogue",
         }
     }
 }
@@ -77,6 +83,15 @@ impl RobotId {
     pub const fn passenger(number: u32) -> Self {
         Self { kind: RobotKind::Passenger, number }
     }
+
+    /// Whether it plays a passenger, and not a driver: of the rogues every other one does.
+    pub const fn rides(self) -> bool {
+        match self.kind {
+            RobotKind::Driver => false,
+            RobotKind::Passenger | RobotKind::Auditor => true,
+            RobotKind::Rogue => self.number.is_multiple_of(2),
+        }
+    }
 }
 
 impl fmt::Display for RobotId {
@@ -95,10 +110,8 @@ impl FromStr for RobotId {
     fn from_str(text: &str) -> Result<Self, NotARobot> {
         let wrong = || NotARobot(text.to_owned());
         let (kind, number) = text.split_once('/').ok_or_else(wrong)?;
-        let kind = [RobotKind::Driver, RobotKind::Passenger, RobotKind::Auditor]
-            .into_iter()
-            .find(|known| known.word() == kind)
-            .ok_or_else(wrong)?;
+        let kind =
+            RobotKind::ALL.into_iter().find(|known| known.word() == kind).ok_or_else(wrong)?;
         Ok(Self { kind, number: number.parse().map_err(|_| wrong())? })
     }
 }

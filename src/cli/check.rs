@@ -9,7 +9,8 @@ use crate::{report, run};
 /// Options of `check`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// The run's folder (`reports/latest`).
+    /// The run's folder (`reports/latest`); or a history from elsewhere: a file of JSON lines, or a
+    /// folder with `history/` alone.
     run: PathBuf,
 }
 

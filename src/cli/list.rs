@@ -6,9 +6,11 @@ use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    backend::{self, plants::Plant},
+    backend::plants::{self, Plant},
     base::file::Source,
-    chaos, law, robot, run, target,
+    chaos,
+    law::{self, LawEntry},
+    robot, run, target,
 };
 
 /// Options of `list`.
@@ -38,14 +40,15 @@ enum What {
     Outputs,
 }
 
-/// Prints name and meaning, one a line; of a bug also who catches it.
+/// Prints name and meaning, one a line; of a bug also where it lives and who catches it, of a law which
+/// bugs it catches.
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let rows: Vec<Row> = match args.what {
         What::Faults => chaos::fault::FAULTS.iter().map(|f| row(f.name, f.means)).collect(),
-        What::Laws => law::registry::LAWS.iter().map(|l| row(l.name, l.means)).collect(),
+        What::Laws => law::registry::LAWS.iter().map(law_row).collect(),
         What::Robots => robot::ROBOTS.iter().map(|r| row(r.name, r.what)).collect(),
         What::Targets => targets(),
-        What::Bugs => backend::plants::ALL.iter().map(bug).collect(),
+        What::Bugs => plants::ALL.iter().map(bug).collect(),
         What::Outputs => run::outputs::OUTPUTS.iter().map(|o| row(o.name, o.means)).collect(),
     };
     if args.json {
@@ -53,25 +56,52 @@ pub fn main(args: &Args) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for Row { name, means, caught } in rows {
-        let caught = caught.map(|caught| format!(" ({caught})")).unwrap_or_default();
-        println!("{name:width$}  {means}{caught}");
+    for row in rows {
+        println!("{:width$}  {}{}", row.name, row.means, row.more());
     }
     Ok(0)
 }
 
 /// One line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Row {
     name: String,
     means: String,
     /// Of a bug: who catches it, or that nobody does yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     caught: Option<String>,
+    /// Of a bug: what it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'static str>,
+    /// Of a bug: where it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'static str>,
+    /// Of a law: the bugs that it ought to catch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    catches: Vec<&'static str>,
+}
+
+impl Row {
+    /// What stands behind the meaning.
+    fn more(&self) -> String {
+        let mut more = Vec::new();
+        more.extend(self.place.map(|place| format!("at {place}")));
+        more.extend(self.caught.clone());
+        if !self.catches.is_empty() {
+            more.push(format!("catches {}", self.catches.join(", ")));
+        }
+        if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) }
+    }
 }
 
 fn row(name: &str, means: &str) -> Row {
-    Row { name: name.to_owned(), means: means.to_owned(), caught: None }
+    Row { name: name.to_owned(), means: means.to_owned(), ..Row::default() }
+}
+
+/// A law, with the bugs that name it as the one that catches them.
+fn law_row(entry: &LawEntry) -> Row {
+    let mine = plants::ALL.iter().filter(|plant| plant.caught_by == entry.name);
+    Row { catches: mine.map(|plant| plant.name).collect(), ..row(entry.name, entry.means) }
 }
 
 /// Those that are built in, and the mapping files of the folder `targets`.
@@ -107,7 +137,8 @@ fn bug(plant: &Plant) -> Row {
         (false, true) => format!("no law can: found by {by}"),
         (false, false) => format!("not caught yet: there is no law {by}"),
     };
-    Row { caught: Some(caught), ..row(plant.name, plant.what) }
+    let (group, place) = (Some(plant.group), Some(plant.place));
+    Row { caught: Some(caught), group, place, ..row(plant.name, plant.what) }
 }
 
 #[cfg(test)]
@@ -116,9 +147,19 @@ mod tests {
 
     #[test]
     fn a_bug_without_a_law_is_told() {
-        let plant = |caught_by| bug(&Plant { name: "a", what: "b", place: "c", caught_by });
+        let plant =
+            |caught_by| bug(&Plant { name: "a", group: "g", what: "b", place: "c", caught_by });
         assert_eq!(plant("charged-once").caught.unwrap(), "caught by charged-once");
         assert_eq!(plant("no-such").caught.unwrap(), "not caught yet: there is no law no-such");
         assert!(plant("replay of a run").caught.unwrap().ends_with("found by replay of a run"));
+        assert_eq!(plant("charged-once").more(), " (at c; caught by charged-once)");
+    }
+
+    #[test]
+    fn a_law_names_the_bugs_that_name_it() {
+        let offers = law::registry::entry("offers-in-reach").map(law_row).unwrap();
+        assert!(offers.catches.contains(&"offer-far"), "{offers:?}");
+        assert!(offers.more().starts_with(" (catches "), "{}", offers.more());
+        assert_eq!(row("a", "b").more(), "");
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use crate::target::mapped::grammar::Mapping;
+use crate::{history, target::mapped::grammar::Mapping};
 
 /// Options of `schema`.
 #[derive(Debug, ClapArgs)]
@@ -32,10 +32,13 @@ enum What {
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let schema = match args.what {
         What::Target => schemars::schema_for!(Mapping),
-        What::Scenario | What::City | What::Chaos | What::Summary | What::History => {
+        What::History => history::schema::schema(),
+        What::Scenario | What::City | What::Chaos | What::Summary => {
             let word = args.what.to_possible_value();
             let word = word.as_ref().map_or("this", |word| word.get_name());
-            anyhow::bail!("there is no JSON Schema of `{word}` yet; of `target` there is")
+            anyhow::bail!(
+                "there is no JSON Schema of `{word}` yet; of `target` and `history` there is"
+            )
         }
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);

@@ -31,7 +31,7 @@ use crate::{
         time::Time,
     },
     history::{
-        op::{Ask, Op, OpKind},
+        op::{Ask, Op, OpKind, Outcome, is_load},
         record::{self, Record},
     },
     robot::{Act, Event, Standing, Surroundings},
@@ -394,15 +394,19 @@ impl Hub {
 
     /// A numbered intent, in the books as planned.
     pub fn intent(&self, robot: RobotId, ask: Ask, planned: Time) -> Intent {
-        self.state.borrow_mut().tally.planned(ask.op);
+        if is_load(robot, &ask) {
+            self.state.borrow_mut().tally.planned(ask.op);
+        }
         let number = self.next_op.get();
         self.next_op.set(number + 1);
         Intent { number, robot, ask, planned }
     }
 
     /// The first attempt of an op goes out.
-    pub fn sent(&self, op: OpKind, planned: Time, sent: Time) {
-        self.state.borrow_mut().tally.sent(op, planned, sent);
+    pub fn sent(&self, robot: RobotId, ask: &Ask, planned: Time, sent: Time) {
+        if is_load(robot, ask) {
+            self.state.borrow_mut().tally.sent(ask.op, planned, sent);
+        }
     }
 
     /// An op of a robot ended: recorded, and told to the robot.
@@ -418,13 +422,30 @@ impl Hub {
             }
         }
         self.step(op.robot, op.done, Event::Done(&op));
+        if let Some(rogue) = self.overhears(&op) {
+            self.step(rogue, op.done, Event::Overheard(&op));
+        }
+    }
+
+    /// The rogue that gets to know of an op about somebody's job: each of them of its share.
+    fn overhears(&self, op: &Op) -> Option<RobotId> {
+        let population = &self.state.borrow().population;
+        let rogues = population.admitted(RobotKind::Rogue);
+        let told = op.answer.job.is_some() || op.answer.offer.is_some();
+        if rogues == 0 || !told || op.outcome != Outcome::Ok || !op.is_load() {
+            return None;
+        }
+        let number = (op.id % u64::from(rogues)) as u32;
+        Some(RobotId { kind: RobotKind::Rogue, number })
     }
 
     /// An op ended: recorded.
     pub fn recorded(&self, op: Rc<Op>) {
         {
             let state = &mut *self.state.borrow_mut();
-            state.tally.ended(&op);
+            if op.is_load() {
+                state.tally.ended(&op);
+            }
             state.jobs.note(&op);
         }
         self.sink.record(Record::Op(op));

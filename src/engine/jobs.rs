@@ -30,7 +30,9 @@ impl Jobs {
 
     /// Keeps the job that a request was answered with.
     pub fn note(&mut self, op: &Op) {
-        let requested = op.kind() == OpKind::PassengerRequestJob && op.outcome == Outcome::Ok;
+        let requested = op.kind() == OpKind::PassengerRequestJob
+            && op.ask.probe.is_none()
+            && op.outcome == Outcome::Ok;
         if !self.wanted || !requested || self.ids.len() == JOBS_MAX {
             return;
         }

@@ -10,7 +10,10 @@ use crate::{
         id::{RobotId, RobotKind},
         time::Time,
     },
-    history::op::{Ask, Attempt, Op, OpKind, Outcome, outcome_of},
+    history::{
+        answer::Refusal,
+        op::{Ask, Attempt, Op, OpKind, Outcome, outcome_of},
+    },
 };
 
 /// The longest wait between two attempts, before jitter.
@@ -63,8 +66,10 @@ pub(super) async fn apart(hub: Rc<Hub>, intent: Intent) {
 /// Attempts, until one is ok, or another would be in vain or over the limit.
 async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
     let Intent { number, robot, ask, planned } = intent;
-    // The next ping, and the next look for an offer, come by themselves.
-    let once = matches!(ask.op, OpKind::DriverPing | OpKind::DriverNextOffer);
+    // The next ping, and the next look for an offer, come by themselves; what is wrong on purpose
+    // is not made right.
+    let probe = ask.probe.is_some();
+    let once = probe || matches!(ask.op, OpKind::DriverPing | OpKind::DriverNextOffer);
     let mut left = if once { 1 } else { hub.attempts_max() };
     let mut attempts = Vec::with_capacity(1);
     let mut renewed = false;
@@ -80,7 +85,7 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
         }
         let sent = hub.env.now();
         if attempts.is_empty() {
-            hub.sent(ask.op, planned, sent);
+            hub.sent(robot, &ask, planned, sent);
         }
         hub.target.next_op(number);
         let tried = hub.target.attempt(robot, &ask, attempts.len() as u32).await;
@@ -88,10 +93,12 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
         let done = hub.env.now();
         attempts.push(Attempt { sent, done, outcome, node, status, error });
         left -= 1;
-        let mut again = outcome != Outcome::Ok && retry && left > 0;
+        // One who asks for too much on purpose takes the answer as it is.
+        let meant = robot.kind == RobotKind::Rogue && answer.refusal == Some(Refusal::Limited);
+        let mut again = outcome != Outcome::Ok && retry && left > 0 && !meant;
         if again {
             hub.env.sleep(backoff(hub, robot, attempts.len())).await;
-        } else if expired && !renewed && login_of(robot.kind) != Some(ask.op) {
+        } else if expired && !renewed && !probe && login_of(robot) != Some(ask.op) {
             renewed = true;
             again = renew(hub, robot, sent).await;
             left = left.max(1);
@@ -121,11 +128,13 @@ fn backoff(hub: &Hub, robot: RobotId, tried: usize) -> Duration {
     doubled.min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * hub.unit(robot))
 }
 
-fn login_of(kind: RobotKind) -> Option<OpKind> {
-    match kind {
+fn login_of(robot: RobotId) -> Option<OpKind> {
+    match robot.kind {
         RobotKind::Driver => Some(OpKind::DriverLogin),
         RobotKind::Passenger => Some(OpKind::PassengerLogin),
-        RobotKind::Auditor => None,
+        RobotKind::Rogue if robot.rides() => Some(OpKind::PassengerLogin),
+        // One that plays a driver lets its token expire.
+        RobotKind::Rogue | RobotKind::Auditor => None,
     }
 }
 
@@ -141,7 +150,7 @@ async fn renew(hub: &Rc<Hub>, robot: RobotId, sent: Time) -> bool {
     if hub.renewed(robot) > sent {
         return true;
     }
-    let login = login_of(robot.kind).filter(|op| hub.around.ops.has(*op));
+    let login = login_of(robot).filter(|op| hub.around.ops.has(*op));
     let Some(op) = login else { return false };
     let login = hub.intent(robot, Ask::new(op), hub.env.now());
     let login = Box::pin(attempts(hub, login)).await;

@@ -19,7 +19,7 @@ pub use figures::{Counts, Figures};
 
 use crate::{
     base::id::RobotKind,
-    history::record::Record,
+    history::{probe::Probe, record::Record},
     robot::{Event, Standing, Surroundings},
     scenario::Load,
     world::Env,
@@ -28,6 +28,8 @@ use agenda::Due;
 use hub::{Hub, State};
 use target::{Ears, Flow, Target};
 
+/// Where there are any rogues, one plays a passenger and one a driver.
+const ROGUES_MIN: u32 = 2;
 /// How often a phase looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last robots may take to sign on after the ramp.
@@ -91,6 +93,7 @@ impl Engine {
         let start = self.hub.env.now();
         self.ramp(RobotKind::Driver, self.wanted_at(start + span), span);
         self.ramp(RobotKind::Passenger, self.load.passengers, span);
+        self.ramp(RobotKind::Rogue, self.rogues(), span);
         let settled = |state: &State| {
             let arriving = |kind| state.population.count(kind, Standing::Arriving);
             arriving(RobotKind::Driver) + arriving(RobotKind::Passenger) == 0
@@ -104,6 +107,17 @@ impl Engine {
     /// How many drivers the load wants on shift at `at`.
     pub fn wanted_at(&self, at: crate::base::time::Time) -> u32 {
         self.hub.state.borrow().supply.wanted(at, &self.hub.around.clock)
+    }
+
+    /// How many robots ask what is wrong on purpose: none where the target cannot be asked so.
+    fn rogues(&self) -> u32 {
+        let around = &self.hub.around;
+        let all = f64::from(self.load.drivers) + f64::from(self.load.passengers);
+        let share = around.habits.rogue.share;
+        if share <= 0.0 || !around.probes.has(Probe::JobOther) {
+            return 0;
+        }
+        ((all * share).ceil() as u32).max(ROGUES_MIN)
     }
 
     fn ramp(&self, kind: RobotKind, count: u32, span: Duration) {
@@ -141,7 +155,7 @@ impl Engine {
     pub fn drain(&self) {
         self.hub.state.borrow_mut().demand.close();
         let now = self.hub.env.now();
-        for kind in [RobotKind::Driver, RobotKind::Passenger] {
+        for kind in [RobotKind::Driver, RobotKind::Passenger, RobotKind::Rogue] {
             let present = self.hub.state.borrow().population.present(kind);
             for robot in present {
                 self.hub.step(robot, now, Event::Drain);
@@ -155,6 +169,7 @@ impl Engine {
             let population = &state.population;
             population.count(RobotKind::Driver, Standing::Busy) == 0
                 && population.count(RobotKind::Passenger, Standing::Busy) == 0
+                && population.count(RobotKind::Rogue, Standing::Busy) == 0
                 && state.waiting == 0
         };
         self.until(self.hub.env.now() + max, quiet).await
@@ -176,15 +191,15 @@ impl Engine {
     /// Sends everybody home; true when everybody went within `max`.
     pub async fn sign_off(&self, max: Duration) -> bool {
         let now = self.hub.env.now();
-        let (passengers, drivers) = {
+        let (rogues, passengers, drivers) = {
             let state = &mut *self.hub.state.borrow_mut();
             state.supply.close();
             state.demand.close();
             let present = |kind| state.population.present(kind);
-            (present(RobotKind::Passenger), present(RobotKind::Driver))
+            (present(RobotKind::Rogue), present(RobotKind::Passenger), present(RobotKind::Driver))
         };
         let ramp = (max / SIGN_OFF_RAMP_PART).min(SIGN_OFF_RAMP_MAX);
-        for robots in [passengers, drivers] {
+        for robots in [rogues, passengers, drivers] {
             let count = robots.len() as f64;
             for (index, robot) in robots.into_iter().enumerate() {
                 self.hub.push(now + ramp.mul_f64(index as f64 / count), Due::SignOff(robot));
@@ -192,7 +207,9 @@ impl Engine {
         }
         let nobody = |state: &State| {
             let left = |kind| state.population.present(kind).is_empty();
-            state.drivers_here() + state.population.going == 0 && left(RobotKind::Passenger)
+            state.drivers_here() + state.population.going == 0
+                && left(RobotKind::Passenger)
+                && left(RobotKind::Rogue)
         };
         let all = self.until(now + max, nobody).await;
         self.hub.target.flush().await;

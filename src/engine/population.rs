@@ -37,11 +37,13 @@ impl Resident {
     }
 }
 
+const KINDS: usize = RobotKind::ALL.len();
+
 /// All robots, by kind and number.
 pub(super) struct Population {
     root: Rng,
-    residents: [Vec<Option<Resident>>; 3],
-    counts: [[u32; 4]; 3],
+    residents: [Vec<Option<Resident>>; KINDS],
+    counts: [[u32; 4]; KINDS],
     /// Robots that were sent home and are still here.
     pub going: u32,
 }
@@ -51,13 +53,14 @@ fn shelf(kind: RobotKind) -> usize {
         RobotKind::Driver => 0,
         RobotKind::Passenger => 1,
         RobotKind::Auditor => 2,
+        RobotKind::Rogue => 3,
     }
 }
 
 impl Population {
     /// Nobody yet; `root` is the stream from which each robot's own is forked by its id.
     pub fn new(root: Rng) -> Self {
-        Self { root, residents: [vec![], vec![], vec![]], counts: [[0; 4]; 3], going: 0 }
+        Self { root, residents: std::array::from_fn(|_| vec![]), counts: [[0; 4]; KINDS], going: 0 }
     }
 
     /// Takes a new robot of that kind in, and tells its id.

@@ -135,6 +135,9 @@ impl Toy {
     }
 
     fn effect(&self, robot: RobotId, ask: &Ask) -> Result<Answer, Refusal> {
+        if ask.probe.is_some() {
+            return Err(Refusal::Forbidden);
+        }
         Ok(match ask.op {
             K::DriverPing => self.ping(robot),
             K::PassengerRequestJob => self.request(robot, ask),
@@ -468,4 +471,32 @@ fn another_robot_changes_no_other_robots_stream() {
         online.iter().find(|op| op.robot == RobotId::driver(5)).unwrap().ask.at
     };
     assert_eq!(first_place(20), first_place(50));
+}
+
+#[test]
+fn rogues_ask_beside_the_load_and_count_in_no_figure() {
+    let rogue = crate::scenario::Rogue { share: 0.05, rate: 5.0, burst: 10 };
+    let bench = bench_with(Robots { rogue, ..puppet::steady() }, load()).filled();
+    bench.run(bench.engine.load(Duration::from_secs(20)));
+    bench.engine.drain();
+    assert!(bench.run(bench.engine.settle(Duration::from_mins(2))));
+    let asked = bench.records.borrow().len();
+    assert!(bench.run(bench.engine.sign_off(Duration::from_secs(30))));
+    let records = bench.records.borrow();
+    let ops = |records: &[Record]| -> Vec<Rc<Op>> {
+        let op = |record: &Record| match record {
+            Record::Op(op) => Some(op.clone()),
+            _ => None,
+        };
+        records.iter().filter_map(op).collect()
+    };
+    let probes: Vec<_> = ops(&records).into_iter().filter(|op| op.ask.probe.is_some()).collect();
+    assert!(probes.len() > 500, "{}", probes.len());
+    assert!(probes.iter().all(|op| op.robot.kind == RobotKind::Rogue && op.attempts.len() == 1));
+    let late = ops(&records[asked..]).into_iter().filter(|op| op.ask.probe.is_some());
+    assert_eq!(late.filter(|op| op.kind() != K::DriverGoOffline).count(), 0, "after the drain");
+    let figures = bench.engine.figures();
+    let counted: u64 = figures.by_kind.iter().map(|counts| counts.ok + counts.fail).sum();
+    assert_eq!(counted, ops(&records).iter().filter(|op| op.is_load()).count() as u64);
+    assert_eq!(figures.by_kind[K::DriverRegister.index()].planned, 200);
 }

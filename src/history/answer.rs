@@ -2,12 +2,15 @@
 
 use std::rc::Rc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{id::Id, place::Place};
 
 /// States of a job, in the order of the flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Asked for; nobody has been offered it yet.
@@ -67,7 +70,7 @@ impl JobState {
 }
 
 /// One numbered assignment of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Assignment {
     /// From 1.
     pub number: u32,
@@ -79,7 +82,7 @@ pub struct Assignment {
 }
 
 /// A job as somebody read it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// The job.
     pub id: Id,
@@ -112,7 +115,7 @@ pub struct JobView {
 }
 
 /// A job shown to one driver.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct OfferView {
     /// The offer.
     pub id: Id,
@@ -131,7 +134,7 @@ pub struct OfferView {
 }
 
 /// Money taken for a job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ChargeView {
     /// The charge.
     pub id: Id,
@@ -145,7 +148,7 @@ pub struct ChargeView {
 }
 
 /// A free driver near a passenger.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct NearDriver {
     /// The driver's account.
     pub driver: Id,
@@ -156,7 +159,7 @@ pub struct NearDriver {
 }
 
 /// What a journey would cost and take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Quote {
     /// Minor units.
     pub fare_minor: i64,
@@ -168,7 +171,9 @@ pub struct Quote {
 }
 
 /// What can be wrong with a live job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueRule {
     /// Nobody has taken it for too long.
@@ -183,7 +188,7 @@ pub enum IssueRule {
 }
 
 /// Something that the backend says is wrong with a live job now.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct IssueView {
     /// What.
     pub rule: IssueRule,
@@ -198,7 +203,9 @@ pub struct IssueView {
 }
 
 /// Why a backend refused, in our words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// The token is missing, expired or wrong (401).
@@ -218,7 +225,7 @@ pub enum Refusal {
 }
 
 /// Everything that a target may have read from one answer; empty fields were not there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// The robot's account at the backend (register, login).
@@ -252,6 +259,9 @@ pub struct Answer {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// When it may be asked again, in milliseconds from the answer on, where it was too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u32>,
     /// The backend says that it has seen this idempotency key before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,

@@ -1,15 +1,17 @@
 //! What a target declares about itself, so that laws can judge it. Recorded with every run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     answer::JobState,
     op::{OpKind, OpSet},
+    probe::{Probe, ProbeSet},
 };
 use crate::base::span::Span;
 
 /// Declarations of a target; the defaults are those of the embedded backend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on one another")]
 pub struct Declares {
@@ -68,11 +70,14 @@ pub struct Declares {
     /// How sums are to be read.
     #[serde(skip_serializing_if = "Money::is_usual")]
     pub money: Money,
+    /// The probes that are sent to it: none where there are no rogues, or it cannot be asked wrongly.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
 }
 
 /// What is charged for a job that is not driven to its end, in minor units; nothing, where it does
 /// not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fees {
     /// The passenger gave up a job that had a driver.
@@ -90,7 +95,7 @@ impl Fees {
 }
 
 /// How sums are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Money {
     /// Digits of the minor unit: 2 where a hundred of them make one.
@@ -119,6 +124,11 @@ impl Declares {
         self.ops.iter().copied().filter(|op| !self.does_alone(*op)).collect()
     }
 
+    /// The probes that are sent to it.
+    pub fn probed(&self) -> ProbeSet {
+        self.probes.iter().copied().collect()
+    }
+
     /// Whether the backend does that by itself.
     pub fn does_alone(&self, op: OpKind) -> bool {
         self.automatic.contains(&op)
@@ -136,7 +146,7 @@ fn is_true(truth: &bool) -> bool {
 }
 
 /// How a driver hears of an offer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Offers {
     /// It rides in the answer to a ping.
@@ -204,6 +214,7 @@ impl Default for Declares {
             keyless: Vec::new(),
             fees: Fees::default(),
             money: Money::default(),
+            probes: Vec::new(),
         }
     }
 }

@@ -36,6 +36,16 @@ pub enum HistoryError {
         /// What is wrong.
         what: String,
     },
+    /// A line of a history in one file is no record.
+    #[error("{}:{line}: {what}. `robot-city schema history` tells what a line must be", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+    },
     /// A record cannot be written as JSON.
     #[error("a record cannot be written: {0}")]
     Unwritable(serde_json::Error),

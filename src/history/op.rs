@@ -1,10 +1,11 @@
 //! An op: one intent of a robot against the API, with its attempts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::{answer::Answer, probe::Probe};
 use crate::base::{
-    id::{Id, RobotId, as_text},
+    id::{Id, RobotId, RobotKind, as_text},
     name::NodeName,
     place::Place,
     time::Time,
@@ -13,7 +14,7 @@ use crate::base::{
 macro_rules! ops {
     ($($variant:ident = $word:literal, $doc:literal;)*) => {
         /// The operations of the job flow (the contract of every target).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum OpKind { $(#[doc = $doc] #[serde(rename = $word)] $variant,)* }
 
         impl OpKind {
@@ -112,7 +113,7 @@ impl std::fmt::Display for OpKind {
 }
 
 /// What a robot asks; which fields are set follows from the op.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The operation.
@@ -147,6 +148,9 @@ pub struct Ask {
     /// The op that a clumsy robot does once more on purpose with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Id>,
+    /// What is wrong with it on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 impl Ask {
@@ -164,12 +168,15 @@ impl Ask {
             stars: None,
             reason: None,
             again: None,
+            probe: None,
         }
     }
 }
 
 /// How an attempt or an op ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It happened.
@@ -181,7 +188,7 @@ pub enum Outcome {
 }
 
 /// One try of an op.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// When the first byte may have left.
     #[serde(rename = "sent_ns")]
@@ -203,10 +210,11 @@ pub struct Attempt {
 }
 
 /// One intent of a robot, finished.
-#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Op {
     /// Its number in the run, a string in JSON.
     #[serde(with = "as_text")]
+    #[schemars(with = "String")]
     pub id: u64,
     /// Who.
     pub robot: RobotId,
@@ -237,10 +245,20 @@ impl Op {
         self.ask.op
     }
 
+    /// True when it belongs to the load: no probe, and not of a rogue, whose ops no figure counts.
+    pub fn is_load(&self) -> bool {
+        is_load(self.robot, &self.ask)
+    }
+
     /// True when it certainly ended before `other` began (one process: no clock error).
     pub fn before(&self, other: &Self) -> bool {
         self.done < other.sent
     }
+}
+
+/// Whether what that robot asks belongs to the load.
+pub fn is_load(robot: RobotId, ask: &Ask) -> bool {
+    robot.kind != RobotKind::Rogue && ask.probe.is_none()
 }
 
 /// The outcome of an op from those of its attempts (the ground rule of retried ops).

@@ -5,6 +5,7 @@ use std::{
     rc::Rc,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,7 +21,7 @@ use crate::base::{id::RobotId, name::NodeName, time::Time};
 pub const SCHEMA: u32 = 1;
 
 /// One line of a history, told apart by `type`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
     /// The first line: what ran.
@@ -81,7 +82,7 @@ impl Record {
 
 /// Location updates that ended ok at the first attempt and told nothing, planned within the same
 /// eight seconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PingCount {
     /// Planned from this moment on.
     #[serde(rename = "from_ns")]
@@ -135,7 +136,7 @@ impl PingCount {
 }
 
 /// What a robot was told unasked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// When.
     #[serde(rename = "at_ns")]
@@ -150,7 +151,7 @@ pub struct Told {
 }
 
 /// A gap in what is told unasked: whoever listened on that link may have missed something.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Missed {
     /// When it was noticed.
     #[serde(rename = "at_ns")]
@@ -162,7 +163,7 @@ pub struct Missed {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ending {
     /// When.
     #[serde(rename = "at_ns")]
@@ -200,7 +201,7 @@ pub struct Ending {
 }
 
 /// What a history is of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -231,7 +232,9 @@ pub struct Header {
 }
 
 /// The parts of a run, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The backend comes up.
@@ -253,7 +256,7 @@ pub enum Phase {
 }
 
 /// A fault was injected, measured, healed or seen to have recovered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultEvent {
     /// The number of the fault in the run, from 0.
     pub fault: u32,
@@ -274,7 +277,9 @@ pub struct FaultEvent {
 }
 
 /// What happened to a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultChange {
     /// It is in force.

@@ -72,7 +72,7 @@ impl Thinner {
             if is_plain(op) {
                 return self.count(op, hand_on);
             }
-            if op.robot.kind == RobotKind::Driver {
+            if op.robot.kind == RobotKind::Driver && op.is_load() {
                 self.look_at(op, hand_on);
             }
         }
@@ -202,6 +202,7 @@ impl Held {
 /// An update of which nothing but its time and place is worth telling.
 fn is_plain(op: &Op) -> bool {
     op.kind() == OpKind::DriverPing
+        && op.is_load()
         && op.outcome == Outcome::Ok
         && op.attempts.len() == 1
         && op.answer.is_empty()

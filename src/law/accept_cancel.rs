@@ -68,7 +68,7 @@ impl AcceptCancel {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: Shelf::default(),
+            jobs: Shelf::new(tally.horizon()),
             seen_until: Time::ZERO,
             tally,
         }
@@ -76,7 +76,7 @@ impl AcceptCancel {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        while self.jobs.expire(self.seen_until).is_some() {}
+        self.jobs.forget(self.seen_until);
         match op.kind() {
             OpKind::PassengerCancel => self.cancel(op),
             OpKind::DriverAccept

@@ -36,7 +36,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     blind_spot: "answers that name neither job nor robot",
     rare: false,
-    start: |_, tally| Box::new(AnswersMatch { accounts: Accounts::default(), tally }),
+    start: |_, tally| Box::new(AnswersMatch { accounts: tally.accounts(), tally }),
 };
 
 struct AnswersMatch {
@@ -46,7 +46,6 @@ struct AnswersMatch {
 
 impl AnswersMatch {
     fn op(&mut self, op: &Op) {
-        self.accounts.see(op);
         self.tally.observed += 1;
         let mut asked = false;
         let mut wrong = None;

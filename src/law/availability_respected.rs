@@ -9,7 +9,8 @@ use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
-    shelf::{OP_LIFE, Shelf},
+    shelf::Shelf,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -75,7 +76,7 @@ struct AvailabilityRespected {
     away: BTreeMap<RobotId, Fact>,
     /// When a job was asked for, and which drivers it was seen with.
     jobs: Shelf<(Option<Fact>, BTreeSet<RobotId>)>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     skewed: bool,
     seen_until: Time,
     tally: Tally,
@@ -86,10 +87,10 @@ impl AvailabilityRespected {
         Self {
             offer_ttl: declares.offer_ttl.0,
             read_delay: declares.read_delay.0,
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             away: BTreeMap::new(),
-            jobs: Shelf::default(),
-            suspicions: Vec::new(),
+            jobs: Shelf::new(tally.horizon()),
+            suspicions: Suspicions::default(),
             skewed: false,
             seen_until: Time::ZERO,
             tally,
@@ -98,8 +99,10 @@ impl AvailabilityRespected {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
-        while self.jobs.expire(self.seen_until).is_some() {}
+        self.jobs.forget(self.seen_until);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            tell(&one, self.skewed, &mut self.tally);
+        }
         match op.kind() {
             OpKind::DriverGoOnline | OpKind::DriverResume if op.outcome != Outcome::Fail => {
                 self.away.remove(&op.robot);
@@ -136,7 +139,7 @@ impl AvailabilityRespected {
             let fact = Fact { job: Some(offer.job.clone()), ..Fact::of(op) };
             let what = format!("{}: an offer that was made after {made}", fact.tell());
             let (driver, left) = (op.robot, left.clone());
-            self.suspicions.push(Suspicion { driver, left, fact, what, by_offer: true });
+            self.suspicions.push(op.done, Suspicion { driver, left, fact, what, by_offer: true });
         }
     }
 
@@ -148,7 +151,7 @@ impl AvailabilityRespected {
         } else if op.outcome == Outcome::Ok && held && !op.answer.replayed {
             let (driver, left, fact) = (op.robot, left.clone(), Fact::of(op));
             let what = fact.tell();
-            self.suspicions.push(Suspicion { driver, left, fact, what, by_offer: false });
+            self.suspicions.push(op.done, Suspicion { driver, left, fact, what, by_offer: false });
         }
     }
 
@@ -175,7 +178,8 @@ impl AvailabilityRespected {
                 let fact = Fact::about(op, view);
                 let what = format!("{}; {} in its hands", request.tell(), fact.tell());
                 let left = left.clone();
-                self.suspicions.push(Suspicion { driver, left, fact, what, by_offer: false });
+                self.suspicions
+                    .push(op.done, Suspicion { driver, left, fact, what, by_offer: false });
             }
         }
     }
@@ -186,24 +190,28 @@ impl AvailabilityRespected {
     }
 }
 
+fn tell(one: &Suspicion, skewed: bool, tally: &mut Tally) {
+    if one.by_offer && skewed {
+        return;
+    }
+    tally.opportunities += 1;
+    let what = format!("{}; {}", one.left.tell(), one.what);
+    tally.breach(what, one.fact.job.as_ref(), &[&one.left, &one.fact]);
+}
+
 impl Law for AvailabilityRespected {
     fn see(&mut self, seen: Seen<'_>) {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.fault(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in &self.suspicions {
-            if (complete || one.fact.done < certain) && !(one.by_offer && self.skewed) {
-                tally.opportunities += 1;
-                let what = format!("{}; {}", one.left.tell(), one.what);
-                tally.breach(what, one.fact.job.as_ref(), &[&one.left, &one.fact]);
-            }
+        for one in self.suspicions.standing(complete) {
+            tell(one, self.skewed, &mut tally);
         }
         tally.judge("nobody was away while jobs were given out")
     }

@@ -1,17 +1,18 @@
 //! cancelled-charged-by-rule: who does not travel pays what the rules say, and no more. What was a race
 //! is decided by the read-back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     calm::Calm,
     fact::{Fact, job_of},
     readback::ReadBack,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::time::Time,
     history::{
         answer::{ChargeView, JobState, JobView},
         declares::{Declares, Fees},
@@ -40,61 +41,75 @@ pub const ENTRY: LawEntry = LawEntry {
     start: |declares, tally| Box::new(CancelledCharged::new(declares, tally)),
 };
 
+/// What is known of one job.
+#[derive(Default)]
+struct Ended {
+    /// A driver took it, or may have taken it.
+    taken: bool,
+    /// A no-show that was acknowledged, or a passenger's cancel.
+    by: Option<Fact>,
+}
+
 struct CancelledCharged {
     fees: Fees,
     rounding: i64,
     bound: Duration,
-    /// Jobs that a driver took, or may have taken.
-    taken: BTreeMap<Id, Fact>,
-    /// A no-show that was acknowledged, or a passenger's cancel.
-    ended: BTreeMap<Id, Fact>,
+    jobs: Shelf<Ended>,
+    seen_until: Time,
     calm: Calm,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 type Charge<'a> = (&'a ChargeView, &'a Fact);
 
 impl CancelledCharged {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             fees: declares.fees,
             rounding: declares.money.rounding_minor.max(0),
             bound: declares.settle_bound.0 + declares.read_delay.0,
-            taken: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             calm: Calm::default(),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.jobs.forget(self.seen_until);
         let Some(job) = job_of(op).filter(|_| op.outcome != Outcome::Fail) else { return };
         let told = op.answer.job.as_deref().map(|view| view.state);
         match op.kind() {
             OpKind::DriverAccept => {
-                self.taken.entry(job.clone()).or_insert_with(|| Fact::of(op));
+                self.jobs.at(job, self.seen_until).taken = true;
             }
             OpKind::DriverNoShow | OpKind::PassengerCancel
                 if op.outcome == Outcome::Ok && told == Some(JobState::Cancelled) =>
             {
-                self.ended.insert(job.clone(), Fact::of(op));
+                self.jobs.at(job, self.seen_until).by = Some(Fact::of(op));
             }
             _ => {}
         }
     }
 
     /// What is wrong with these charges of a job that came to nothing, in words.
-    fn wrong(&self, view: &JobView, charges: &[Charge<'_>], numbers: bool) -> Option<String> {
+    fn wrong(
+        &self,
+        rest: &ReadBack,
+        view: &JobView,
+        charges: &[Charge<'_>],
+        numbers: bool,
+    ) -> Option<String> {
+        let known = self.jobs.peek(&view.id);
         let had_driver = view.assignment > 0
             || !view.assignments.is_empty()
             || view.driver.is_some()
-            || self.taken.contains_key(&view.id)
+            || known.is_some_and(|job| job.taken)
+            || self.jobs.has_forgotten() && known.is_none()
             || !numbers;
         match charges {
-            [] => self.missing_fee(view),
+            [] => self.missing_fee(rest, view),
             [_] if view.state == JobState::Expired => Some("nobody came for it".to_owned()),
             [_] if !had_driver => Some("it never had a driver".to_owned()),
             [(charge, _)] => {
@@ -108,8 +123,8 @@ impl CancelledCharged {
         }
     }
 
-    fn missing_fee(&self, view: &JobView) -> Option<String> {
-        let ended = self.ended.get(&view.id)?;
+    fn missing_fee(&self, rest: &ReadBack, view: &JobView) -> Option<String> {
+        let ended = self.jobs.peek(&view.id)?.by.as_ref()?;
         let fee = match ended.kind {
             OpKind::DriverNoShow => self.fees.no_show_minor,
             // Who had it at the end is shown; one who gave it back is not.
@@ -117,7 +132,7 @@ impl CancelledCharged {
         }?;
         let end = ended.done + self.bound;
         let due = fee > self.rounding
-            && self.read_back.charges.covers(end)
+            && rest.charges.covers(end)
             && self.calm.for_at_least(self.bound, end);
         due.then(|| format!("{}: the fee of {fee} is not among the charges", ended.tell()))
     }
@@ -128,17 +143,17 @@ impl Law for CancelledCharged {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let by_job = self.read_back.charges_by_job();
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
+        let by_job = rest.charges_by_job();
         // A target that numbers assignments shows that there was none.
-        let numbers = self.read_back.jobs.by_id.values().any(|(view, _)| view.assignment > 0);
-        for (id, (view, read)) in &self.read_back.jobs.by_id {
+        let numbers = rest.jobs.by_id.values().any(|(view, _)| view.assignment > 0);
+        for (id, (view, read)) in &rest.jobs.by_id {
             if !matches!(view.state, JobState::Cancelled | JobState::Expired) {
                 continue;
             }
@@ -151,7 +166,7 @@ impl Law for CancelledCharged {
                 .filter(|(charge, _)| charge.amount_minor != 0)
                 .copied()
                 .collect();
-            if let Some(how) = self.wrong(view, &charges, numbers) {
+            if let Some(how) = self.wrong(&rest, view, &charges, numbers) {
                 let sums: Vec<_> = charges
                     .iter()
                     .map(|(charge, _)| format!("{} of {}", charge.id, charge.amount_minor))
@@ -164,7 +179,7 @@ impl Law for CancelledCharged {
             }
         }
         tally.judge_at_rest(
-            complete && self.read_back.charges.is_whole(),
+            complete && rest.charges.is_whole(),
             "no job that came to nothing was read back",
         )
     }

@@ -1,11 +1,6 @@
 //! charge-matches-fare: the passenger pays what the journey cost, not what was guessed before it.
 
-use super::{
-    Judgement, Law, LawEntry, Seen,
-    fact::Fact,
-    readback::{ReadBack, SumsByJob},
-    tally::Tally,
-};
+use super::{Judgement, Law, LawEntry, Seen, fact::Fact, readback::SumsByJob, tally::Tally};
 use crate::{
     base::id::Id,
     history::{
@@ -23,7 +18,8 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::AuditJobs, OpKind::AuditJob], &[OpKind::AuditCharges]],
     cannot: |_| None,
     watches: &[OpKind::AuditJob, OpKind::AuditJobs, OpKind::AuditCharges],
-    blind_spot: "fares that are wrong themselves; jobs that are read back without a fare",
+    blind_spot: "fares that are wrong themselves; jobs that are read back without a fare; of \
+                 jobs of which nothing was heard for the horizon, all but some thousands",
     rare: true,
     start: |declares, tally| Box::new(ChargeMatchesFare::new(declares, tally)),
 };
@@ -32,18 +28,15 @@ struct ChargeMatchesFare {
     rounding: i64,
     /// Charges are net of refunds: less than the fare may be right.
     refunds: bool,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 impl ChargeMatchesFare {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             rounding: declares.money.rounding_minor.max(0),
             refunds: declares.asked().has(OpKind::AuditRefunds),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 }
@@ -55,14 +48,13 @@ pub fn fares_of<'a>(by_job: &SumsByJob<'a>, job: &Id) -> Vec<(&'a ChargeView, &'
 }
 
 impl Law for ChargeMatchesFare {
-    fn see(&mut self, seen: Seen<'_>) {
-        self.read_back.see(seen);
-    }
+    fn see(&mut self, _: Seen<'_>) {}
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let by_job = self.read_back.charges_by_job();
-        for (id, (view, read)) in &self.read_back.jobs.by_id {
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
+        let by_job = rest.charges_by_job();
+        for (id, (view, read)) in &rest.jobs.by_id {
             let Some(fare) = view.fare_minor.filter(|_| view.state == JobState::Completed) else {
                 continue;
             };

@@ -1,16 +1,17 @@
 //! charged-once: a completed journey costs its passenger exactly one charge.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     calm::Calm,
     fact::{Fact, job_of},
     readback::ReadBack,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::{id::Id, time::Time},
     history::{
         answer::{ChargeView, JobState},
         declares::Declares,
@@ -34,10 +35,19 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
         OpKind::AuditCharges,
     ],
-    blind_spot: "a charge that was taken and refunded again before the read-back",
+    blind_spot: "a charge that was taken and refunded again before the read-back; a missing one of a job \
+                 of which nothing was heard for the horizon",
     rare: false,
     start: |declares, tally| Box::new(ChargedOnce::new(declares, tally)),
 };
+
+/// What says that a job is to be charged.
+#[derive(Default)]
+struct Due {
+    paid: Option<Fact>,
+    /// The first word that it is completed.
+    over: Option<Fact>,
+}
 
 struct ChargedOnce {
     /// Passengers pay by an op of their own.
@@ -46,56 +56,63 @@ struct ChargedOnce {
     alone: bool,
     bound: Duration,
     read_delay: Duration,
-    paid: BTreeMap<Id, Fact>,
-    /// The first word that it is completed.
-    dropped_off: BTreeMap<Id, Fact>,
+    jobs: Shelf<Due>,
+    seen_until: Time,
     calm: Calm,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 impl ChargedOnce {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             asked: declares.asked().has(OpKind::PassengerPay),
             alone: declares.does_alone(OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
             read_delay: declares.read_delay.0,
-            paid: BTreeMap::new(),
-            dropped_off: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             calm: Calm::default(),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
-        let facts = match op.kind() {
-            OpKind::PassengerPay => &mut self.paid,
-            OpKind::DriverDropOff => &mut self.dropped_off,
-            OpKind::PassengerJobStatus if self.alone && is_completed(op) => &mut self.dropped_off,
-            _ => return,
-        };
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.jobs.forget(self.seen_until);
+        let pays = op.kind() == OpKind::PassengerPay;
+        let over = op.kind() == OpKind::DriverDropOff
+            || op.kind() == OpKind::PassengerJobStatus && self.alone && is_completed(op);
+        if !pays && !over {
+            return;
+        }
         if let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) {
-            facts.entry(job.clone()).or_insert_with(|| Fact::of(op));
+            let due = self.jobs.at(job, self.seen_until);
+            let fact = if pays { &mut due.paid } else { &mut due.over };
+            fact.get_or_insert_with(|| Fact::of(op));
         }
     }
 
     /// What proves that there must be a charge on the list.
-    fn due(&self, job: &Id) -> Option<&Fact> {
-        let charges = &self.read_back.charges;
+    fn due(&self, rest: &ReadBack, job: &Id) -> Option<&Fact> {
+        let (charges, due) = (&rest.charges, self.jobs.peek(job)?);
         if self.asked {
-            return self.paid.get(job).filter(|paid| charges.covers(paid.done + self.read_delay));
+            let paid = due.paid.as_ref();
+            return paid.filter(|paid| charges.covers(paid.done + self.read_delay));
         }
-        self.dropped_off.get(job).filter(|_| self.alone).filter(|over| {
+        due.over.as_ref().filter(|_| self.alone).filter(|over| {
             let end = over.done + self.bound;
             charges.covers(end) && self.calm.for_at_least(self.bound, end.max(over.sent))
         })
     }
 
-    fn judge_job(&self, tally: &mut Tally, job: &Id, read: &Fact, charges: &[Charge<'_>]) {
-        match (charges, self.due(job)) {
+    fn judge_job(
+        &self,
+        (rest, tally): (&ReadBack, &mut Tally),
+        job: &Id,
+        read: &Fact,
+        charges: &[Charge<'_>],
+    ) {
+        match (charges, self.due(rest, job)) {
             ([_], _) => tally.opportunities += 1,
             ([], Some(due)) => {
                 tally.opportunities += 1;
@@ -116,9 +133,8 @@ impl ChargedOnce {
                     .collect();
                 let (read_as, count, list) = (read.tell(), many.len(), each.join(", "));
                 let what = format!("{read_as}; it was charged {count} times: {list}");
-                let proof: Vec<_> = self
-                    .paid
-                    .get(job)
+                let paid = self.jobs.peek(job).and_then(|due| due.paid.as_ref());
+                let proof: Vec<_> = paid
                     .into_iter()
                     .chain([read])
                     .chain(many.iter().map(|(_, fact)| *fact))
@@ -140,15 +156,15 @@ impl Law for ChargedOnce {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let by_job = self.read_back.charges_by_job();
-        for (id, (view, read)) in &self.read_back.jobs.by_id {
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
+        let by_job = rest.charges_by_job();
+        for (id, (view, read)) in &rest.jobs.by_id {
             if view.state != JobState::Completed {
                 continue;
             }
@@ -160,12 +176,10 @@ impl Law for ChargedOnce {
                 .filter(|(charge, _)| !charge.fee && charge.amount_minor != 0)
                 .copied()
                 .collect();
-            self.judge_job(&mut tally, id, read, &fares);
+            self.judge_job((&rest, &mut tally), id, read, &fares);
         }
         tally.judge_at_rest(
-            complete
-                && self.read_back.has_read(self.paid.keys().chain(self.dropped_off.keys()))
-                && self.read_back.charges.is_whole(),
+            complete && rest.has_read(self.jobs.keys()) && rest.charges.is_whole(),
             "no completed job was read back with its charges",
         )
     }

@@ -1,13 +1,16 @@
 //! driver-freed: whose job is over is offered the next one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     tally::Tally,
-    unserved::{WATCHES, Waits, cannot},
+    unserved::{Unserved, WATCHES, Waits, cannot},
 };
-use crate::history::{declares::Declares, op::OpKind};
+use crate::{
+    base::id::RobotId,
+    history::{declares::Declares, op::OpKind},
+};
 
 /// The law's entry.
 pub const ENTRY: LawEntry = LawEntry {
@@ -30,41 +33,52 @@ pub const ENTRY: LawEntry = LawEntry {
     start: |declares, tally| Box::new(DriverFreed::new(declares, tally)),
 };
 
+/// Of each driver that was told of, the op that had ended its job.
+type ToldOf = BTreeMap<RobotId, u64>;
+
 struct DriverFreed {
     waits: Waits,
+    told: ToldOf,
     tally: Tally,
 }
 
 impl DriverFreed {
     fn new(declares: &Declares, tally: Tally) -> Self {
-        Self { waits: Waits::new(declares), tally }
+        Self { waits: Waits::new(declares, &tally), told: ToldOf::new(), tally }
     }
+}
+
+fn tell(one: &Unserved, told: &mut ToldOf, tally: &mut Tally) {
+    let Some(ended) = &one.ended else { return };
+    if told.insert(one.driver, ended.op) == Some(ended.op) {
+        return;
+    }
+    tally.opportunities += 1;
+    let what = format!(
+        "{}, and was free from {} on; {}, in its reach, and nobody was shown it until {}: {} was \
+         shown nothing since its job ended",
+        ended.tell(),
+        one.free_since,
+        one.request.tell(),
+        one.until,
+        one.driver
+    );
+    tally.breach(what, one.request.job.as_ref(), &[ended, &one.request]);
 }
 
 impl Law for DriverFreed {
     fn see(&mut self, seen: Seen<'_>) {
         self.waits.see(seen);
+        while let Some(one) = self.waits.ripe() {
+            tell(&one, &mut self.told, &mut self.tally);
+        }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.tally.clone();
-        tally.opportunities = self.waits.offered_again();
-        let mut told = BTreeSet::new();
-        for one in self.waits.found(complete) {
-            let Some(ended) = &one.ended else { continue };
-            if told.insert((one.driver, ended.op)) {
-                tally.opportunities += 1;
-                let what = format!(
-                    "{}, and was free from {} on; {}, in its reach, and nobody was shown it until \
-                     {}: {} was shown nothing since its job ended",
-                    ended.tell(),
-                    one.free_since,
-                    one.request.tell(),
-                    one.until,
-                    one.driver
-                );
-                tally.breach(what, one.request.job.as_ref(), &[ended, &one.request]);
-            }
+        let (mut tally, mut told) = (self.tally.clone(), self.told.clone());
+        tally.opportunities += self.waits.offered_again();
+        for one in self.waits.standing(complete) {
+            tell(one, &mut told, &mut tally);
         }
         tally.observed = tally.opportunities;
         tally.judge("no driver whose job had ended was shown another")

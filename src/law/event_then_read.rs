@@ -66,7 +66,7 @@ impl EventThenRead {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: Shelf::default(),
+            jobs: Shelf::new(tally.horizon()),
             seen_until: Time::ZERO,
             tally,
         }
@@ -121,9 +121,9 @@ impl Law for EventThenRead {
                         self.read(op, view);
                     }
                 }
-                while self.jobs.expire(self.seen_until).is_some() {}
+                self.jobs.forget(self.seen_until);
             }
-            Seen::Fault(_) | Seen::Phase(..) => {}
+            Seen::Fault(_) | Seen::Phase(..) | Seen::Probe(_) => {}
         }
     }
 

@@ -6,14 +6,11 @@ use super::{
     Judgement, Law, LawEntry, Seen,
     calm::Calm,
     fact::{Fact, job_of},
-    readback::ReadBack,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::{
-        id::{Id, RobotId},
-        time::Time,
-    },
+    base::{id::RobotId, time::Time},
     history::{
         answer::JobState,
         declares::Declares,
@@ -31,10 +28,12 @@ pub const ENTRY: LawEntry = LawEntry {
     watches: &[
         OpKind::PassengerRequestJob,
         OpKind::DriverAccept,
+        OpKind::DriverDropOff,
         OpKind::DriverCancel,
         OpKind::DriverNoShow,
         OpKind::DriverCurrentJob,
         OpKind::DriverGoOffline,
+        OpKind::PassengerCancel,
         OpKind::PassengerJobStatus,
         OpKind::PassengerCurrentJob,
         OpKind::CleanupRobot,
@@ -42,14 +41,21 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "jobs asked for (or given back) so late that their search was not over at the \
-                 read-back; jobs that a driver still holds: that is the robot's move",
+                 read-back; jobs that a driver still holds: that is the robot's move; jobs that \
+                 ended longer than the horizon before it",
     rare: false,
     start: |declares, tally| Box::new(EveryJobEnds::new(declares, tally)),
 };
 
+/// Jobs that nobody saw end are remembered for longer than the horizon, as long as there are no more.
+const OPEN_MAX: usize = 20_000;
+
 /// What is known of one acknowledged job.
+#[derive(Default)]
 struct Pending {
-    request: Fact,
+    request: Option<Fact>,
+    /// Somebody saw it end.
+    ended: bool,
     /// The last moment at which its search may have begun (again).
     since: Time,
     /// An op of unknown outcome may have sent it back at any moment.
@@ -64,31 +70,47 @@ struct EveryJobEnds {
     releases_alone: bool,
     /// Jobs are given to drivers without their asking: nobody knows who had which.
     born_taken: bool,
-    jobs: BTreeMap<Id, Pending>,
+    jobs: Shelf<Pending>,
     /// When a driver last left, and whether that is certain.
     left: BTreeMap<RobotId, (Time, bool)>,
     calm: Calm,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    seen_until: Time,
+    /// What was said of jobs that are forgotten.
+    tally: Tally,
 }
 
 impl EveryJobEnds {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             due: declares.search_ttl.0 + declares.offer_ttl.0,
             bound: declares.settle_bound.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone,
             born_taken: !declares.asked().has(OpKind::DriverAccept),
-            jobs: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
             left: BTreeMap::new(),
             calm: Calm::default(),
-            read_back: ReadBack::default(),
-            blank,
+            seen_until: Time::ZERO,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        self.seen_until = self.seen_until.max(op.done);
+        while let Some((id, job)) = self.jobs.expire(self.seen_until) {
+            if !job.ended && self.jobs.len() < OPEN_MAX {
+                *self.jobs.at(&id, self.seen_until) = job;
+            } else {
+                self.tally.forgotten += 1;
+            }
+        }
+        if let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) {
+            let view = op.answer.job.as_deref();
+            let over = op.kind() == OpKind::DriverDropOff
+                || view.is_some_and(|view| view.state.is_terminal());
+            if let Some(job) = self.jobs.get(job, self.seen_until).filter(|_| over) {
+                job.ended = true;
+            }
+        }
         if op.outcome == Outcome::Fail {
             return;
         }
@@ -115,7 +137,7 @@ impl EveryJobEnds {
             }
             _ => {
                 if let Some(view) = op.answer.job.as_deref().filter(|view| view.state.is_held())
-                    && let Some(job) = self.jobs.get_mut(&view.id)
+                    && let Some(job) = self.jobs.get(&view.id, self.seen_until)
                 {
                     job.since = job.since.max(op.done);
                 }
@@ -124,18 +146,19 @@ impl EveryJobEnds {
     }
 
     fn request(&mut self, op: &Op) {
-        if let Some(id) = job_of(op).filter(|_| op.outcome == Outcome::Ok) {
-            self.jobs.entry(id.clone()).or_insert_with(|| Pending {
-                request: Fact::of(op),
-                since: op.done,
-                vague: self.born_taken && self.releases_alone,
-                takers: Vec::new(),
-            });
+        let first = op.outcome == Outcome::Ok && !op.answer.replayed && op.ask.again.is_none();
+        if let Some(id) = job_of(op).filter(|_| first) {
+            let job = self.jobs.at(id, self.seen_until);
+            if job.request.is_none() {
+                job.request = Some(Fact::of(op));
+                job.since = op.done;
+                job.vague = self.born_taken && self.releases_alone;
+            }
         }
     }
 
     fn job(&mut self, op: &Op) -> Option<&mut Pending> {
-        self.jobs.get_mut(job_of(op)?)
+        self.jobs.get(job_of(op)?, self.seen_until)
     }
 
     /// True when the job must have been over at `read`, whatever happened that nobody saw.
@@ -156,16 +179,18 @@ impl Law for EveryJobEnds {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
+        let mut tally = self.tally.clone();
         tally.observed = self.jobs.len() as u64;
-        for (id, job) in &self.jobs {
-            let Some((view, read)) = self.read_back.job(id) else { continue };
+        let rest = self.tally.read_back();
+        for (id, job) in self.jobs.iter() {
+            let (Some(request), Some((view, read))) = (&job.request, rest.job(id)) else {
+                continue;
+            };
             if view.state.is_terminal() {
                 tally.opportunities += 1;
             } else if matches!(view.state, JobState::Requested | JobState::Offered)
@@ -173,18 +198,18 @@ impl Law for EveryJobEnds {
                 && self.calm.for_at_least(self.bound, read.sent)
             {
                 tally.opportunities += 1;
-                let (request, read_as, due) = (job.request.tell(), read.tell(), self.due);
+                let (asked, read_as, due) = (request.tell(), read.tell(), self.due);
                 let what = format!(
-                    "{request}; {read_as}: its search can last {} s, and nothing began it again \
+                    "{asked}; {read_as}: its search can last {} s, and nothing began it again \
                      after {}",
                     due.as_secs_f64(),
                     job.since
                 );
-                tally.breach(what, Some(id), &[&job.request, read]);
+                tally.breach(what, Some(id), &[request, read]);
             }
         }
         tally.judge_at_rest(
-            complete && self.read_back.has_read(self.jobs.keys()),
+            complete && rest.has_read(self.jobs.keys()),
             "no acknowledged job was read back at its end",
         )
     }

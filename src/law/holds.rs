@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::{
     Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
-    fact::{Fact, job_of},
+    fact::{Fact, is_audit, job_of},
+    shelf::{OP_LIFE, Shelf},
+    tally::Tally,
 };
 use crate::{
     base::{
@@ -21,10 +23,6 @@ use crate::{
         op::{Op, OpKind, Outcome},
     },
 };
-
-/// No op lasts longer than this, its attempts included. While a run goes on (or when its end was
-/// lost) an op that is still under way may end a hold; it was sent after `last seen − this`.
-const OP_LIFE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The ops that laws about holds watch.
 pub const WATCHES: &[OpKind] = &[
@@ -65,6 +63,8 @@ pub struct Hold {
     pub witness: Option<Fact>,
     /// A read showed that it still stood at this moment.
     confirmed: Time,
+    /// A law has told of it.
+    pub told: bool,
 }
 
 /// A stretch of time in which a hold certainly stood: [from, until).
@@ -118,7 +118,9 @@ pub struct Holds {
     /// A job that lost its driver may find one again.
     reassigns: bool,
     read_delay: std::time::Duration,
-    jobs: BTreeMap<Id, JobHolds>,
+    jobs: Shelf<JobHolds>,
+    /// The remembered jobs that each driver held.
+    of_driver: BTreeMap<RobotId, Vec<Id>>,
     /// Ops of a driver that may end whatever it holds.
     leaves: BTreeMap<RobotId, Vec<Fact>>,
     seen_until: Time,
@@ -126,10 +128,10 @@ pub struct Holds {
 
 impl Holds {
     /// None yet.
-    pub fn new(declares: &Declares) -> Self {
+    pub fn new(declares: &Declares, tally: &Tally) -> Self {
         let sighted = !declares.asked().has(OpKind::DriverAccept);
         Self {
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             // Nor does anybody see the end of a job that the backend ends by itself.
             releases_alone: sighted
                 || declares.releases_alone
@@ -137,7 +139,8 @@ impl Holds {
             sighted,
             reassigns: declares.reassigns,
             read_delay: declares.read_delay.0,
-            jobs: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            of_driver: BTreeMap::new(),
             leaves: BTreeMap::new(),
             seen_until: Time::ZERO,
         }
@@ -147,7 +150,6 @@ impl Holds {
     pub fn see(&mut self, seen: Seen<'_>) {
         let Seen::Op(op) = seen else { return };
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
         match op.kind() {
             _ if op.outcome == Outcome::Fail => {}
             OpKind::DriverAccept => self.accept(op),
@@ -157,27 +159,100 @@ impl Holds {
                 self.end(op);
             }
             OpKind::DriverCancel | OpKind::DriverNoShow | OpKind::PassengerCancel => self.end(op),
-            OpKind::DriverGoOffline | OpKind::CleanupRobot => {
-                self.leaves.entry(op.robot).or_default().push(Fact::of(op));
-            }
+            OpKind::DriverGoOffline | OpKind::CleanupRobot => self.leave(op),
             _ => self.read(op),
         }
     }
 
-    /// Every job with its holds.
+    /// Every job that is remembered, with its holds.
     pub fn by_job(&self) -> impl Iterator<Item = (&Id, &[Hold])> {
         self.jobs.iter().map(|(job, all)| (job, all.holds.as_slice()))
     }
 
-    /// The certain stretches of the witnessed holds, those that are empty left out.
-    pub fn certain(&self, complete: bool) -> Vec<Certain<'_>> {
-        let witnessed = self.jobs.values().flat_map(|job| {
-            job.holds.iter().filter(|hold| hold.witness.is_some()).map(move |hold| (job, hold))
-        });
-        witnessed
-            .map(|(job, hold)| self.stretch(job, hold, complete))
+    /// The holds of one job.
+    pub fn of_job(&self, job: &Id) -> &[Hold] {
+        self.jobs.peek(job).map_or(&[], |all| all.holds.as_slice())
+    }
+
+    /// The drivers who held that job.
+    pub fn drivers(&self, job: &Id) -> Vec<RobotId> {
+        let mut drivers: Vec<_> = self.of_job(job).iter().map(|hold| hold.driver).collect();
+        drivers.sort_unstable();
+        drivers.dedup();
+        drivers
+    }
+
+    /// The next job of which nothing was heard for the horizon; it is due to be [forgotten].
+    ///
+    /// [forgotten]: Self::forget
+    pub fn due(&mut self) -> Option<Id> {
+        self.jobs.due(self.seen_until).cloned()
+    }
+
+    /// Forgets the job that is due.
+    pub fn forget(&mut self) {
+        let Some((job, all)) = self.jobs.expire(self.seen_until) else { return };
+        for hold in all.holds {
+            if let Some(jobs) = self.of_driver.get_mut(&hold.driver) {
+                jobs.retain(|one| *one != job);
+                if jobs.is_empty() {
+                    self.of_driver.remove(&hold.driver);
+                }
+            }
+        }
+    }
+
+    /// Notes that a law has told of a hold.
+    pub fn tell(&mut self, job: &Id, accept: u64) {
+        let all = self.jobs.peek_mut(job).into_iter().flat_map(|all| &mut all.holds);
+        for hold in all.filter(|hold| hold.accept.op == accept) {
+            hold.told = true;
+        }
+    }
+
+    /// The certain stretches of the witnessed holds of one job, those that are empty left out.
+    pub fn certain_of_job(&self, job: &Id, complete: bool) -> Vec<Certain<'_>> {
+        let all = self.jobs.peek(job).into_iter();
+        all.flat_map(|all| all.holds.iter().map(move |hold| (all, hold)))
+            .filter(|(_, hold)| hold.witness.is_some())
+            .map(|(all, hold)| self.stretch(all, hold, complete))
             .filter(|certain| certain.from < certain.until)
             .collect()
+    }
+
+    /// The same of one driver.
+    pub fn certain_of_driver(&self, driver: RobotId, complete: bool) -> Vec<Certain<'_>> {
+        let jobs = self.of_driver.get(&driver).into_iter().flatten();
+        jobs.flat_map(|job| self.certain_of_job(job, complete))
+            .filter(|certain| certain.hold.driver == driver)
+            .collect()
+    }
+
+    /// Every driver who held a job that is remembered.
+    pub fn all_drivers(&self) -> impl Iterator<Item = RobotId> {
+        self.of_driver.keys().copied()
+    }
+
+    /// A driver leaves. What can have ended no hold that is remembered, nor one of an accept under
+    /// way, is dropped; after one of unknown outcome, which may end any later hold, no other counts.
+    fn leave(&mut self, op: &Op) {
+        let jobs = self.of_driver.get(&op.robot).into_iter().flatten();
+        let holds = jobs.flat_map(|job| self.of_job(job)).map(|hold| hold.accept.sent);
+        let lately = op.done.saturating_sub(OP_LIFE);
+        let since = holds.min().map_or(lately, |first| first.min(lately));
+        let leaves = self.leaves.entry(op.robot).or_default();
+        leaves.retain(|one| one.outcome == Outcome::Info || one.done >= since);
+        if !leaves.iter().any(|one| one.outcome == Outcome::Info && one.sent <= op.sent) {
+            leaves.push(Fact::of(op));
+        }
+    }
+
+    fn hold(&mut self, hold: Hold) {
+        let jobs = self.of_driver.entry(hold.driver).or_default();
+        if !jobs.contains(&hold.job) {
+            jobs.push(hold.job.clone());
+        }
+        self.jobs.at(&hold.job.clone(), self.seen_until).holds.push(hold);
     }
 
     fn stretch<'a>(&'a self, job: &'a JobHolds, hold: &'a Hold, complete: bool) -> Certain<'a> {
@@ -217,14 +292,15 @@ impl Holds {
         }
         let own = view.and_then(|view| self.accounts.is(op.robot, view.driver.as_ref()?));
         let number = view.filter(|_| own != Some(false)).map_or(0, |view| view.assignment);
-        let holds = &mut self.jobs.entry(job.clone()).or_default().holds;
-        let again = holds
+        let again = self
+            .of_job(job)
             .iter()
             .any(|hold| hold.driver == op.robot && number != 0 && hold.number == number);
         if again {
+            self.jobs.get(job, self.seen_until);
             return;
         }
-        holds.push(Hold {
+        self.hold(Hold {
             driver: op.robot,
             job: job.clone(),
             number,
@@ -232,6 +308,7 @@ impl Holds {
             named: own == Some(true),
             witness: None,
             confirmed: Time::ZERO,
+            told: false,
         });
     }
 
@@ -251,7 +328,7 @@ impl Holds {
 
     fn end(&mut self, op: &Op) {
         if let Some(job) = job_of(op) {
-            self.jobs.entry(job.clone()).or_default().enders.push(Fact::of(op));
+            self.jobs.at(job, self.seen_until).enders.push(Fact::of(op));
         }
     }
 
@@ -269,7 +346,7 @@ impl Holds {
         if self.sighted {
             self.sight(op, view);
         }
-        let Some(job) = self.jobs.get_mut(&view.id) else { return };
+        let Some(job) = self.jobs.get(&view.id, self.seen_until) else { return };
         // The driver's own live job is his whether or not the view names him.
         let own = op.kind() == OpKind::DriverCurrentJob;
         let accounts = &self.accounts;
@@ -304,11 +381,15 @@ impl Holds {
         if self.reassigns && number == 0 {
             return;
         }
-        let holds = &mut self.jobs.entry(view.id.clone()).or_default().holds;
+        let holds = self.of_job(&view.id);
+        // Of a job that only the read-back speaks of nothing more will be heard.
+        if holds.is_empty() && is_audit(op.kind()) {
+            return;
+        }
         if holds.iter().any(|hold| hold.driver == driver && hold.number == number) {
             return;
         }
-        holds.push(Hold {
+        self.hold(Hold {
             driver,
             job: view.id.clone(),
             number,
@@ -316,6 +397,7 @@ impl Holds {
             named: false,
             witness: None,
             confirmed: Time::ZERO,
+            told: false,
         });
     }
 
@@ -327,7 +409,7 @@ impl Holds {
         number: u32,
         moment: Time,
     ) -> Option<&mut Hold> {
-        let holds = &mut self.jobs.get_mut(job)?.holds;
+        let holds = &mut self.jobs.get(job, self.seen_until)?.holds;
         holds
             .iter_mut()
             .filter(|hold| hold.driver == driver && hold.accept.before(moment))

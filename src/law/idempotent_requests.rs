@@ -9,8 +9,8 @@ use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
-    lived::Lived,
     readback::{ReadBack, jobs_by_key},
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
@@ -46,7 +46,8 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJob,
         OpKind::AuditJobs,
     ],
-    blind_spot: "a second job that nobody was offered, and no driver had, in this run",
+    blind_spot: "a second job that nobody was offered, and no driver had, in this run; keys that were not \
+                 used for the horizon, and trips once anything is forgotten",
     rare: false,
     start: |declares, tally| Box::new(IdempotentRequests::new(declares, tally)),
 };
@@ -60,11 +61,14 @@ fn cannot(declares: &Declares) -> Option<&'static str> {
 }
 
 /// What one key gave.
+#[derive(Default)]
 struct Use {
     first_sent: Time,
-    last: Fact,
+    last: Option<Fact>,
     gave: Option<(Id, Fact)>,
     may_have_worked: bool,
+    /// It was first used longer ago than anybody remembers.
+    older: bool,
 }
 
 /// The requests of one passenger for one trip.
@@ -83,13 +87,13 @@ struct IdempotentRequests {
     life: Duration,
     /// Payments carry a key.
     pays_by_key: bool,
-    keys: BTreeMap<(RobotId, OpKind, Id), Use>,
+    keys: Shelf<Use, (RobotId, OpKind, Id)>,
+    /// Empty once a job is forgotten: nobody knows then which ones are new.
     trips: BTreeMap<(RobotId, From, To), Trip>,
     /// Passengers whose accounts were opened in this run: they have no older jobs.
     fresh: BTreeSet<RobotId>,
     accounts: Accounts,
-    lived: Lived,
-    read_back: ReadBack,
+    seen_until: Time,
     tally: Tally,
 }
 
@@ -98,19 +102,21 @@ impl IdempotentRequests {
         Self {
             life: declares.idempotency_ttl.0,
             pays_by_key: !declares.keyless.contains(&OpKind::PassengerPay),
-            keys: BTreeMap::new(),
+            keys: Shelf::new(tally.horizon()),
             trips: BTreeMap::new(),
             fresh: BTreeSet::new(),
-            accounts: Accounts::default(),
-            lived: Lived::default(),
-            read_back: ReadBack::default(),
+            accounts: tally.accounts(),
+            seen_until: Time::ZERO,
             tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
-        self.accounts.see(op);
-        self.lived.see(op);
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.keys.forget(self.seen_until);
+        if self.tally.read_back().has_forgotten() {
+            self.trips.clear();
+        }
         match op.kind() {
             OpKind::PassengerRegister if op.outcome == Outcome::Ok && !op.answer.replayed => {
                 self.fresh.insert(op.robot);
@@ -131,6 +137,9 @@ impl IdempotentRequests {
     }
 
     fn trip(&mut self, op: &Op) {
+        if self.tally.read_back().has_forgotten() {
+            return;
+        }
         if let (Some(from), Some(to), Some(key)) = (op.ask.at, op.ask.to, &op.ask.key) {
             let trip = self.trips.entry((op.robot, from, to)).or_default();
             trip.keys.insert(key.clone());
@@ -145,16 +154,14 @@ impl IdempotentRequests {
         let tried_again = op.attempts.split_last().is_some_and(|(_, earlier)| {
             earlier.iter().any(|attempt| attempt.outcome != Outcome::Fail)
         });
-        let known = self.keys.entry((op.robot, op.kind(), key.clone())).or_insert(Use {
-            first_sent: op.sent,
-            last: Fact::of(op),
-            gave: None,
-            may_have_worked: false,
-        });
+        let known = self.keys.at(&(op.robot, op.kind(), key.clone()), self.seen_until);
+        if known.last.is_none() {
+            (known.first_sent, known.older) = (op.sent, op.ask.again.is_some());
+        }
         let again = tried_again || known.may_have_worked;
         self.tally.opportunities += u64::from(again && op.outcome == Outcome::Ok);
         known.may_have_worked = true;
-        known.last = Fact::of(op);
+        known.last = Some(Fact::of(op));
         let Some(gave) = gave else { return };
         match &known.gave {
             None => known.gave = Some((gave.clone(), Fact::of(op))),
@@ -172,11 +179,11 @@ impl IdempotentRequests {
     }
 
     /// The jobs at rest of each trip of each passenger.
-    fn effects(&self) -> Effects<'_> {
+    fn effects(rest: &ReadBack) -> Effects<'_> {
         let mut effects = Effects::new();
-        for (view, fact) in self.read_back.jobs.by_id.values() {
+        for (view, fact) in rest.jobs.by_id.values() {
             if let (Some(who), Some(from), Some(to)) = (&view.passenger, view.pickup, view.dropoff)
-                && self.lived.has(&view.id)
+                && rest.lived(&view.id).is_some()
             {
                 effects.entry((who, from, to)).or_default().push((view, fact));
             }
@@ -185,17 +192,20 @@ impl IdempotentRequests {
     }
 
     /// Two jobs of one key at rest, where the backend shows by which key a job was asked for.
-    fn judge_keys(&self, tally: &mut Tally) {
-        let by_key = jobs_by_key(&self.read_back);
-        for ((robot, kind, key), used) in &self.keys {
-            if *kind != OpKind::PassengerRequestJob || used.last.done - used.first_sent >= self.life
-            {
+    fn judge_keys(&self, rest: &ReadBack, tally: &mut Tally) {
+        let by_key = jobs_by_key(rest);
+        let forgot = rest.has_forgotten();
+        for ((robot, kind, key), used) in self.keys.iter() {
+            let Some(last) = &used.last else { continue };
+            let past = last.done - used.first_sent >= self.life || forgot && used.older;
+            if *kind != OpKind::PassengerRequestJob || past {
                 continue;
             }
             let Some(account) = self.accounts.of(*robot) else { continue };
-            let new = |id: &Id| self.fresh.contains(robot) || self.lived.has(id);
+            let fresh = !forgot && self.fresh.contains(robot);
+            let new = |id: &Id| fresh || lives_since(rest, id, used.first_sent);
             let made: Vec<_> = by_key
-                .get(&(account, key))
+                .get(&(&account, key))
                 .into_iter()
                 .flatten()
                 .filter(|(view, _)| new(&view.id))
@@ -203,20 +213,23 @@ impl IdempotentRequests {
             let [.., (view, read)] = made.as_slice() else { continue };
             if made.len() > 1 {
                 let found: Vec<_> = made.iter().map(|(view, _)| view.id.to_string()).collect();
-                let (asked, found) = (used.last.tell(), found.join(", "));
+                let (asked, found) = (last.tell(), found.join(", "));
                 let what = format!("{asked}; jobs made with its key {key}: {found}");
-                tally.breach(what, Some(&view.id), &[&used.last, read]);
+                tally.breach(what, Some(&view.id), &[last, read]);
             }
         }
     }
 
-    fn judge_effects(&self, tally: &mut Tally) {
-        let effects = self.effects();
+    fn judge_effects(&self, rest: &ReadBack, tally: &mut Tally) {
+        if rest.has_forgotten() {
+            return;
+        }
+        let effects = Self::effects(rest);
         for ((who, from, to), trip) in &self.trips {
             let Some(account) = self.accounts.of(*who).filter(|_| self.fresh.contains(who)) else {
                 continue;
             };
-            let Some(jobs) = effects.get(&(account, *from, *to)) else { continue };
+            let Some(jobs) = effects.get(&(&account, *from, *to)) else { continue };
             if jobs.len() <= trip.keys.len() {
                 continue;
             }
@@ -231,18 +244,23 @@ impl IdempotentRequests {
     }
 }
 
+/// Whether a job is one of this run; once anything is forgotten, one that is no older than its key.
+pub fn lives_since(rest: &ReadBack, job: &Id, first_sent: Time) -> bool {
+    rest.lived(job).is_some_and(|lived| !rest.has_forgotten() || lived >= first_sent)
+}
+
 impl Law for IdempotentRequests {
     fn see(&mut self, seen: Seen<'_>) {
         if let Seen::Op(op) = seen {
             self.op(op);
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, _complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        self.judge_keys(&mut tally);
-        self.judge_effects(&mut tally);
+        let rest = self.tally.read_back();
+        self.judge_keys(&rest, &mut tally);
+        self.judge_effects(&rest, &mut tally);
         tally.judge("no request was sent again that may have worked the first time")
     }
 }

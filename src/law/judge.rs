@@ -1,13 +1,20 @@
 //! Runs the laws over a history. Each law sees only what it watches; one that panics is unknown from
 //! then on, and the others go on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
-use super::{Judgement, Law, LawEntry, Seen, Verdict, known::Known, registry::LAWS, tally::Tally};
+use super::{
+    Judgement, Law, LawEntry, Seen, Verdict, common::Common, known::Known, registry::LAWS,
+    shelf::HORIZON, tally::Tally,
+};
 use crate::history::{declares::Declares, op::OpKind, record::Record};
 
 /// All laws that are judged, at work.
 pub struct Judge {
+    common: Common,
     sitting: Vec<Sitting>,
     /// For each kind of op, who watches it.
     watchers: Vec<Vec<usize>>,
@@ -26,30 +33,45 @@ enum AtWork {
 }
 
 impl Judge {
-    /// Starts every law of the registry but those named in `skip`; `known` failures break none.
-    pub fn new(declares: &Declares, skip: &[String], known: &Known) -> Self {
+    /// Starts every law of the registry but those named in `skip`; `known` failures break none. What
+    /// nobody spoke of for `horizon` is forgotten.
+    pub fn new(declares: &Declares, skip: &[String], known: &Known, horizon: Duration) -> Self {
         let chosen = LAWS.iter().filter(|entry| !skip.iter().any(|name| name == entry.name));
-        Self::of(chosen, declares, known)
+        Self::within(chosen, declares, known, horizon)
     }
 
-    /// Starts the given laws.
+    /// Starts the given laws, with the usual horizon.
     pub fn of(
         entries: impl Iterator<Item = &'static LawEntry>,
         declares: &Declares,
         known: &Known,
     ) -> Self {
-        let sitting: Vec<_> = entries.map(|entry| Sitting::start(entry, declares, known)).collect();
+        Self::within(entries, declares, known, HORIZON)
+    }
+
+    /// Starts the given laws, with a horizon of their own.
+    pub fn within(
+        entries: impl Iterator<Item = &'static LawEntry>,
+        declares: &Declares,
+        known: &Known,
+        horizon: Duration,
+    ) -> Self {
+        let common = Common::new(horizon);
+        let sitting: Vec<_> =
+            entries.map(|entry| Sitting::start(entry, declares, known, &common)).collect();
         let watchers = OpKind::ALL
             .iter()
             .map(|kind| (0..sitting.len()).filter(|law| sitting[*law].watches(*kind)).collect())
             .collect();
-        Self { sitting, watchers }
+        Self { common, sitting, watchers }
     }
 
     /// Takes one record, in the order of the history.
     pub fn see(&mut self, record: &Record) {
         match record {
+            Record::Op(op) if op.ask.probe.is_some() => self.see_all(Seen::Probe(op)),
             Record::Op(op) | Record::Recalled(op) => {
+                self.common.see(Seen::Op(op));
                 for law in &self.watchers[op.kind().index()] {
                     self.sitting[*law].see(Seen::Op(op));
                 }
@@ -68,9 +90,16 @@ impl Judge {
     }
 
     fn see_all(&mut self, seen: Seen<'_>) {
+        self.common.see(seen);
         for law in &mut self.sitting {
             law.see(seen);
         }
+    }
+
+    /// Whether the law of that name is broken by now.
+    pub fn is_broken(&self, name: &str) -> bool {
+        let law = self.sitting.iter().find(|law| law.entry.name == name);
+        law.is_some_and(|law| law.judge(false).verdict == Verdict::Broken)
     }
 
     /// What every law says, in the order of the registry; `complete` when the history has ended
@@ -81,8 +110,13 @@ impl Judge {
 }
 
 impl Sitting {
-    fn start(entry: &'static LawEntry, declares: &Declares, known: &Known) -> Self {
-        let tally = Tally::new(known.sieve(entry.name));
+    fn start(
+        entry: &'static LawEntry,
+        declares: &Declares,
+        known: &Known,
+        common: &Common,
+    ) -> Self {
+        let tally = Tally::new(known.sieve(entry.name), common.clone());
         let at_work = match entry.not_applicable(declares) {
             Some(why) => AtWork::NotApplicable(why),
             None => match catch_unwind(AssertUnwindSafe(|| (entry.start)(declares, tally))) {
@@ -125,6 +159,7 @@ fn silent(verdict: Verdict, note: String) -> Judgement {
         verdict,
         observed: 0,
         opportunities: 0,
+        forgotten: 0,
         violations_total: 0,
         violations: Vec::new(),
         note,
@@ -142,7 +177,10 @@ fn words(why: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::time::Time, history::record::Phase};
+    use crate::{
+        base::time::Time,
+        history::{probe::Probe, record::Phase},
+    };
 
     struct Faulty;
     impl Law for Faulty {
@@ -193,14 +231,15 @@ mod tests {
 
     #[test]
     fn skipped_laws_do_not_sit() {
-        let all = Judge::new(&Declares::default(), &[], &Known::default()).verdicts(false);
+        let declares = Declares { probes: Probe::ALL.to_vec(), ..Declares::default() };
+        let all = Judge::new(&declares, &[], &Known::default(), HORIZON).verdicts(false);
         assert_eq!(all.len(), LAWS.len());
         for (entry, judgement) in &all {
             assert_eq!(judgement.verdict, Verdict::Unknown, "{} saw nothing", entry.name);
             assert!(!judgement.note.is_empty(), "{} says why it is unknown", entry.name);
         }
         let skip = [LAWS[0].name.to_owned()];
-        let judge = Judge::new(&Declares::default(), &skip, &Known::default());
+        let judge = Judge::new(&Declares::default(), &skip, &Known::default(), HORIZON);
         assert_eq!(judge.verdicts(false).len(), LAWS.len() - 1);
     }
 }

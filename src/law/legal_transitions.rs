@@ -1,15 +1,16 @@
 //! legal-transitions: what is read of a job later can come after what was read before.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    fact::{Fact, is_read},
+    fact::{Fact, is_audit, is_read},
     graph::Graph,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::time::Time,
     history::{
         answer::{JobState, JobView},
         declares::Declares,
@@ -31,7 +32,8 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJob,
         OpKind::AuditJobs,
     ],
-    blind_spot: "a wrong move that was gone again before the next read",
+    blind_spot: "a wrong move that was gone again before the next read, or reads that are further apart \
+                 than the horizon",
     rare: false,
     start: |declares, tally| Box::new(LegalTransitions::new(declares, tally)),
 };
@@ -42,7 +44,8 @@ type FirstSeen = Vec<Fact>;
 struct LegalTransitions {
     graph: Graph,
     read_delay: Duration,
-    jobs: BTreeMap<Id, FirstSeen>,
+    jobs: Shelf<FirstSeen>,
+    seen_until: Time,
     tally: Tally,
 }
 
@@ -51,7 +54,8 @@ impl LegalTransitions {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             tally,
         }
     }
@@ -60,7 +64,7 @@ impl LegalTransitions {
         self.tally.observed += 1;
         // A stale read shows the past, by as much as the target declares.
         let truth = op.sent.saturating_sub(self.read_delay);
-        if let Some(seen) = self.jobs.get_mut(&view.id) {
+        if let Some(seen) = self.jobs.get(&view.id, self.seen_until) {
             let mut follows = false;
             for earlier in seen.iter().filter(|earlier| earlier.before(truth)) {
                 follows = true;
@@ -73,8 +77,9 @@ impl LegalTransitions {
             if !seen.iter().any(|earlier| earlier.state == Some(view.state)) {
                 seen.push(Fact::about(op, view));
             }
-        } else {
-            self.jobs.insert(view.id.clone(), vec![Fact::about(op, view)]);
+        } else if !is_audit(op.kind()) {
+            // Of a job that only the read-back speaks of nothing more will be heard.
+            self.jobs.at(&view.id, self.seen_until).push(Fact::about(op, view));
         }
     }
 }
@@ -95,9 +100,11 @@ impl Law for LegalTransitions {
     fn see(&mut self, seen: Seen<'_>) {
         let Seen::Op(op) = seen else { return };
         if op.outcome == Outcome::Ok && is_read(op.kind()) {
+            self.seen_until = self.seen_until.max(op.done);
             for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
                 self.read(op, view);
             }
+            self.jobs.forget(self.seen_until);
         }
     }
 

@@ -1,27 +1,28 @@
 //! live-issues-true: nobody is called out for a job that is well. Compares what the backend says is
 //! wrong with live jobs with what the robots saw of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::TELL_ACCOUNTS,
     calm::Calm,
-    fact::{Fact, job_of},
+    fact::{Fact, is_audit, job_of},
     holds::Holds,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
     base::{id::Id, time::Time},
     history::{
-        answer::{IssueRule, IssueView},
+        answer::IssueRule,
         declares::Declares,
         op::{Op, OpKind, Outcome},
     },
 };
 
-/// Reads with issues that are kept until the holds are certain; of later ones nothing is said.
-const READS_MAX: usize = 50_000;
+/// Reads that told one issue that are kept until the holds are certain.
+const READS_MAX: usize = 64;
 
 /// The law's entry.
 pub const ENTRY: LawEntry = LawEntry {
@@ -51,46 +52,43 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
         OpKind::AuditIssues,
     ],
-    blind_spot: "issues that are not told; silence and lateness of drivers",
+    blind_spot: "issues that are not told; silence and lateness of drivers; issues of jobs of which nothing \
+                 was heard for the horizon",
     rare: true,
-    start: |declares, blank| Box::new(LiveIssuesTrue::new(declares, blank)),
+    start: |declares, tally| Box::new(LiveIssuesTrue::new(declares, tally)),
 };
 
 struct LiveIssuesTrue {
     /// What the backend may take to notice.
     bound: Duration,
     /// The first read of each job's end.
-    ended: BTreeMap<Id, Fact>,
+    ended: Shelf<Option<Fact>>,
     first_end: Option<Time>,
     calm: Calm,
-    /// An issue of a job that had ended, with its end and the read that told it.
-    late: Vec<(IssueView, Fact, Fact)>,
-    /// Issues of jobs without a driver, and the reads that told them.
-    orphans: Vec<(Id, Fact)>,
+    /// Jobs that were said to be without a driver, and the reads that told so.
+    orphans: Shelf<Vec<Fact>>,
     holds: Holds,
-    observed: u64,
-    opportunities: u64,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    seen_until: Time,
+    tally: Tally,
 }
 
 impl LiveIssuesTrue {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             bound: declares.settle_bound.0 + declares.read_delay.0,
-            ended: BTreeMap::new(),
+            ended: Shelf::new(tally.horizon()),
             first_end: None,
             calm: Calm::default(),
-            late: Vec::new(),
-            orphans: Vec::new(),
-            holds: Holds::new(declares),
-            observed: 0,
-            opportunities: 0,
-            blank,
+            orphans: Shelf::new(tally.horizon()),
+            holds: Holds::new(declares, &tally),
+            seen_until: Time::ZERO,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        self.seen_until = self.seen_until.max(op.done);
+        self.forget();
         if op.outcome != Outcome::Ok {
             return;
         }
@@ -104,25 +102,68 @@ impl LiveIssuesTrue {
         };
         if let Some(job) = over {
             self.first_end.get_or_insert(op.done);
-            self.ended.entry(job.clone()).or_insert_with(|| Fact::of(op));
+            // Of a job that only the read-back speaks of nothing more will be heard.
+            if !is_audit(op.kind()) {
+                self.ended.at(job, self.seen_until).get_or_insert_with(|| Fact::of(op));
+            }
+        }
+    }
+
+    /// Before anything about a job is forgotten it is looked at.
+    fn forget(&mut self) {
+        self.ended.forget(self.seen_until);
+        while let Some((job, reads)) = self.orphans.expire(self.seen_until) {
+            let mut tally = self.tally.clone();
+            self.weigh(&job, &reads, false, &mut tally);
+            self.tally = tally;
+        }
+        while let Some(job) = self.holds.due() {
+            // An issue that is told again and again outlives the hold: then it is weighed now.
+            if let Some(reads) = self.orphans.peek_mut(&job).map(std::mem::take) {
+                let mut tally = self.tally.clone();
+                self.weigh(&job, &reads, false, &mut tally);
+                self.tally = tally;
+            }
+            self.holds.forget();
+        }
+    }
+
+    fn weigh(&self, job: &Id, reads: &[Fact], complete: bool, tally: &mut Tally) {
+        let certain = self.holds.certain_of_job(job, complete);
+        for read in reads {
+            let held = certain
+                .iter()
+                .find(|held| held.from + self.bound < read.sent && held.until > read.done);
+            if let Some(held) = held {
+                tally.opportunities += 1;
+                let (begin, end, told) = (held.hold.tell_begin(), held.tell_end(), read.tell());
+                let what = format!("{begin}; {end}; {told}: that nobody has job {job}");
+                tally.breach(what, Some(job), &[&held.hold.accept, read]);
+            }
         }
     }
 
     fn told(&mut self, op: &Op) {
-        self.observed += op.answer.issues.len() as u64;
+        self.tally.observed += op.answer.issues.len() as u64;
         if !self.calm.for_at_least(self.bound, op.sent) {
             return;
         }
-        let long_ago = |moment: Time| moment + self.bound < op.sent;
+        let bound = self.bound;
+        let long_ago = |moment: Time| moment + bound < op.sent;
         // From here on there is a job of which nothing may be told any more.
-        self.opportunities += u64::from(self.first_end.is_some_and(long_ago));
+        self.tally.opportunities += u64::from(self.first_end.is_some_and(long_ago));
         for issue in &op.answer.issues {
-            let end = self.ended.get(&issue.job).filter(|end| long_ago(end.done));
-            if let Some(end) = end.filter(|_| self.late.len() < READS_MAX) {
-                self.late.push((issue.clone(), end.clone(), Fact::of(op)));
+            let end = self.ended.peek(&issue.job).and_then(Option::as_ref);
+            if let Some(end) = end.filter(|end| long_ago(end.done)) {
+                let read = Fact::of(op);
+                let what = format!("{}; {}: {:?} of it", end.tell(), read.tell(), issue.rule);
+                self.tally.breach(what, Some(&issue.job), &[end, &read]);
             }
-            if issue.rule == IssueRule::NoDriver && self.orphans.len() < READS_MAX {
-                self.orphans.push((issue.job.clone(), Fact::of(op)));
+            if issue.rule == IssueRule::NoDriver {
+                let reads = self.orphans.at(&issue.job, self.seen_until);
+                if reads.len() < READS_MAX {
+                    reads.push(Fact::of(op));
+                }
             }
         }
     }
@@ -134,30 +175,14 @@ impl Law for LiveIssuesTrue {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        (tally.observed, tally.opportunities) = (self.observed, self.opportunities);
-        for (issue, end, read) in &self.late {
-            let what = format!("{}; {}: {:?} of it", end.tell(), read.tell(), issue.rule);
-            tally.breach(what, Some(&issue.job), &[end, read]);
-        }
-        let certain = self.holds.certain(complete);
-        for (job, read) in &self.orphans {
-            let held = certain.iter().find(|held| {
-                held.hold.job == *job
-                    && held.from + self.bound < read.sent
-                    && held.until > read.done
-            });
-            if let Some(held) = held {
-                tally.opportunities += 1;
-                let (begin, end, told) = (held.hold.tell_begin(), held.tell_end(), read.tell());
-                let what = format!("{begin}; {end}; {told}: that nobody has job {job}");
-                tally.breach(what, Some(job), &[&held.hold.accept, read]);
-            }
+        let mut tally = self.tally.clone();
+        for (job, reads) in self.orphans.iter() {
+            self.weigh(job, reads, complete, &mut tally);
         }
         tally.judge("nobody was told what is wrong long after a job had ended")
     }
@@ -167,7 +192,10 @@ impl Law for LiveIssuesTrue {
 mod tests {
     use super::*;
     use crate::{
-        history::{answer::JobState, record::FaultChange},
+        history::{
+            answer::{IssueView, JobState},
+            record::FaultChange,
+        },
         law::{
             Verdict,
             testkit::{AUDITOR, Tale, Tweak, d, good_journey, p, view},

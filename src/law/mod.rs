@@ -5,26 +5,30 @@ pub mod judge;
 pub mod known;
 pub mod races;
 pub mod registry;
+pub mod shelf;
 pub mod tally;
 
 mod accounts;
 mod calm;
+mod common;
 mod fact;
 mod graph;
 mod holds;
-mod lived;
 mod readback;
-mod shelf;
 mod supply;
+mod suspicion;
+mod tokens_expire;
 mod unserved;
 
 mod accept_cancel;
 mod answers_match;
 mod availability_respected;
+mod bad_input;
 mod both_sides_agree;
 mod cancelled_charged_by_rule;
 mod charge_matches_fare;
 mod charged_once;
+mod city_is_sealed;
 mod driver_freed;
 mod eta_and_fare;
 mod event_then_read;
@@ -32,7 +36,9 @@ mod every_job_ends;
 mod idempotent_requests;
 mod job_register;
 mod legal_transitions;
+mod limited_then_served;
 mod live_issues;
+mod mine_is_mine;
 mod money_is_conserved;
 mod near_fresh;
 mod near_missing;
@@ -53,10 +59,13 @@ mod recovers_in_time;
 mod rejected_changes_nothing;
 mod resume_after_restart;
 mod unique_ids;
+mod versions_agree;
 mod waiting_is_served;
 
 #[cfg(test)]
 mod known_tests;
+#[cfg(test)]
+mod naive_tests;
 #[cfg(test)]
 pub mod testkit;
 #[cfg(test)]
@@ -67,10 +76,11 @@ use serde::{Deserialize, Serialize};
 use self::{known::KnownFailure, tally::Tally};
 use crate::base::time::Time;
 use crate::{
-    base::id::Id,
+    base::id::{Id, RobotId},
     history::{
         declares::Declares,
         op::{Op, OpKind},
+        probe::Probe,
         record::{FaultEvent, Phase, Told},
     },
 };
@@ -99,9 +109,24 @@ pub struct Violation {
     pub job: Option<Id>,
     /// The ops that prove it (numbers as strings).
     pub ops: Vec<String>,
+    /// Each of them in words, in the order in which they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// Who did them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub robots: Vec<RobotId>,
+    /// The faults in force meanwhile, in words; looked up when all is judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Their traces, where there are any; looked up when all is judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<String>,
+    /// The file with all that these robots did then, in the run's folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bundle: String,
+    /// When the first of the ops was sent.
+    #[serde(rename = "from_ns", default)]
+    pub from: Time,
     /// When it was certain, for charts.
     #[serde(rename = "at_ns")]
     pub at: Time,
@@ -116,6 +141,9 @@ pub struct Judgement {
     pub observed: u64,
     /// Chances that a wrong backend would have had to be caught.
     pub opportunities: u64,
+    /// Things of which nothing was heard for the horizon, and that were forgotten unjudged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// Breaches in all, known ones aside.
     pub violations_total: u64,
     /// The first of them.
@@ -127,6 +155,11 @@ pub struct Judgement {
     pub known: Vec<KnownFailure>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What a law may look at.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen<'a> {
@@ -136,8 +169,17 @@ pub enum Seen<'a> {
     Fault(&'a FaultEvent),
     /// The run went on to another part.
     Phase(Phase, Time),
+    /// An op ended that was wrong on purpose, or beside the load: its outcome proves nothing of the
+    /// flow of jobs, and only the laws that are made for probes look at it.
+    Probe(&'a Op),
     /// A robot was told something unasked: a hint, which proves no more than that it was told.
     Told(&'a Told),
+}
+
+/// Why a law that lives on probes cannot judge a target that is not asked any of `wanted`.
+pub fn unprobed(declares: &Declares, wanted: fn(Probe) -> bool) -> Option<&'static str> {
+    let asked = declares.probes.iter().any(|probe| wanted(*probe));
+    (!asked).then_some("nobody asks it wrongly on purpose: it is sent no such probes")
 }
 
 /// One law at work: a fold over what is seen.

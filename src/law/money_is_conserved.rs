@@ -1,16 +1,17 @@
 //! money-is-conserved: what the passenger paid went to the driver, to the house, or back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     calm::Calm,
     fact::{Fact, job_of},
     readback::{ReadBack, SumsByJob},
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::{id::Id, time::Time},
     history::{
         answer::JobState,
         declares::{Declares, Money},
@@ -39,7 +40,8 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditRefunds,
     ],
     blind_spot: "tips and bonuses, where they are among the earnings of a job; jobs that are not charged, \
-                 or charged twice; a driver who got too little, where no commission is declared",
+                 or charged twice; a driver who got too little, where no commission is declared; jobs of which nothing \
+                 was heard for the horizon",
     rare: true,
     start: |declares, tally| Box::new(MoneyIsConserved::new(declares, tally)),
 };
@@ -48,40 +50,42 @@ struct MoneyIsConserved {
     money: Money,
     bound: Duration,
     refunds: bool,
-    over: BTreeMap<Id, Fact>,
+    /// When each job was over.
+    over: Shelf<Option<Time>>,
+    seen_until: Time,
     calm: Calm,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 impl MoneyIsConserved {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             money: declares.money,
             bound: declares.settle_bound.0 + declares.read_delay.0,
             refunds: declares.asked().has(OpKind::AuditRefunds),
-            over: BTreeMap::new(),
+            over: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             calm: Calm::default(),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.over.forget(self.seen_until);
         if op.kind() == OpKind::DriverDropOff
             && op.outcome == Outcome::Ok
             && let Some(job) = job_of(op)
         {
-            self.over.entry(job.clone()).or_insert_with(|| Fact::of(op));
+            self.over.at(job, self.seen_until).get_or_insert(op.done);
         }
     }
 
     /// True when every sum of that job must be on the lists.
-    fn is_due(&self, job: &Id) -> bool {
-        self.over.get(job).is_some_and(|over| {
-            let end = over.done + self.bound;
-            let lists = [&self.read_back.charges, &self.read_back.earnings];
+    fn is_due(&self, rest: &ReadBack, job: &Id) -> bool {
+        self.over.peek(job).copied().flatten().is_some_and(|over| {
+            let end = over + self.bound;
+            let lists = [&rest.charges, &rest.earnings];
             lists.iter().all(|list| list.covers(end)) && self.calm.for_at_least(self.bound, end)
         })
     }
@@ -104,20 +108,23 @@ impl Law for MoneyIsConserved {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let rest = &self.read_back;
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
         let (charges, earnings) = (rest.charges_by_job(), rest.earnings.by_job());
         let refunds = rest.refunds.by_job();
         let refunds_known = !self.refunds || rest.refunds.is_whole();
         for (id, (view, read)) in &rest.jobs.by_id {
             let once = charges.get(id).is_some_and(|charges| charges.len() == 1);
-            if view.state != JobState::Completed || !once || !refunds_known || !self.is_due(id) {
+            if view.state != JobState::Completed
+                || !once
+                || !refunds_known
+                || !self.is_due(&rest, id)
+            {
                 continue;
             }
             let (paid, earned) = (sum(&charges, id), sum(&earnings, id));

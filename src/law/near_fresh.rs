@@ -8,7 +8,7 @@ use super::{
     accounts::{Accounts, TELL_ACCOUNTS},
     calm::Calm,
     fact::{Fact, job_of},
-    shelf::OP_LIFE,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -73,7 +73,7 @@ struct NearFresh {
     releases_alone: bool,
     accounts: Accounts,
     taken: BTreeMap<RobotId, Taken>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     calm: Calm,
     seen_until: Time,
     tally: Tally,
@@ -84,9 +84,9 @@ impl NearFresh {
         Self {
             delay: declares.settle_bound.0 + declares.ping_ttl.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             taken: BTreeMap::new(),
-            suspicions: Vec::new(),
+            suspicions: Suspicions::default(),
             calm: Calm::default(),
             seen_until: Time::ZERO,
             tally,
@@ -96,10 +96,12 @@ impl NearFresh {
     fn op(&mut self, op: &Op) {
         use OpKind as K;
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            tell(&one, &mut self.tally);
+        }
         let ok = op.outcome == Outcome::Ok;
         match op.kind() {
-            _ if op.outcome == Outcome::Fail => {}
+            _ if op.outcome == Outcome::Fail || TELL_ACCOUNTS.contains(&op.kind()) => {}
             K::PassengerNearDrivers => self.list(op),
             K::PassengerCancel => {
                 let job = job_of(op).cloned();
@@ -121,8 +123,16 @@ impl NearFresh {
                 }
             }
             K::DriverArrive | K::DriverPickUp | K::DriverCurrentJob if ok => self.confirm(op),
+            // A second tap takes nothing back.
+            K::DriverAccept if ok && op.answer.replayed && self.has(op) => {}
             _ => self.frees(op),
         }
+    }
+
+    /// True when the op is about the job that its driver has.
+    fn has(&self, op: &Op) -> bool {
+        let taken = self.taken.get(&op.robot).and_then(|taken| taken.job.as_ref());
+        taken.is_some() && taken == job_of(op)
     }
 
     /// The driver may be free from the moment at which that was sent.
@@ -158,14 +168,22 @@ impl NearFresh {
         for near in &op.answer.drivers {
             let Some(driver) = self.accounts.driver(&near.driver) else { continue };
             let Some(taken) = self.taken.get(&driver).filter(|taken| gone(taken)) else { continue };
-            self.suspicions.push(Suspicion {
-                driver,
-                job: taken.job.clone(),
-                since: taken.since.clone(),
-                list: Fact::of(op),
-            });
+            let (job, since, list) = (taken.job.clone(), taken.since.clone(), Fact::of(op));
+            self.suspicions.push(op.done, Suspicion { driver, job, since, list });
         }
     }
+}
+
+fn tell(one: &Suspicion, tally: &mut Tally) {
+    let Suspicion { driver, job, since, list } = one;
+    let what = format!(
+        "{}; {} was shown {driver} as free at {} (op {})",
+        since.tell(),
+        list.robot,
+        list.done,
+        list.op
+    );
+    tally.breach(what, job.as_ref(), &[since, list]);
 }
 
 impl Law for NearFresh {
@@ -173,23 +191,14 @@ impl Law for NearFresh {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in self.suspicions.iter().filter(|one| complete || one.list.done < certain) {
-            let what = format!(
-                "{}; {} was shown {} as free at {} (op {})",
-                one.since.tell(),
-                one.list.robot,
-                one.driver,
-                one.list.done,
-                one.list.op
-            );
-            tally.breach(what, one.job.as_ref(), &[&one.since, &one.list]);
+        for one in self.suspicions.standing(complete) {
+            tell(one, &mut tally);
         }
         tally.judge("nobody asked for near drivers, in calm weather, while one was long taken")
     }
@@ -245,6 +254,17 @@ mod tests {
         let near = NearDriver { driver: account(d(1)), at: Place::default(), eta_s: 60 };
         home.op(p(1), OpKind::PassengerNearDrivers, (100.0, 100.1)).answer.drivers = vec![near];
         assert_eq!(home.judge(LAW).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn a_new_token_or_a_second_tap_frees_nobody() {
+        let mut tale = looked(1);
+        tale.op(d(1), OpKind::DriverLogin, (50.0, 50.1)).answer.account = Some(account(d(1)));
+        tale.accept(d(1), (51.0, 51.1), "J1", 1).answer.replayed = true;
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
+        let mut another = looked(1);
+        another.accept(d(1), (51.0, 51.1), "J2", 1).answer.replayed = true;
+        assert_ne!(another.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

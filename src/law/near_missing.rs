@@ -10,6 +10,7 @@ use super::{
     fact::{Fact, job_of},
     shelf::OP_LIFE,
     supply::{Doubt, Supply, WATCHES as CABS},
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -85,7 +86,7 @@ struct NearMissing {
     open: BTreeMap<Id, Time>,
     /// Some job may have been sought for until then.
     sought_until: Time,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     calm: Calm,
     seen_until: Time,
     tally: Tally,
@@ -98,11 +99,11 @@ impl NearMissing {
             settle,
             ping_ttl,
             search: declares.search_ttl.0 + declares.offer_ttl.0,
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             supply: Supply::new(ping_ttl, settle),
             open: BTreeMap::new(),
             sought_until: Time::ZERO,
-            suspicions: Vec::new(),
+            suspicions: Suspicions::default(),
             calm: Calm::default(),
             seen_until: Time::ZERO,
             tally,
@@ -111,7 +112,9 @@ impl NearMissing {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            tell(&one, &mut self.tally);
+        }
         if let Some(Doubt::Of(driver, from)) = self.supply.see(op) {
             self.suspicions.retain(|one| one.driver != driver || one.list.done < from);
         }
@@ -184,10 +187,20 @@ impl NearMissing {
             if !listed.contains(&driver) {
                 let list = Fact::of(op);
                 let one = Suspicion { driver, free_since, list, within_m, far_m };
-                self.suspicions.push(one);
+                self.suspicions.push(op.done, one);
             }
         }
     }
+}
+
+fn tell(one: &Suspicion, tally: &mut Tally) {
+    let Suspicion { driver, free_since, list, within_m, far_m } = one;
+    let what = format!(
+        "{} was shown a driver {far_m:.0} m away at {} (op {}), and not {driver}, who was free \
+         since {free_since} and within {within_m:.0} m",
+        list.robot, list.done, list.op
+    );
+    tally.breach(what, None, &[list]);
 }
 
 impl Law for NearMissing {
@@ -195,21 +208,14 @@ impl Law for NearMissing {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in self.suspicions.iter().filter(|one| complete || one.list.done < certain) {
-            let Suspicion { driver, free_since, list, within_m, far_m } = one;
-            let what = format!(
-                "{} was shown a driver {far_m:.0} m away at {} (op {}), and not {driver}, who was free \
-                 since {free_since} and within {within_m:.0} m",
-                list.robot, list.done, list.op
-            );
-            tally.breach(what, None, &[list]);
+        for one in self.suspicions.standing(complete) {
+            tell(one, &mut tally);
         }
         tally.judge(
             "nobody looked around, in calm weather, with an idle driver near and one far away",

@@ -1,16 +1,17 @@
 //! state-never-goes-back: within one assignment a journey only goes on. What `legal-transitions`
 //! allows by way of another driver is not allowed here.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    fact::{Fact, is_read},
+    fact::{Fact, is_audit, is_read},
     graph::Graph,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::time::Time,
     history::{
         answer::{JobState, JobView},
         declares::Declares,
@@ -33,7 +34,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "targets that do not number their assignments; steps back within one session that \
-                 are younger than the declared delay of reads",
+                 are younger than the declared delay of reads; reads further apart than the horizon",
     rare: false,
     start: |declares, tally| Box::new(NeverGoesBack::new(declares, tally)),
 };
@@ -42,7 +43,8 @@ struct NeverGoesBack {
     graph: Graph,
     read_delay: Duration,
     /// Of each job, the first read of each state of each assignment.
-    jobs: BTreeMap<Id, Vec<Fact>>,
+    jobs: Shelf<Vec<Fact>>,
+    seen_until: Time,
     tally: Tally,
 }
 
@@ -51,19 +53,22 @@ impl NeverGoesBack {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             tally,
         }
     }
 
     fn read(&mut self, op: &Op, view: &JobView) {
         self.tally.observed += 1;
-        if view.assignment == 0 && !self.jobs.contains_key(&view.id) {
+        // Of a job that only the read-back speaks of nothing more will be heard.
+        let tells = view.assignment != 0 && !is_audit(op.kind());
+        if !tells && self.jobs.peek(&view.id).is_none() {
             return;
         }
         let now = Fact::about(op, view);
         let truth = op.sent.saturating_sub(self.read_delay);
-        let seen = self.jobs.entry(view.id.clone()).or_default();
+        let seen = self.jobs.at(&view.id, self.seen_until);
         let mut follows = false;
         for earlier in seen.iter().filter(|earlier| earlier.before(truth)) {
             follows = true;
@@ -101,9 +106,11 @@ impl Law for NeverGoesBack {
     fn see(&mut self, seen: Seen<'_>) {
         let Seen::Op(op) = seen else { return };
         if op.outcome == Outcome::Ok && is_read(op.kind()) {
+            self.seen_until = self.seen_until.max(op.done);
             for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
                 self.read(op, view);
             }
+            self.jobs.forget(self.seen_until);
         }
     }
 

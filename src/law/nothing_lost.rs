@@ -1,17 +1,19 @@
 //! nothing-acknowledged-is-lost: what a robot was told has happened is still there at the end.
 
-use std::collections::BTreeMap;
-
 use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
     graph::Graph,
     readback::ReadBack,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::{Id, RobotId},
+    base::{
+        id::{Id, RobotId},
+        time::Time,
+    },
     history::{
         answer::{JobState, JobView, Refusal},
         declares::Declares,
@@ -49,7 +51,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "positions, ratings and profiles; a write that was lost and made again before the \
-                 read-back",
+                 read-back; jobs of which nothing was heard for the horizon before it",
     rare: false,
     start: |declares, tally| Box::new(NothingLost::new(declares, tally)),
 };
@@ -73,6 +75,14 @@ struct Ack {
     promise: Promise,
 }
 
+/// What was promised about one job.
+#[derive(Default)]
+struct Promised {
+    /// Who asked for it, and the op.
+    owner: Option<(RobotId, Fact)>,
+    acks: Vec<Ack>,
+}
+
 /// How one promise was found at rest.
 enum Found {
     Kept,
@@ -86,10 +96,9 @@ struct NothingLost {
     has_audit: bool,
     read_delay: std::time::Duration,
     accounts: Accounts,
-    owners: BTreeMap<Id, (RobotId, Fact)>,
-    acks: BTreeMap<Id, Vec<Ack>>,
+    jobs: Shelf<Promised>,
     polls: u64,
-    read_back: ReadBack,
+    seen_until: Time,
     /// Breaches during the run.
     tally: Tally,
 }
@@ -102,28 +111,29 @@ impl NothingLost {
                 .iter()
                 .any(|op| declares.asked().has(*op)),
             read_delay: declares.read_delay.0,
-            accounts: Accounts::default(),
-            owners: BTreeMap::new(),
-            acks: BTreeMap::new(),
+            accounts: tally.accounts(),
+            jobs: Shelf::new(tally.horizon()),
             polls: 0,
-            read_back: ReadBack::default(),
+            seen_until: Time::ZERO,
             tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
-        self.accounts.see(op);
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.jobs.forget(self.seen_until);
         if op.kind() == OpKind::PassengerJobStatus {
             self.poll(op);
         } else if let Some(promise) = promise_of(op)
             && let Some(job) = job_of(op)
         {
             self.tally.observed += 1;
-            if matches!(promise, Promise::Exists) {
-                self.owners.entry(job.clone()).or_insert_with(|| (op.robot, Fact::of(op)));
-            }
             let fact = Fact { number: self.number(op), ..Fact::of(op) };
-            self.acks.entry(job.clone()).or_default().push(Ack { fact, promise });
+            let promised = self.jobs.at(job, self.seen_until);
+            if matches!(promise, Promise::Exists) {
+                promised.owner.get_or_insert_with(|| (op.robot, Fact::of(op)));
+            }
+            promised.acks.push(Ack { fact, promise });
         }
     }
 
@@ -136,8 +146,9 @@ impl NothingLost {
 
     /// A passenger looks at its job during the run.
     fn poll(&mut self, op: &Op) {
-        let Some((owner, request)) = op.ask.job.as_ref().and_then(|job| self.owners.get(job))
-        else {
+        let Some(job) = op.ask.job.as_ref() else { return };
+        let promised = self.jobs.get(job, self.seen_until);
+        let Some((owner, request)) = promised.and_then(|promised| promised.owner.as_ref()) else {
             return;
         };
         if *owner != op.robot || !request.before(op.sent.saturating_sub(self.read_delay)) {
@@ -151,13 +162,13 @@ impl NothingLost {
         }
     }
 
-    fn check(&self, job: &Id, ack: &Ack, lists: bool) -> Found {
+    fn check(&self, rest: &ReadBack, job: &Id, ack: &Ack, lists: bool) -> Found {
         if let Promise::Charged(charge) = &ack.promise {
-            return self.check_charge(job, ack, charge.as_ref());
+            return self.check_charge(rest, job, ack, charge.as_ref());
         }
-        let Some((view, read)) = self.read_back.job(job) else {
-            let listing = &self.read_back.jobs;
-            let asked = self.read_back.missing.get(job);
+        let Some((view, read)) = rest.job(job) else {
+            let listing = &rest.jobs;
+            let asked = rest.missing.get(job);
             if asked.is_some_and(|asked| ack.fact.done + self.read_delay < asked.sent) {
                 return Found::Lost("asked for by name, there is no such job".to_owned());
             }
@@ -192,7 +203,7 @@ impl NothingLost {
         let kept = view
             .assignments
             .iter()
-            .any(|one| (number == 0 || one.number == number) && one.driver == *account);
+            .any(|one| (number == 0 || one.number == number) && one.driver == account);
         if kept {
             return Found::Kept;
         }
@@ -221,10 +232,9 @@ impl NothingLost {
         Found::Lost(format!("it is {to} in assignment {newest}, which cannot follow {word}"))
     }
 
-    fn check_charge(&self, job: &Id, ack: &Ack, charge: Option<&Id>) -> Found {
-        let charges = &self.read_back.charges;
-        let completed =
-            self.read_back.job(job).is_some_and(|(view, _)| view.state == JobState::Completed);
+    fn check_charge(&self, rest: &ReadBack, job: &Id, ack: &Ack, charge: Option<&Id>) -> Found {
+        let charges = &rest.charges;
+        let completed = rest.job(job).is_some_and(|(view, _)| view.state == JobState::Completed);
         let any = || charges.by_id.values().any(|(charge, _)| charge.job == *job);
         match charge {
             Some(charge) if charges.by_id.contains_key(charge) => Found::Kept,
@@ -279,28 +289,28 @@ impl Law for NothingLost {
         if let Seen::Op(op) = seen {
             self.op(op);
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let listed = &self.read_back.jobs;
+        let rest = self.tally.read_back();
+        let listed = &rest.jobs;
         let lists = listed.by_id.values().any(|(view, _)| !view.assignments.is_empty());
         // Before the read-back there is nothing to compare with.
-        let missing = &self.read_back.missing;
+        let missing = &rest.missing;
         let at_rest = listed.is_whole() || !listed.by_id.is_empty() || !missing.is_empty();
         for (job, ack) in self
-            .acks
+            .jobs
             .iter()
             .filter(|_| at_rest)
-            .flat_map(|(job, all)| all.iter().map(move |a| (job, a)))
+            .flat_map(|(job, all)| all.acks.iter().map(move |ack| (job, ack)))
         {
-            match self.check(job, ack, lists) {
+            match self.check(&rest, job, ack, lists) {
                 Found::NotRead => {}
                 Found::Kept => tally.opportunities += 1,
                 Found::Lost(how) => {
                     tally.opportunities += 1;
-                    let read = self.read_back.job(job).map(|(_, fact)| fact);
+                    let read = rest.job(job).map(|(_, fact)| fact);
                     let read = read.or_else(|| missing.get(job));
                     let when = read.map_or(String::new(), |fact| format!("{}: ", fact.tell()));
                     let what = format!("{}; at rest it is lost: {when}{how}", ack.fact.tell());
@@ -311,7 +321,7 @@ impl Law for NothingLost {
         }
         let unread = "no acknowledged write was read back";
         if self.has_audit {
-            let all = self.read_back.has_read(self.acks.keys());
+            let all = rest.has_read(self.jobs.keys());
             return tally.judge_at_rest(complete && all, unread);
         }
         tally.opportunities = self.polls;

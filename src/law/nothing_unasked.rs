@@ -1,17 +1,15 @@
 //! nothing-unasked-exists: what nobody asked for is not there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
-    lived::Lived,
-    readback::ReadBack,
     tally::Tally,
 };
 use crate::{
-    base::id::{Id, RobotId, RobotKind},
+    base::id::{Id, RobotId},
     history::{
         declares::Declares,
         op::{Op, OpKind, Outcome},
@@ -38,7 +36,8 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "a job that nobody was offered, and no driver had, in this run; offers and charges of \
-                 jobs that are not on the list; jobs that say whose they are by no account of ours",
+                 jobs that are not on the list; jobs that say whose they are by no account of ours; \
+                 once anything is forgotten, every job that nobody was given",
     rare: true,
     start: |declares, tally| Box::new(NothingUnasked::new(declares, tally)),
 };
@@ -46,7 +45,6 @@ pub const ENTRY: LawEntry = LawEntry {
 /// What a passenger asked for.
 #[derive(Default)]
 struct Asked {
-    jobs: BTreeSet<Id>,
     /// Keys, with whether a job is known for it.
     keys: BTreeMap<Id, bool>,
     /// Attempts without a key whose outcome nobody knows.
@@ -56,36 +54,26 @@ struct Asked {
 struct NothingUnasked {
     keyless: bool,
     accounts: Accounts,
-    passengers: BTreeMap<Id, RobotId>,
+    /// Empty once a job is forgotten: nobody knows then which ones are new.
     asked: BTreeMap<RobotId, Asked>,
-    lived: Lived,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 impl NothingUnasked {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             keyless: declares.keyless.contains(&OpKind::PassengerRequestJob),
-            accounts: Accounts::default(),
-            passengers: BTreeMap::new(),
+            accounts: tally.accounts(),
             asked: BTreeMap::new(),
-            lived: Lived::default(),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
-        self.accounts.see(op);
-        if op.robot.kind == RobotKind::Passenger
-            && let Some(account) = self.accounts.of(op.robot)
-            && !self.passengers.contains_key(account)
-        {
-            self.passengers.insert(account.clone(), op.robot);
+        if self.tally.read_back().has_forgotten() {
+            self.asked.clear();
+            return;
         }
-        self.lived.see(op);
         if op.kind() == OpKind::PassengerRequestJob && op.outcome != Outcome::Fail {
             self.request(op);
         }
@@ -94,9 +82,6 @@ impl NothingUnasked {
     fn request(&mut self, op: &Op) {
         let asked = self.asked.entry(op.robot).or_default();
         let job = job_of(op).filter(|_| op.outcome == Outcome::Ok);
-        if let Some(job) = job {
-            asked.jobs.insert(job.clone());
-        }
         if let Some(key) = op.ask.key.as_ref().filter(|_| !self.keyless) {
             *asked.keys.entry(key.clone()).or_default() |= job.is_some();
         } else {
@@ -112,20 +97,24 @@ impl Law for NothingUnasked {
         if let Seen::Op(op) = seen {
             self.op(op);
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
         let none = Asked::default();
         let mut strange: BTreeMap<RobotId, Vec<&Fact>> = BTreeMap::new();
-        for (id, (view, read)) in &self.read_back.jobs.by_id {
-            let owner = view.passenger.as_ref().and_then(|account| self.passengers.get(account));
-            let Some(owner) = owner.filter(|_| self.lived.has(id)) else { continue };
+        for (id, (view, read)) in &rest.jobs.by_id {
+            let owner =
+                view.passenger.as_ref().and_then(|account| self.accounts.passenger(account));
+            let Some(owner) = owner.filter(|_| rest.lived(id).is_some()) else { continue };
             tally.observed += 1;
-            let asked = self.asked.get(owner).unwrap_or(&none);
-            if asked.jobs.contains(id) {
+            let asked = self.asked.get(&owner).unwrap_or(&none);
+            if rest.gave(id, owner) {
                 tally.opportunities += 1;
+                continue;
+            }
+            if rest.has_forgotten() {
                 continue;
             }
             match view.key.as_ref().filter(|_| !self.keyless) {
@@ -135,7 +124,7 @@ impl Law for NothingUnasked {
                     let what = format!("{}: {owner} never used its key {key}", read.tell());
                     tally.breach(what, Some(id), &[read]);
                 }
-                None => strange.entry(*owner).or_default().push(read),
+                None => strange.entry(owner).or_default().push(read),
             }
         }
         for (owner, reads) in strange {

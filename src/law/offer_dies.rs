@@ -9,6 +9,8 @@ use std::{
 use super::{
     Judgement, Law, LawEntry, Seen,
     fact::{Fact, job_of},
+    shelf::Shelf,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -32,8 +34,8 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::DriverAccept], &[OpKind::DriverPing, OpKind::DriverNextOffer]],
     cannot,
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverAccept],
-    blind_spot: "offers that are pushed; offers whose end was put off; all of a run in which clocks \
-                 were set wrong",
+    blind_spot: "offers that are pushed; offers whose end was put off; all of a run from when on clocks \
+                 are set wrong; accepts of jobs that the driver first took, and of offers that it read, longer than the horizon ago",
     rare: true,
     start: |_, tally| Box::new(OfferDies::new(tally)),
 };
@@ -54,8 +56,6 @@ fn cannot(declares: &Declares) -> Option<&'static str> {
 const SLACK: Duration = Duration::from_millis(100);
 /// Offers of one driver that are remembered.
 const OFFERS_MAX: usize = 16;
-/// While a run goes on, an accept under way may have been the one that took the job.
-const OP_LIFE: Duration = Duration::from_mins(1);
 /// The fault after which nobody's word about time counts.
 const SKEW: &str = "skew";
 
@@ -80,8 +80,9 @@ struct Late {
 struct OfferDies {
     offers: BTreeMap<RobotId, VecDeque<Told>>,
     /// When a driver first sent an accept that may have taken that job.
-    taken: BTreeMap<(RobotId, Id), Time>,
-    late: Vec<Late>,
+    taken: Shelf<Option<Time>, (RobotId, Id)>,
+    /// The others may have been taken by an accept that is still under way.
+    late: Suspicions<Late>,
     skewed: bool,
     seen_until: Time,
     tally: Tally,
@@ -91,8 +92,8 @@ impl OfferDies {
     fn new(tally: Tally) -> Self {
         Self {
             offers: BTreeMap::new(),
-            taken: BTreeMap::new(),
-            late: Vec::new(),
+            taken: Shelf::new(tally.horizon()),
+            late: Suspicions::default(),
             skewed: false,
             seen_until: Time::ZERO,
             tally,
@@ -106,6 +107,12 @@ impl OfferDies {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
+        self.taken.forget(self.seen_until);
+        while let Some(late) = self.late.ripe(self.seen_until) {
+            let mut tally = self.tally.clone();
+            self.weigh(&late, &mut tally);
+            self.tally = tally;
+        }
         if op.kind() == OpKind::DriverAccept {
             return self.accept(op);
         }
@@ -122,6 +129,10 @@ impl OfferDies {
         let left = Duration::from_millis(offer.expires_in_ms);
         let (earliest, latest) = (op.sent + left, op.done + left);
         let told = self.offers.entry(op.robot).or_default();
+        let old = op.done.saturating_sub(self.tally.horizon());
+        while told.front().is_some_and(|first| first.read.done < old && first.end < old) {
+            told.pop_front();
+        }
         if let Some(known) = told.iter_mut().find(|one| one.id == offer.id) {
             known.moves |= earliest > known.end + SLACK;
             known.end = known.end.max(latest);
@@ -142,8 +153,8 @@ impl OfferDies {
     fn accept(&mut self, op: &Op) {
         let Some(job) = job_of(op) else { return };
         if op.outcome != Outcome::Fail {
-            let first = self.taken.entry((op.robot, job.clone())).or_insert(op.sent);
-            *first = (*first).min(op.sent);
+            let first = self.taken.at(&(op.robot, job.clone()), self.seen_until);
+            *first = Some(first.map_or(op.sent, |first| first.min(op.sent)));
         }
         let told = self.offers.get(&op.robot).into_iter().flatten();
         let meant = |one: &&Told| Some(&one.id) == op.ask.offer.as_ref() && !one.moves;
@@ -155,20 +166,32 @@ impl OfferDies {
         let holds = op.answer.job.as_deref().is_none_or(|view| view.state.is_held());
         match op.outcome {
             Outcome::Fail => self.tally.opportunities += 1,
-            Outcome::Ok if holds => self.late.push(Late {
-                accept: Fact::of(op),
-                job: job.clone(),
-                read: offer.read.clone(),
-                end: offer.end,
-            }),
+            Outcome::Ok if holds => {
+                let (accept, job, read) = (Fact::of(op), job.clone(), offer.read.clone());
+                self.late.push(op.done, Late { accept, job, read, end: offer.end });
+            }
             _ => {}
         }
     }
 
     /// Nothing that was sent while the offer was open can have taken the job.
     fn stands(&self, late: &Late) -> bool {
-        let first = self.taken.get(&(late.accept.robot, late.job.clone()));
-        first.is_none_or(|first| *first > late.end + SLACK)
+        let first = self.taken.peek(&(late.accept.robot, late.job.clone())).copied().flatten();
+        first.is_none_or(|first| first > late.end + SLACK)
+    }
+
+    fn weigh(&self, late: &Late, tally: &mut Tally) {
+        if self.skewed || !self.stands(late) {
+            return;
+        }
+        tally.opportunities += 1;
+        let (accept, sent, read) = (&late.accept, late.accept.sent, late.read.op);
+        let what = format!(
+            "{}, sent at {sent}: the offer (op {read}) was over by {}",
+            accept.tell(),
+            late.end
+        );
+        tally.breach(what, Some(&late.job), &[&late.read, accept]);
     }
 }
 
@@ -177,7 +200,7 @@ impl Law for OfferDies {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.fault(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
@@ -187,19 +210,8 @@ impl Law for OfferDies {
             tally.opportunities = 0;
             return tally.judge("clocks were set wrong: nobody knows when an offer ended");
         }
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for late in self.late.iter().filter(|late| complete || late.accept.done < certain) {
-            if !self.stands(late) {
-                continue;
-            }
-            tally.opportunities += 1;
-            let (accept, sent, read) = (&late.accept, late.accept.sent, late.read.op);
-            let what = format!(
-                "{}, sent at {sent}: the offer (op {read}) was over by {}",
-                accept.tell(),
-                late.end
-            );
-            tally.breach(what, Some(&late.job), &[&late.read, accept]);
+        for late in self.late.standing(complete) {
+            self.weigh(late, &mut tally);
         }
         tally.judge("no driver answered an offer after its end")
     }
@@ -291,7 +303,10 @@ mod tests {
 
     #[test]
     fn where_clocks_were_set_wrong_nothing_is_said() {
-        let mut law = OfferDies::new(Tally::new(crate::law::known::Sieve::default()));
+        let mut law = OfferDies::new(Tally::new(
+            crate::law::known::Sieve::default(),
+            crate::law::common::Common::default(),
+        ));
         let mut tale = offered();
         accept(&mut tale, (20.5, 20.6));
         for record in tale.records() {

@@ -3,7 +3,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Judgement, Law, LawEntry, Seen, fact::Fact, tally::Tally};
+use super::{
+    Judgement, Law, LawEntry, Seen, fact::Fact, shelf::OP_LIFE, suspicion::Suspicions, tally::Tally,
+};
 use crate::{
     base::{
         id::{Id, RobotKind},
@@ -49,8 +51,6 @@ const POSITIONS_MAX: usize = 512;
 const VAGUE_MAX: usize = 32;
 /// Offers of one driver that are remembered as seen.
 const OFFERS_MAX: usize = 8;
-/// While a run goes on, a position under way may still explain an offer.
-const OP_LIFE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy)]
 struct Position {
@@ -83,7 +83,7 @@ struct OffersInReach {
     /// A position may be this old, seen from the moment at which the offer was read.
     horizon: Duration,
     drivers: Vec<Driver>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     seen_until: Time,
     tally: Tally,
 }
@@ -98,7 +98,7 @@ impl OffersInReach {
                 + declares.read_delay.0
                 + SLACK_TIME,
             drivers: Vec::new(),
-            suspicions: Vec::new(),
+            suspicions: Suspicions::default(),
             seen_until: Time::ZERO,
             tally,
         }
@@ -109,6 +109,9 @@ impl OffersInReach {
             return;
         }
         self.seen_until = self.seen_until.max(op.done);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            tell(&one, self.reach_m, &mut self.tally);
+        }
         let number = op.robot.number as usize;
         if self.drivers.len() <= number {
             self.drivers.resize_with(number + 1, Driver::default);
@@ -146,7 +149,7 @@ impl OffersInReach {
             nearest_m = nearest_m.min(metres);
         }
         let (fact, offer) = (Fact::of(op), offer.clone());
-        self.suspicions.push(Suspicion { driver: number, fact, offer, nearest_m });
+        self.suspicions.push(op.done, Suspicion { driver: number, fact, offer, nearest_m });
     }
 
     fn explains(&self, position: &Position, metres: f64, offered: Time) -> bool {
@@ -217,6 +220,17 @@ impl Driver {
     }
 }
 
+fn tell(one: &Suspicion, reach_m: f64, tally: &mut Tally) {
+    let (op, metres) = (&one.fact, one.nearest_m);
+    let (driver, at, id) = (op.robot, op.done, op.op);
+    let what = format!(
+        "{driver} was offered job {} at {at} (op {id}); the nearest position that it can have had \
+         was {metres:.0} m from the pickup, beyond the reach of {reach_m:.0} m",
+        one.offer.job
+    );
+    tally.breach(what, Some(&one.offer.job), &[op]);
+}
+
 impl Law for OffersInReach {
     fn see(&mut self, seen: Seen<'_>) {
         if let Seen::Op(op) = seen {
@@ -226,16 +240,8 @@ impl Law for OffersInReach {
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in self.suspicions.iter().filter(|one| complete || one.fact.done < certain) {
-            let (op, metres, reach) = (&one.fact, one.nearest_m, self.reach_m);
-            let (driver, at, id) = (op.robot, op.done, op.op);
-            let what = format!(
-                "{driver} was offered job {} at {at} (op {id}); the nearest position that it can \
-                 have had was {metres:.0} m from the pickup, beyond the reach of {reach:.0} m",
-                one.offer.job
-            );
-            tally.breach(what, Some(&one.offer.job), &[op]);
+        for one in self.suspicions.standing(complete) {
+            tell(one, self.reach_m, &mut tally);
         }
         tally.judge("no driver with an acknowledged position was offered a job")
     }
@@ -340,7 +346,10 @@ mod tests {
 
     #[test]
     fn only_so_many_positions_are_kept() {
-        let mut law = OffersInReach::new(&Declares::default(), Tally::new(Sieve::default()));
+        let mut law = OffersInReach::new(
+            &Declares::default(),
+            Tally::new(Sieve::default(), crate::law::common::Common::default()),
+        );
         let mut tale = Tale::default();
         for second in 0..2_000 {
             let at = f64::from(second);

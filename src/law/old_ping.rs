@@ -11,7 +11,7 @@ use super::{
     calm::Calm,
     fact::Fact,
     recovers_in_time::is_told_again,
-    shelf::OP_LIFE,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -47,8 +47,10 @@ pub const ENTRY: LawEntry = LawEntry {
     start: |declares, tally| Box::new(OldPing::new(declares, tally)),
 };
 
-/// Positions of one driver that are kept.
-const PINGS_MAX: usize = 64;
+/// Positions of one driver that are kept, …
+const PINGS_MIN: usize = 64;
+/// … and more of those that are not older than twice the delay.
+const PINGS_MAX: usize = 512;
 /// Nearer than this is the same place, of a position that was rounded.
 const SAME_M: f64 = 2.0;
 /// Farther than this is certainly another.
@@ -75,7 +77,7 @@ struct OldPing {
     delay: Duration,
     accounts: Accounts,
     pings: BTreeMap<RobotId, VecDeque<Ping>>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     calm: Calm,
     /// Updates are counted, and only some are told again: nobody knows the newest.
     counted: bool,
@@ -87,9 +89,9 @@ impl OldPing {
     fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             delay: declares.settle_bound.0 + declares.read_delay.0,
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             pings: BTreeMap::new(),
-            suspicions: Vec::new(),
+            suspicions: Suspicions::default(),
             calm: Calm::default(),
             counted: false,
             seen_until: Time::ZERO,
@@ -100,7 +102,11 @@ impl OldPing {
     fn op(&mut self, op: &Op) {
         self.counted |= is_told_again(op, self.seen_until);
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            if !self.counted {
+                tell(&one, &mut self.tally);
+            }
+        }
         if op.kind() == OpKind::PassengerNearDrivers {
             if op.outcome == Outcome::Ok && self.calm.for_at_least(self.delay, op.sent) {
                 for near in &op.answer.drivers {
@@ -111,7 +117,12 @@ impl OldPing {
             let sure = op.outcome == Outcome::Ok;
             let ping = Ping { op: op.id, sent: op.sent, done: op.done, at, sure };
             let pings = self.pings.entry(op.robot).or_default();
-            if pings.len() == PINGS_MAX {
+            let horizon = op.done.saturating_sub(self.tally.horizon());
+            let old = |ping: &Ping| ping.done + 2 * self.delay < op.sent;
+            while pings.len() == PINGS_MAX
+                || pings.front().is_some_and(|first| first.done < horizon)
+                || pings.len() >= PINGS_MIN && pings.front().is_some_and(old)
+            {
                 pings.pop_front();
             }
             pings.push_back(ping);
@@ -138,9 +149,31 @@ impl OldPing {
         if let Some(old) = pings.iter().rev().find(same) {
             let list = Fact::of(op);
             let (old, newer, at) = (*old, *newer, near.at);
-            self.suspicions.push(Suspicion { driver, old, newer, list, at });
+            self.suspicions.push(op.done, Suspicion { driver, old, newer, list, at });
         }
     }
+}
+
+fn tell(one: &Suspicion, tally: &mut Tally) {
+    let Suspicion { driver, old, newer, list, .. } = one;
+    tally.opportunities += 1;
+    let what = format!(
+        "{driver} sent a position at {} (op {}), and another later, acknowledged at {} (op {}); {} \
+         was shown it at the old one at {} (op {})",
+        old.sent, old.op, newer.done, newer.op, list.robot, list.done, list.op
+    );
+    let of = |ping: &Ping| Fact {
+        op: ping.op,
+        robot: *driver,
+        kind: OpKind::DriverPing,
+        sent: ping.sent,
+        done: ping.done,
+        outcome: Outcome::Ok,
+        job: None::<Id>,
+        state: None,
+        number: 0,
+    };
+    tally.breach(what, None, &[&of(old), &of(newer), list]);
 }
 
 impl Law for OldPing {
@@ -148,34 +181,14 @@ impl Law for OldPing {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        let over = |one: &&Suspicion| !self.counted && (complete || one.list.done < certain);
-        for one in self.suspicions.iter().filter(over) {
-            let Suspicion { driver, old, newer, list, .. } = one;
-            tally.opportunities += 1;
-            let what = format!(
-                "{driver} sent a position at {} (op {}), and another later, acknowledged at {} (op \
-                 {}); {} was shown it at the old one at {} (op {})",
-                old.sent, old.op, newer.done, newer.op, list.robot, list.done, list.op
-            );
-            let of = |ping: &Ping| Fact {
-                op: ping.op,
-                robot: *driver,
-                kind: OpKind::DriverPing,
-                sent: ping.sent,
-                done: ping.done,
-                outcome: Outcome::Ok,
-                job: None::<Id>,
-                state: None,
-                number: 0,
-            };
-            tally.breach(what, None, &[&of(old), &of(newer), list]);
+        for one in self.suspicions.standing(complete && !self.counted) {
+            tell(one, &mut tally);
         }
         tally.judge("no driver of ours was listed, in calm weather, where it had been")
     }
@@ -228,6 +241,19 @@ mod tests {
             "driver/00001 sent a position at 10.000 s (op 3), and another later, acknowledged at \
              70.100 s (op 9); passenger/00001 was shown it at the old one at 100.100 s (op 12)"
         );
+    }
+
+    #[test]
+    fn one_of_many_positions_is_caught_too() {
+        let mut tale = Tale::default();
+        tale.robots(&[d(1), p(1)]);
+        for beat in 0..400 {
+            let at = 10.0 + 0.2 * f64::from(beat);
+            tale.ping(d(1), (at, at + 0.1), spot(if beat < 250 { 1 } else { 2 }), None);
+        }
+        let near = NearDriver { driver: account(d(1)), at: spot(1), eta_s: 60 };
+        tale.op(p(1), OpKind::PassengerNearDrivers, (90.0, 90.1)).answer.drivers = vec![near];
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use super::{
     Judgement, Law, LawEntry, Seen,
     holds::{Certain, Hold, Holds, WATCHES},
+    one_job_per_driver::count,
     tally::Tally,
 };
-use crate::history::op::OpKind;
+use crate::{base::id::Id, history::op::OpKind};
 
 /// The law's entry.
 pub const ENTRY: LawEntry = LawEntry {
@@ -22,39 +23,50 @@ pub const ENTRY: LawEntry = LawEntry {
     watches: WATCHES,
     blind_spot: "a second accept whose answer was lost and that no later op or read confirmed",
     rare: false,
-    start: |declares, blank| Box::new(OneDriverPerJob { holds: Holds::new(declares), blank }),
+    start: |declares, tally| {
+        Box::new(OneDriverPerJob { holds: Holds::new(declares, &tally), tally })
+    },
 };
 
 struct OneDriverPerJob {
     holds: Holds,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    /// What was said of jobs that are forgotten.
+    tally: Tally,
+}
+
+impl OneDriverPerJob {
+    fn look(&self, job: &Id, complete: bool, tally: &mut Tally) {
+        count(&self.holds, job, complete, tally);
+        let holds = self.holds.of_job(job);
+        for (at, second) in holds.iter().enumerate() {
+            if let Some(first) = holds[..at].iter().find(|first| same_number(first, second)) {
+                tell_number(tally, first, second);
+            }
+        }
+        let certain = self.holds.certain_of_job(job, complete);
+        for (at, second) in certain.iter().enumerate() {
+            if let Some(first) = certain[..at].iter().find(|first| overlap(first, second)) {
+                tell(tally, first, second);
+            }
+        }
+    }
 }
 
 impl Law for OneDriverPerJob {
     fn see(&mut self, seen: Seen<'_>) {
         self.holds.see(seen);
+        while let Some(job) = self.holds.due() {
+            let mut tally = self.tally.clone();
+            self.look(&job, false, &mut tally);
+            self.tally = tally;
+            self.holds.forget();
+        }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let certain = self.holds.certain(complete);
-        tally.opportunities = certain.len() as u64;
-        for (_, holds) in self.holds.by_job() {
-            tally.observed += holds.len() as u64;
-            for (at, second) in holds.iter().enumerate() {
-                if let Some(first) = holds[..at].iter().find(|first| same_number(first, second)) {
-                    tell_number(&mut tally, first, second);
-                }
-            }
-        }
-        // Those of one job stand together.
-        for of_job in certain.chunk_by(|one, other| one.hold.job == other.hold.job) {
-            for (at, second) in of_job.iter().enumerate() {
-                if let Some(first) = of_job[..at].iter().find(|first| overlap(first, second)) {
-                    tell(&mut tally, first, second);
-                }
-            }
+        let mut tally = self.tally.clone();
+        for (job, _) in self.holds.by_job() {
+            self.look(job, complete, &mut tally);
         }
         tally.judge("no driver certainly held a job")
     }

@@ -1,6 +1,6 @@
 //! one-job-per-driver: nobody drives two passengers at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
@@ -8,7 +8,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    base::id::RobotId,
+    base::id::{Id, RobotId},
     history::{declares::Declares, op::OpKind},
 };
 
@@ -24,7 +24,8 @@ pub const ENTRY: LawEntry = LawEntry {
     ]],
     cannot: |_| None,
     watches: WATCHES,
-    blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took",
+    blind_spot: "a hold that no later op or read confirmed; overlaps shorter than the answers took; \
+                 a hold of a job of which nothing was heard for the horizon before the other began",
     rare: false,
     start: |declares, tally| Box::new(OneJobPerDriver::new(declares, tally)),
 };
@@ -32,14 +33,14 @@ pub const ENTRY: LawEntry = LawEntry {
 struct OneJobPerDriver {
     holds: Holds,
     jobs_per_driver: usize,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    /// What was said of jobs that are forgotten.
+    tally: Tally,
 }
 
 impl OneJobPerDriver {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         let jobs_per_driver = declares.jobs_per_driver.max(1) as usize;
-        Self { holds: Holds::new(declares), jobs_per_driver, blank }
+        Self { holds: Holds::new(declares, &tally), jobs_per_driver, tally }
     }
 
     /// The others that stood when `last` began, one for each other job.
@@ -52,29 +53,56 @@ impl OneJobPerDriver {
             .filter(|other| jobs.insert(&other.hold.job))
             .collect()
     }
+
+    /// Looks at one driver; the holds that it told of, by their accepts.
+    fn look(&self, driver: RobotId, complete: bool, tally: &mut Tally) -> Vec<(Id, u64)> {
+        let all = self.holds.certain_of_driver(driver, complete);
+        let mut told = Vec::new();
+        for last in all.iter().filter(|last| !last.hold.told) {
+            let beside = Self::beside(last, &all);
+            if beside.len() >= self.jobs_per_driver {
+                tell(tally, last, &beside);
+                told.push((last.hold.job.clone(), last.hold.accept.op));
+            }
+        }
+        told
+    }
+
+    /// Before a job is forgotten its drivers are looked at.
+    fn forget(&mut self) {
+        while let Some(job) = self.holds.due() {
+            let mut tally = self.tally.clone();
+            for driver in self.holds.drivers(&job) {
+                for (job, accept) in self.look(driver, false, &mut tally) {
+                    self.holds.tell(&job, accept);
+                }
+            }
+            count(&self.holds, &job, false, &mut tally);
+            self.tally = tally;
+            self.holds.forget();
+        }
+    }
+}
+
+/// Counts the holds of one job.
+pub fn count(holds: &Holds, job: &Id, complete: bool, tally: &mut Tally) {
+    tally.observed += holds.of_job(job).len() as u64;
+    tally.opportunities += holds.certain_of_job(job, complete).len() as u64;
 }
 
 impl Law for OneJobPerDriver {
     fn see(&mut self, seen: Seen<'_>) {
         self.holds.see(seen);
+        self.forget();
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let certain = self.holds.certain(complete);
-        tally.observed = self.holds.by_job().map(|(_, holds)| holds.len() as u64).sum();
-        tally.opportunities = certain.len() as u64;
-        let mut by_driver: BTreeMap<RobotId, Vec<Certain<'_>>> = BTreeMap::new();
-        for one in certain {
-            by_driver.entry(one.hold.driver).or_default().push(one);
+        let mut tally = self.tally.clone();
+        for (job, _) in self.holds.by_job() {
+            count(&self.holds, job, complete, &mut tally);
         }
-        for all in by_driver.values() {
-            for last in all {
-                let beside = Self::beside(last, all);
-                if beside.len() >= self.jobs_per_driver {
-                    tell(&mut tally, last, &beside);
-                }
-            }
+        for driver in self.holds.all_drivers() {
+            self.look(driver, complete, &mut tally);
         }
         tally.judge("no driver certainly held a job")
     }

@@ -1,6 +1,6 @@
 //! paid-eventually: a journey is paid for in the end, whatever was broken on the way.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
@@ -8,10 +8,11 @@ use super::{
     charge_matches_fare::fares_of,
     fact::{Fact, job_of},
     readback::ReadBack,
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::Id,
+    base::{id::Id, time::Time},
     history::{
         answer::{JobState, Refusal},
         declares::Declares,
@@ -35,49 +36,57 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "a passenger who never tried to pay after the bound had passed, where the backend does \
-                 not take the fare by itself",
+                 not take the fare by itself; jobs of which nothing was heard for the horizon",
     rare: false,
     start: |declares, tally| Box::new(PaidEventually::new(declares, tally)),
 };
+
+/// What says that a job is to be paid.
+#[derive(Default)]
+struct Due {
+    /// The first word that it is completed.
+    over: Option<Fact>,
+    /// A payment that was refused in calm weather, long after the journey.
+    refused: Option<Fact>,
+}
 
 struct PaidEventually {
     alone: bool,
     bound: Duration,
     read_delay: Duration,
-    /// The first word that a job is completed.
-    over: BTreeMap<Id, Fact>,
-    /// A payment that was refused in calm weather, long after the journey.
-    refused: BTreeMap<Id, Fact>,
+    jobs: Shelf<Due>,
+    seen_until: Time,
     calm: Calm,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    tally: Tally,
 }
 
 impl PaidEventually {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             alone: declares.does_alone(OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
             read_delay: declares.read_delay.0,
-            over: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             calm: Calm::default(),
-            read_back: ReadBack::default(),
-            blank,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        self.seen_until = self.seen_until.max(op.done);
+        self.tally.forgotten += self.jobs.forget(self.seen_until);
         let Some(job) = job_of(op) else { return };
         let told = op.answer.job.as_deref().map(|view| view.state);
         let done = op.outcome == Outcome::Ok;
         match op.kind() {
             OpKind::DriverDropOff if done => {
-                self.over.entry(job.clone()).or_insert_with(|| Fact::of(op));
+                let due = self.jobs.at(job, self.seen_until);
+                due.over.get_or_insert_with(|| Fact::of(op));
             }
             OpKind::PassengerJobStatus if done && told == Some(JobState::Completed) => {
-                self.over.entry(job.clone()).or_insert_with(|| Fact::of(op));
+                let due = self.jobs.at(job, self.seen_until);
+                due.over.get_or_insert_with(|| Fact::of(op));
             }
             OpKind::PassengerPay if op.outcome == Outcome::Fail => {
                 // Not the backend's doing: the robot's token, or its haste.
@@ -85,11 +94,12 @@ impl PaidEventually {
                     op.answer.refusal,
                     None | Some(Refusal::Unauthenticated | Refusal::Limited)
                 );
-                let late = self.over.get(job).is_some_and(|over| {
+                let Some(due) = self.jobs.get(job, self.seen_until) else { return };
+                let late = due.over.as_ref().is_some_and(|over| {
                     over.done + self.bound < op.sent && self.calm.for_at_least(self.bound, op.sent)
                 });
                 if late && !own {
-                    self.refused.insert(job.clone(), Fact::of(op));
+                    due.refused = Some(Fact::of(op));
                 }
             }
             _ => {}
@@ -97,14 +107,15 @@ impl PaidEventually {
     }
 
     /// What proves that there ought to be a charge.
-    fn due(&self, job: &Id) -> Option<Vec<&Fact>> {
-        let (over, charges) = (self.over.get(job)?, &self.read_back.charges);
+    fn due(&self, rest: &ReadBack, job: &Id) -> Option<Vec<&Fact>> {
+        let Due { over, refused } = self.jobs.peek(job)?;
+        let (over, charges) = (over.as_ref()?, &rest.charges);
         if self.alone {
             let end = over.done + self.bound;
             let long = charges.covers(end) && self.calm.for_at_least(self.bound, end);
             return long.then(|| vec![over]);
         }
-        let refused = self.refused.get(job)?;
+        let refused = refused.as_ref()?;
         charges.covers(refused.done + self.read_delay).then(|| vec![over, refused])
     }
 }
@@ -114,15 +125,15 @@ impl Law for PaidEventually {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let by_job = self.read_back.charges_by_job();
-        for (id, (view, read)) in &self.read_back.jobs.by_id {
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
+        let by_job = rest.charges_by_job();
+        for (id, (view, read)) in &rest.jobs.by_id {
             // A free journey needs no payment.
             if view.state != JobState::Completed || view.fare_minor == Some(0) {
                 continue;
@@ -131,7 +142,7 @@ impl Law for PaidEventually {
             if by_job.contains_key(id) {
                 // A charge that is refunded again was one.
                 tally.opportunities += u64::from(!fares_of(&by_job, id).is_empty());
-            } else if let Some(due) = self.due(id) {
+            } else if let Some(due) = self.due(&rest, id) {
                 tally.opportunities += 1;
                 let proof: Vec<&Fact> = due.into_iter().chain([read]).collect();
                 let told: Vec<String> = proof.iter().map(|fact| fact.tell()).collect();
@@ -140,7 +151,7 @@ impl Law for PaidEventually {
             }
         }
         tally.judge_at_rest(
-            complete && self.read_back.charges.is_whole(),
+            complete && rest.charges.is_whole(),
             "no completed job was read back with its charge",
         )
     }

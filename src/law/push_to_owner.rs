@@ -53,8 +53,8 @@ struct PushToOwner {
 impl PushToOwner {
     fn new(tally: Tally) -> Self {
         Self {
-            accounts: Accounts::default(),
-            owners: Shelf::default(),
+            accounts: tally.accounts(),
+            owners: Shelf::new(tally.horizon()),
             heard: Vec::new(),
             seen_until: Time::ZERO,
             tally,
@@ -63,7 +63,6 @@ impl PushToOwner {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
         if op.kind() == OpKind::PassengerRequestJob
             && op.outcome == Outcome::Ok
             && let Some(job) = job_of(op)
@@ -79,7 +78,7 @@ impl PushToOwner {
             self.weigh(&heard, &mut tally);
             self.tally = tally;
         }
-        while self.owners.expire(self.seen_until).is_some() {}
+        self.owners.forget(self.seen_until);
     }
 
     fn told(&mut self, told: &Told) {
@@ -117,7 +116,7 @@ impl Law for PushToOwner {
         match seen {
             Seen::Told(told) => self.told(told),
             Seen::Op(op) => self.op(op),
-            Seen::Fault(_) | Seen::Phase(..) => {}
+            Seen::Fault(_) | Seen::Phase(..) | Seen::Probe(_) => {}
         }
     }
 

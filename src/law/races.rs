@@ -1,8 +1,9 @@
 //! How often the run gave a wrong backend its chance: accepts that raced, jobs offered to two
 //! drivers at once, repeats that were recognised. A run without any proves little.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
+use super::shelf::Shelf;
 use crate::{
     base::{
         id::{Id, RobotId},
@@ -29,16 +30,18 @@ pub struct RaceCounts {
 /// A fold over a history.
 #[derive(Debug, Default)]
 pub struct Races {
-    jobs: BTreeMap<Id, JobRaces>,
-    // Never iterated.
-    keys: HashSet<(RobotId, OpKind, Id)>,
-    accepts: HashSet<(RobotId, Id, u32)>,
-    deduplicated: u64,
+    jobs: Shelf<JobRaces>,
+    keys: Shelf<bool, (RobotId, OpKind, Id)>,
+    /// What was counted of jobs that are forgotten, and of all repeats.
+    counts: RaceCounts,
+    seen_until: Time,
 }
 
 #[derive(Debug, Default)]
 struct JobRaces {
     winners: BTreeSet<RobotId>,
+    /// The assignments that they were given.
+    accepts: BTreeSet<(RobotId, u32)>,
     losers: Vec<RobotId>,
     /// Who was shown it, and until when the offer was open.
     open: Vec<(RobotId, Time)>,
@@ -49,6 +52,14 @@ impl Races {
     /// Takes one record.
     pub fn see(&mut self, record: &Record) {
         let Record::Op(op) = record else { return };
+        if op.ask.probe.is_some() {
+            return;
+        }
+        self.seen_until = self.seen_until.max(op.done);
+        self.keys.forget(self.seen_until);
+        while let Some((_, job)) = self.jobs.expire(self.seen_until) {
+            job.add_to(&mut self.counts);
+        }
         match op.kind() {
             OpKind::DriverPing | OpKind::DriverNextOffer => {
                 if let Some(offer) = op.answer.offer.as_deref() {
@@ -63,22 +74,15 @@ impl Races {
 
     /// The counts so far.
     pub fn counts(&self) -> RaceCounts {
-        let lost = |job: &JobRaces| {
-            let beaten = |loser: &&RobotId| job.winners.iter().any(|winner| winner != *loser);
-            job.losers.iter().filter(beaten).count() as u64
-        };
-        RaceCounts {
-            raced_accepts: self.jobs.values().map(lost).sum(),
-            doubled_offers: self.jobs.values().filter(|job| job.doubled).count() as u64,
-            deduplicated: self.deduplicated,
+        let mut counts = self.counts;
+        for (_, job) in self.jobs.iter() {
+            job.add_to(&mut counts);
         }
+        counts
     }
 
     fn offered(&mut self, op: &Op, offer: &OfferView) {
-        if !self.jobs.contains_key(&offer.job) {
-            self.jobs.insert(offer.job.clone(), JobRaces::default());
-        }
-        let Some(job) = self.jobs.get_mut(&offer.job) else { return };
+        let job = self.jobs.at(&offer.job, self.seen_until);
         if job.open.iter().any(|(driver, _)| *driver == op.robot) {
             return;
         }
@@ -88,7 +92,7 @@ impl Races {
     }
 
     fn answered(&mut self, op: &Op) {
-        if let Some(job) = op.ask.job.as_ref().and_then(|job| self.jobs.get_mut(job)) {
+        if let Some(job) = op.ask.job.as_ref().and_then(|job| self.jobs.get(job, self.seen_until)) {
             job.open.retain(|(driver, _)| *driver != op.robot);
         }
     }
@@ -99,12 +103,13 @@ impl Races {
         match (op.outcome, op.answer.refusal) {
             (Outcome::Ok, _) => {
                 let number = op.answer.job.as_deref().map_or(0, |view| view.assignment);
-                let first = self.accepts.insert((op.robot, id.clone(), number));
-                self.deduplicated += u64::from(!first || op.answer.replayed);
-                self.jobs.entry(id.clone()).or_default().winners.insert(op.robot);
+                let job = self.jobs.at(id, self.seen_until);
+                let first = job.accepts.insert((op.robot, number));
+                job.winners.insert(op.robot);
+                self.counts.deduplicated += u64::from(!first || op.answer.replayed);
             }
             (Outcome::Fail, Some(Refusal::Conflict)) => {
-                self.jobs.entry(id.clone()).or_default().losers.push(op.robot);
+                self.jobs.at(id, self.seen_until).losers.push(op.robot);
             }
             _ => {}
         }
@@ -112,8 +117,17 @@ impl Races {
 
     fn repeat(&mut self, op: &Op) {
         let Some(key) = op.ask.key.as_ref().filter(|_| op.outcome == Outcome::Ok) else { return };
-        let first = self.keys.insert((op.robot, op.kind(), key.clone()));
-        self.deduplicated += u64::from(!first || op.answer.replayed);
+        let known = self.keys.at(&(op.robot, op.kind(), key.clone()), self.seen_until);
+        let first = !std::mem::replace(known, true);
+        self.counts.deduplicated += u64::from(!first || op.answer.replayed);
+    }
+}
+
+impl JobRaces {
+    fn add_to(&self, counts: &mut RaceCounts) {
+        let beaten = |loser: &&RobotId| self.winners.iter().any(|winner| winner != *loser);
+        counts.raced_accepts += self.losers.iter().filter(beaten).count() as u64;
+        counts.doubled_offers += u64::from(self.doubled);
     }
 }
 

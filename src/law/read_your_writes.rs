@@ -7,7 +7,8 @@ use super::{
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
     graph::Graph,
-    shelf::{OP_LIFE, Shelf},
+    shelf::Shelf,
+    suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
@@ -54,7 +55,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::PassengerCurrentJob,
     ],
     blind_spot: "all but the last write of a robot; positions, ratings and profiles; writes to \
-                 assignments without a number, once they are undone",
+                 assignments without a number, once they are undone; jobs of which nothing was heard for the horizon before the look",
     rare: true,
     start: |declares, tally| Box::new(ReadYourWrites::new(declares, tally)),
 };
@@ -90,7 +91,7 @@ struct ReadYourWrites {
     last: BTreeMap<RobotId, Write>,
     /// Of each job, from when to when something may have ended a hold.
     enders: Shelf<Vec<(Time, Time)>>,
-    suspicions: Vec<Suspicion>,
+    suspicions: Suspicions<Suspicion>,
     seen_until: Time,
     tally: Tally,
 }
@@ -101,10 +102,10 @@ impl ReadYourWrites {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
             goes_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             last: BTreeMap::new(),
-            enders: Shelf::default(),
-            suspicions: Vec::new(),
+            enders: Shelf::new(tally.horizon()),
+            suspicions: Suspicions::default(),
             seen_until: Time::ZERO,
             tally,
         }
@@ -112,8 +113,10 @@ impl ReadYourWrites {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
-        while self.enders.expire(self.seen_until).is_some() {}
+        self.enders.forget(self.seen_until);
+        while let Some(one) = self.suspicions.ripe(self.seen_until) {
+            weigh(&one, &self.enders, &mut self.tally);
+        }
         match op.kind() {
             OpKind::DriverCurrentJob | OpKind::PassengerJobStatus | OpKind::PassengerCurrentJob => {
                 self.look(op);
@@ -134,9 +137,10 @@ impl ReadYourWrites {
             op.kind(),
             K::DriverDropOff | K::DriverCancel | K::DriverNoShow | K::PassengerCancel
         );
+        let enders = self.enders.at(job, self.seen_until);
         if ends {
             let until = if op.outcome == Outcome::Ok { op.done } else { Time::MAX };
-            self.enders.at(job, self.seen_until).push((op.sent, until));
+            enders.push((op.sent, until));
         }
         let told = op.answer.job.as_deref();
         // A repeated answer tells of the past; so does one whose job is over again already.
@@ -175,6 +179,9 @@ impl ReadYourWrites {
     }
 
     fn look(&mut self, op: &Op) {
+        if let Some(view) = op.answer.job.as_deref() {
+            self.enders.get(&view.id, self.seen_until);
+        }
         let Some(write) = self.last.get(&op.robot) else { return };
         if !write.fact.before(op.sent.saturating_sub(self.read_delay)) {
             return;
@@ -196,7 +203,7 @@ impl ReadYourWrites {
                 self.tally.opportunities += u64::from(write.promise == Promise::Rid);
                 if matches!(write.promise, Promise::Has(_)) {
                     let (write, look) = (write.fact.clone(), Fact::of(op));
-                    self.suspicions.push(Suspicion { write, look });
+                    self.suspicions.push(op.done, Suspicion { write, look });
                 }
             }
             _ => {}
@@ -233,6 +240,19 @@ fn may_excuse(op: &Op, look: &Fact) -> bool {
     op.robot == look.robot && op.robot.kind == RobotKind::Driver && op.sent <= look.done
 }
 
+fn weigh(one: &Suspicion, enders: &Shelf<Vec<(Time, Time)>>, tally: &mut Tally) {
+    let job: Option<&Id> = one.write.job.as_ref();
+    let of_job = job.and_then(|job| enders.peek(job));
+    // What may have ended it is forgotten.
+    let forgotten = of_job.is_none() && enders.has_forgotten();
+    if forgotten || is_excused(one, of_job.map_or(&[][..], Vec::as_slice)) {
+        return;
+    }
+    tally.opportunities += 1;
+    let what = format!("{}; later {}: it has none", one.write.tell(), one.look.tell());
+    tally.breach(what, job, &[&one.write, &one.look]);
+}
+
 impl Law for ReadYourWrites {
     fn see(&mut self, seen: Seen<'_>) {
         if let Seen::Op(op) = seen {
@@ -242,16 +262,8 @@ impl Law for ReadYourWrites {
 
     fn judge(&self, complete: bool) -> Judgement {
         let mut tally = self.tally.clone();
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        for one in self.suspicions.iter().filter(|one| complete || one.look.done < certain) {
-            let job: Option<&Id> = one.write.job.as_ref();
-            let enders = job.and_then(|job| self.enders.peek(job)).map_or(&[][..], Vec::as_slice);
-            if is_excused(one, enders) {
-                continue;
-            }
-            tally.opportunities += 1;
-            let what = format!("{}; later {}: it has none", one.write.tell(), one.look.tell());
-            tally.breach(what, job, &[&one.write, &one.look]);
+        for one in self.suspicions.standing(complete) {
+            weigh(one, &self.enders, &mut tally);
         }
         tally.judge("nobody looked at what it had done")
     }

@@ -184,9 +184,10 @@ impl RecoversInTime {
 }
 
 /// Whether an update is one that was counted, and is told again since it mattered later: ops come in
-/// the order in which they were done but for those.
+/// the order in which they were done but for those, and for some that failed (a robot that must log in
+/// first tells late what its old token was good for). Only what was ok is counted.
 pub fn is_told_again(op: &Op, seen_until: Time) -> bool {
-    op.done + Duration::from_secs(1) < seen_until
+    op.outcome == Outcome::Ok && op.done + Duration::from_secs(1) < seen_until
 }
 
 /// The window of a moment.
@@ -214,7 +215,7 @@ impl Law for RecoversInTime {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.fault(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
@@ -295,7 +296,10 @@ mod tests {
 
     #[test]
     fn where_updates_are_counted_nothing_is_said() {
-        let mut law = RecoversInTime::new(&Declares::default(), Tally::new(Sieve::default()));
+        let mut law = RecoversInTime::new(
+            &Declares::default(),
+            Tally::new(Sieve::default(), crate::law::common::Common::default()),
+        );
         let records = evening(10, 80.0).records();
         for record in &records {
             match record {
@@ -306,6 +310,9 @@ mod tests {
         }
         assert_eq!(law.judge(true).verdict, Verdict::Broken);
         let Some(Record::Op(first)) = records.first() else { panic!("it begins with an update") };
+        // A refusal that is told late was not counted: only what was ok is.
+        law.see(Seen::Op(&Op { outcome: Outcome::Fail, ..Op::clone(first) }));
+        assert_eq!(law.judge(true).verdict, Verdict::Broken);
         law.see(Seen::Op(first));
         assert_eq!(law.judge(true).verdict, Verdict::Unknown);
     }

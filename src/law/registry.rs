@@ -1,13 +1,14 @@
 //! The list of the laws. One more law is one more file and one more line here.
 
 use super::{
-    LawEntry, accept_cancel, answers_match, availability_respected, both_sides_agree,
-    cancelled_charged_by_rule, charge_matches_fare, charged_once, driver_freed, eta_and_fare,
-    event_then_read, every_job_ends, idempotent_requests, job_register, legal_transitions,
-    live_issues, money_is_conserved, near_fresh, near_missing, never_goes_back, no_server_error,
-    no_silent_degradation, nothing_lost, nothing_unasked, offer_dies, offers_in_reach, old_ping,
-    one_driver_per_job, one_job_per_driver, paid_eventually, push_to_owner, read_your_writes,
-    recovers_in_time, rejected_changes_nothing, resume_after_restart, unique_ids,
+    LawEntry, accept_cancel, answers_match, availability_respected, bad_input, both_sides_agree,
+    cancelled_charged_by_rule, charge_matches_fare, charged_once, city_is_sealed, driver_freed,
+    eta_and_fare, event_then_read, every_job_ends, idempotent_requests, job_register,
+    legal_transitions, limited_then_served, live_issues, mine_is_mine, money_is_conserved,
+    near_fresh, near_missing, never_goes_back, no_server_error, no_silent_degradation,
+    nothing_lost, nothing_unasked, offer_dies, offers_in_reach, old_ping, one_driver_per_job,
+    one_job_per_driver, paid_eventually, push_to_owner, read_your_writes, recovers_in_time,
+    rejected_changes_nothing, resume_after_restart, tokens_expire, unique_ids, versions_agree,
     waiting_is_served,
 };
 use crate::history::op::OpKind;
@@ -50,6 +51,12 @@ pub static LAWS: &[LawEntry] = &[
     no_server_error::ENTRY,
     recovers_in_time::ENTRY,
     live_issues::ENTRY,
+    tokens_expire::ENTRY,
+    mine_is_mine::ENTRY,
+    bad_input::ENTRY,
+    limited_then_served::ENTRY,
+    versions_agree::ENTRY,
+    city_is_sealed::ENTRY,
 ];
 
 /// The law of that name.
@@ -102,7 +109,8 @@ mod tests {
     #[test]
     fn names_are_words_with_hyphens_and_stand_once() {
         for (at, law) in LAWS.iter().enumerate() {
-            assert!(law.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", law.name);
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(law.name.chars().all(plain), "{}", law.name);
             assert!(LAWS[..at].iter().all(|other| other.name != law.name), "{}", law.name);
             assert!(!law.means.is_empty() && !law.blind_spot.is_empty(), "{}", law.name);
         }

@@ -7,12 +7,16 @@ use super::{
     Judgement, Law, LawEntry, Seen,
     accounts::{Accounts, TELL_ACCOUNTS},
     fact::{Fact, job_of},
-    lived::Lived,
+    idempotent_requests::lives_since,
     readback::{ReadBack, jobs_by_key},
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::{Id, RobotId},
+    base::{
+        id::{Id, RobotId},
+        time::Time,
+    },
     history::{
         answer::{JobView, Refusal},
         declares::Declares,
@@ -46,7 +50,8 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditCharges,
     ],
     blind_spot: "requests, where the read-back does not show the key by which a job was asked for; \
-                 refused cancels and moves; a refusal that says that somebody was first",
+                 refused cancels and moves; a refusal that says that somebody was first; keys that were \
+                 not used, and jobs of which nothing was heard, for the horizon",
     rare: true,
     start: |declares, tally| Box::new(RejectedChangesNothing::new(declares, tally)),
 };
@@ -54,6 +59,8 @@ pub const ENTRY: LawEntry = LawEntry {
 /// The attempts at one thing.
 #[derive(Default)]
 struct Tries {
+    /// When the first of them was sent.
+    since: Option<Time>,
     /// The last op of which an attempt was refused.
     refused: Option<Fact>,
     /// Attempts that were refused.
@@ -64,6 +71,10 @@ struct Tries {
 
 impl Tries {
     fn count(&mut self, op: &Op) {
+        // One more of something that nobody remembers may have been done long ago.
+        let older = self.since.is_none() && op.ask.again.is_some();
+        self.others += usize::from(older);
+        self.since.get_or_insert(op.sent);
         let refused = op.attempts.iter().filter(|one| one.outcome == Outcome::Fail).count();
         self.refusals += refused;
         self.others += op.attempts.len() - refused;
@@ -78,47 +89,49 @@ impl Tries {
     }
 }
 
+/// The attempts at one job.
+#[derive(Default)]
+struct AboutJob {
+    accepts: BTreeMap<RobotId, Tries>,
+    payments: Tries,
+}
+
 struct RejectedChangesNothing {
     /// Who has a job is asked for, and so are payments: what happens by itself is no effect of them.
     accepts_asked: bool,
     pays_asked: bool,
-    requests: BTreeMap<(RobotId, Id), Tries>,
-    accepts: BTreeMap<(Id, RobotId), Tries>,
-    payments: BTreeMap<Id, Tries>,
+    requests: Shelf<Tries, (RobotId, Id)>,
+    jobs: Shelf<AboutJob>,
     fresh: BTreeSet<RobotId>,
     accounts: Accounts,
-    lived: Lived,
-    read_back: ReadBack,
-    /// Empty: each judgement counts anew.
-    blank: Tally,
+    seen_until: Time,
+    tally: Tally,
 }
 
 impl RejectedChangesNothing {
-    fn new(declares: &Declares, blank: Tally) -> Self {
+    fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             accepts_asked: declares.asked().has(OpKind::DriverAccept),
             pays_asked: declares.asked().has(OpKind::PassengerPay),
-            requests: BTreeMap::new(),
-            accepts: BTreeMap::new(),
-            payments: BTreeMap::new(),
+            requests: Shelf::new(tally.horizon()),
+            jobs: Shelf::new(tally.horizon()),
             fresh: BTreeSet::new(),
-            accounts: Accounts::default(),
-            lived: Lived::default(),
-            read_back: ReadBack::default(),
-            blank,
+            accounts: tally.accounts(),
+            seen_until: Time::ZERO,
+            tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
-        self.accounts.see(op);
-        self.lived.see(op);
+        self.seen_until = self.seen_until.max(op.done);
+        self.forget();
         match op.kind() {
             OpKind::PassengerRegister if op.outcome == Outcome::Ok && !op.answer.replayed => {
                 self.fresh.insert(op.robot);
             }
             OpKind::PassengerRequestJob => {
                 if let Some(key) = &op.ask.key {
-                    self.requests.entry((op.robot, key.clone())).or_default().count(op);
+                    self.requests.at(&(op.robot, key.clone()), self.seen_until).count(op);
                 }
             }
             OpKind::DriverAccept | OpKind::PassengerPay => self.about_job(op),
@@ -128,26 +141,40 @@ impl RejectedChangesNothing {
 
     fn about_job(&mut self, op: &Op) {
         let Some(job) = job_of(op) else { return };
+        let about = self.jobs.at(job, self.seen_until);
         let tries = if op.kind() == OpKind::DriverAccept {
-            self.accepts.entry((job.clone(), op.robot)).or_default()
+            about.accepts.entry(op.robot).or_default()
         } else {
-            self.payments.entry(job.clone()).or_default()
+            &mut about.payments
         };
         tries.count(op);
         // "It is done already" is no lie when it is.
         tries.others += usize::from(op.answer.refusal == Some(Refusal::Conflict));
     }
 
-    fn judge_requests(&self, tally: &mut Tally) {
-        let by_key = jobs_by_key(&self.read_back);
-        let shown = !by_key.is_empty() && self.read_back.jobs.is_whole();
-        for ((robot, key), tries) in &self.requests {
-            let Some(refused) = &tries.refused else { continue };
+    /// What was tried with a job is remembered as long as the job is.
+    fn forget(&mut self) {
+        self.tally.forgotten += self.requests.forget(self.seen_until);
+        while let Some((job, about)) = self.jobs.expire(self.seen_until) {
+            if self.tally.read_back().hears(&job) {
+                *self.jobs.at(&job, self.seen_until) = about;
+            } else {
+                self.tally.forgotten += 1;
+            }
+        }
+    }
+
+    fn judge_requests(&self, rest: &ReadBack, tally: &mut Tally) {
+        let by_key = jobs_by_key(rest);
+        let shown = !by_key.is_empty() && rest.jobs.is_whole();
+        for ((robot, key), tries) in self.requests.iter() {
+            let (Some(refused), Some(since)) = (&tries.refused, tries.since) else { continue };
             let Some(account) = self.accounts.of(*robot) else { continue };
             tally.opportunities += u64::from(shown);
-            let new = |id: &Id| self.fresh.contains(robot) || self.lived.has(id);
+            let fresh = !rest.has_forgotten() && self.fresh.contains(robot);
+            let new = |id: &Id| fresh || lives_since(rest, id, since);
             let made: Vec<_> = by_key
-                .get(&(account, key))
+                .get(&(&account, key))
                 .into_iter()
                 .flatten()
                 .filter(|(view, _)| new(&view.id))
@@ -169,14 +196,23 @@ impl RejectedChangesNothing {
         }
     }
 
-    fn judge_accepts(&self, tally: &mut Tally) {
-        for ((job, driver), tries) in self.accepts.iter().filter(|_| self.accepts_asked) {
+    /// The jobs of which everything that was tried is remembered.
+    fn known<'a>(&'a self, rest: &'a ReadBack) -> impl Iterator<Item = (&'a Id, &'a AboutJob)> {
+        self.jobs.iter().filter(|(job, _)| rest.remembers(job))
+    }
+
+    fn judge_accepts(&self, rest: &ReadBack, tally: &mut Tally) {
+        let all = self.known(rest).filter(|_| self.accepts_asked);
+        let each = all.flat_map(|(job, about)| {
+            about.accepts.iter().map(move |(driver, tries)| (job, driver, tries))
+        });
+        for (job, driver, tries) in each {
             let (Some(refused), Some(account)) = (tries.always(), self.accounts.of(*driver)) else {
                 continue;
             };
-            let Some((view, read)) = self.read_back.job(job) else { continue };
+            let Some((view, read)) = rest.job(job) else { continue };
             tally.opportunities += 1;
-            if has_had(view, account) {
+            if has_had(view, &account) {
                 let what = format!(
                     "{}; {}: it is, or was, in the hands of {driver}",
                     refused.tell(),
@@ -187,11 +223,11 @@ impl RejectedChangesNothing {
         }
     }
 
-    fn judge_payments(&self, tally: &mut Tally) {
-        let by_job = self.read_back.charges_by_job();
-        for (job, tries) in self.payments.iter().filter(|_| self.pays_asked) {
-            let Some(refused) = tries.always() else { continue };
-            tally.opportunities += u64::from(self.read_back.charges.is_whole());
+    fn judge_payments(&self, rest: &ReadBack, tally: &mut Tally) {
+        let by_job = rest.charges_by_job();
+        for (job, about) in self.known(rest).filter(|_| self.pays_asked) {
+            let Some(refused) = about.payments.always() else { continue };
+            tally.opportunities += u64::from(rest.charges.is_whole());
             let mut charges = by_job.get(job).into_iter().flatten();
             if let Some((charge, read)) = charges.find(|(charge, _)| !charge.fee) {
                 let what =
@@ -213,16 +249,20 @@ impl Law for RejectedChangesNothing {
         if let Seen::Op(op) = seen {
             self.op(op);
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.blank.clone();
-        let all = self.requests.values().chain(self.accepts.values()).chain(self.payments.values());
-        tally.observed = all.map(|tries| tries.refusals as u64).sum();
-        self.judge_requests(&mut tally);
-        self.judge_accepts(&mut tally);
-        self.judge_payments(&mut tally);
+        let mut tally = self.tally.clone();
+        let rest = self.tally.read_back();
+        let of_job = |about: &AboutJob| -> usize {
+            about.accepts.values().chain([&about.payments]).map(|tries| tries.refusals).sum()
+        };
+        let requests: usize = self.requests.iter().map(|(_, tries)| tries.refusals).sum();
+        let jobs: usize = self.jobs.iter().map(|(_, about)| of_job(about)).sum();
+        tally.observed += (requests + jobs) as u64;
+        self.judge_requests(&rest, &mut tally);
+        self.judge_accepts(&rest, &mut tally);
+        self.judge_payments(&rest, &mut tally);
         tally.judge_at_rest(complete, "nothing that was refused could be looked for at rest")
     }
 }

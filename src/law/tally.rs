@@ -1,6 +1,11 @@
 //! What every law counts, and how the counts become a verdict.
 
-use super::{Judgement, Verdict, Violation, fact::Fact, known::Sieve};
+use std::{cell::Ref, time::Duration};
+
+use super::{
+    Judgement, Verdict, Violation, accounts::Accounts, common::Common, fact::Fact, known::Sieve,
+    readback::ReadBack,
+};
 use crate::base::{id::Id, time::Time};
 
 /// Violations that are kept with their evidence; beyond it they are only counted.
@@ -13,15 +18,56 @@ pub struct Tally {
     pub observed: u64,
     /// Chances that a wrong backend would have had to be caught.
     pub opportunities: u64,
+    /// Things of which nothing was heard for the horizon, and that were forgotten before they could be
+    /// judged: they count nowhere else.
+    pub forgotten: u64,
     total: u64,
     kept: Vec<Violation>,
     known: Sieve,
+    common: Common,
+}
+
+fn violation(what: String, job: Option<&Id>, proof: &[&Fact]) -> Violation {
+    let mut chain = proof.to_vec();
+    chain.sort_by_key(|fact| (fact.sent, fact.op));
+    chain.dedup();
+    let mut robots: Vec<_> = chain.iter().map(|fact| fact.robot).collect();
+    robots.sort_unstable();
+    robots.dedup();
+    Violation {
+        what,
+        job: job.cloned(),
+        ops: proof.iter().map(|fact| fact.op.to_string()).collect(),
+        chain: chain.iter().map(|fact| fact.tell()).collect(),
+        robots,
+        faults: Vec::new(),
+        traces: Vec::new(),
+        bundle: String::new(),
+        from: chain.first().map_or(Time::ZERO, |fact| fact.sent),
+        at: chain.iter().map(|fact| fact.done).max().unwrap_or(Time::ZERO),
+    }
 }
 
 impl Tally {
     /// An empty one; breaches that are known are counted apart.
-    pub fn new(known: Sieve) -> Self {
-        Self { observed: 0, opportunities: 0, total: 0, kept: Vec::new(), known }
+    pub fn new(known: Sieve, common: Common) -> Self {
+        let (observed, opportunities, forgotten, total) = (0, 0, 0, 0);
+        Self { observed, opportunities, forgotten, total, kept: Vec::new(), known, common }
+    }
+
+    /// How long a job is remembered after the last word about it.
+    pub fn horizon(&self) -> Duration {
+        self.common.horizon()
+    }
+
+    /// Who has which account.
+    pub fn accounts(&self) -> Accounts {
+        self.common.accounts()
+    }
+
+    /// What was heard of lately, and how the city was read back.
+    pub fn read_back(&self) -> Ref<'_, ReadBack> {
+        self.common.read_back()
     }
 
     /// One breach: in words, about which job, proven by which ops. Each is looked up among the known
@@ -32,9 +78,7 @@ impl Tally {
             (&mut self.kept, VIOLATIONS_KEPT)
         });
         if kept.len() < most {
-            let at = proof.iter().map(|fact| fact.done).max().unwrap_or(Time::ZERO);
-            let ops = proof.iter().map(|fact| fact.op.to_string()).collect();
-            kept.push(Violation { what, job: job.cloned(), ops, traces: Vec::new(), at });
+            kept.push(violation(what, job, proof));
         }
     }
 
@@ -52,6 +96,7 @@ impl Tally {
             verdict,
             observed: self.observed,
             opportunities: self.opportunities,
+            forgotten: self.forgotten,
             violations_total: self.total,
             violations: self.kept,
             note,

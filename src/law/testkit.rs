@@ -18,6 +18,7 @@ use crate::{
         answer::{Answer, Assignment, ChargeView, JobState, JobView, OfferView, Refusal},
         declares::Declares,
         op::{Ask, Attempt, Op, OpKind, Outcome},
+        probe::Probe,
         record::{FaultChange, FaultEvent, Phase, Record, Told},
     },
 };
@@ -33,6 +34,11 @@ pub fn d(number: u32) -> RobotId {
 /// Passenger `number`.
 pub fn p(number: u32) -> RobotId {
     RobotId::passenger(number)
+}
+
+/// Rogue `number`: the even ones play passengers, the odd ones drivers.
+pub fn r(number: u32) -> RobotId {
+    RobotId { kind: RobotKind::Rogue, number }
 }
 
 /// The account that a robot of these tales has.
@@ -104,10 +110,24 @@ impl Tale {
     /// Registers robots, so that their accounts are known.
     pub fn robots(&mut self, robots: &[RobotId]) {
         for robot in robots {
-            let driver = robot.kind == RobotKind::Driver;
-            let kind = if driver { OpKind::DriverRegister } else { OpKind::PassengerRegister };
+            let rides = robot.rides();
+            let kind = if rides { OpKind::PassengerRegister } else { OpKind::DriverRegister };
             self.op(*robot, kind, (0.0, 0.1)).answer.account = Some(account(*robot));
         }
+    }
+
+    /// An op that is wrong on purpose, refused for that reason unless it is changed.
+    pub fn probe(
+        &mut self,
+        who: RobotId,
+        kind: OpKind,
+        at: (f64, f64),
+        (probe, why, status): (Probe, Refusal, u16),
+    ) -> &mut Op {
+        let op = self.op(who, kind, at);
+        op.ask.probe = Some(probe);
+        op.attempts[0].status = Some(status);
+        op.refused(why)
     }
 
     /// A passenger asks for a journey and is told the job.

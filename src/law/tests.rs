@@ -5,14 +5,15 @@ use super::{
     judge::Judge,
     known::Known,
     registry::LAWS,
-    testkit::{AUDITOR, Tale, Tweak, account, d, good_end, good_journey, p, view},
+    shelf::HORIZON,
+    testkit::{AUDITOR, Tale, Tweak, account, d, good_end, good_journey, p, r, view},
 };
 use crate::{
     base::place::Place,
     history::{
-        answer::{JobState, NearDriver, OfferView, Refusal},
-        declares::Declares,
-        op::{Attempt, OpKind},
+        answer::{JobState, NearDriver, OfferView, Quote, Refusal},
+        op::{Attempt, Op, OpKind, Outcome},
+        probe::Probe,
         record::Record,
     },
 };
@@ -37,7 +38,7 @@ fn evening() -> Tale {
     }
     // One request was sent again after a time-out.
     let again = tale.request(p(1), (9.0, 12.0), "key of J1", "J1");
-    let lost = Attempt { outcome: crate::history::op::Outcome::Info, ..again.attempts[0].clone() };
+    let lost = Attempt { outcome: Outcome::Info, ..again.attempts[0].clone() };
     again.attempts.insert(0, lost);
     // One accept came when the offer was long over.
     tale.ping(d(3), (31.0, 31.1), here, Some(offer("another", "J2")));
@@ -54,7 +55,43 @@ fn evening() -> Tale {
     tale.read_back(150.0, jobs, charges);
     tale.op(AUDITOR, OpKind::AuditEarnings, (150.5, 150.6)).answer.charges = earned;
     tale.op(AUDITOR, OpKind::AuditRefunds, (150.7, 150.8));
+    rogues(&mut tale, here);
     tale
+}
+
+/// All that is wrong is refused, and a sentinel meets nobody.
+fn rogues(tale: &mut Tale, here: Place) {
+    tale.declares.probes = Probe::ALL.to_vec();
+    tale.robots(&[r(0), r(1)]);
+    let bad = (Probe::TokenForged, Refusal::Unauthenticated, 401);
+    tale.probe(r(0), OpKind::PassengerCurrentJob, (40.0, 40.1), bad);
+    let other = (Probe::JobOther, Refusal::Forbidden, 403);
+    tale.probe(r(0), OpKind::PassengerCancel, (41.0, 41.1), other).ask.job = Some("J2".into());
+    let input = (Probe::InputNan, Refusal::Invalid, 400);
+    tale.probe(r(1), OpKind::DriverPing, (42.0, 42.1), input);
+    let limited = tale.request(r(0), (43.0, 43.1), "too much", "none").refused(Refusal::Limited);
+    (limited.attempts[0].status, limited.answer.retry_after_ms) = (Some(429), Some(1_000));
+    let after = (Probe::LimitAfter, Refusal::NotFound, 404);
+    tale.probe(r(0), OpKind::PassengerCurrentJob, (45.0, 45.1), after);
+    let right = |op: &mut Op| {
+        (op.outcome, op.attempts[0].outcome) = (Outcome::Ok, Outcome::Ok);
+        op.answer.refusal = None;
+    };
+    for at in [46.0, 47.0, 48.0] {
+        let twin = (Probe::Twin, Refusal::Other, 200);
+        let op = tale.probe(r(0), OpKind::PassengerQuote, (at, at + 0.1), twin);
+        right(op);
+        op.answer.quote = Some(Quote { fare_minor: 900, trip_s: 300, eta_s: None });
+    }
+    for (kind, at) in
+        [(OpKind::DriverRegister, 50.0), (OpKind::DriverGoOnline, 51.0), (OpKind::DriverPing, 52.0)]
+    {
+        let outside = (Probe::Outside, Refusal::Other, 200);
+        let op = tale.probe(r(3), kind, (at, at + 0.1), outside);
+        right(op);
+        op.ask.at = Some(here);
+        op.answer.account = Some(account(r(3))).filter(|_| kind == OpKind::DriverRegister);
+    }
 }
 
 /// One who goes home early, one who waits all evening for an offer, and a passenger who gives up a
@@ -102,10 +139,10 @@ fn a_good_evening_passes_every_law() {
 
 #[test]
 fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
-    let records = evening().records();
+    let (records, declares) = (evening().records(), evening().declares);
     for (at, record) in records.iter().enumerate() {
         let Record::Op(op) = record else { continue };
-        let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
+        let mut judge = Judge::new(&declares, &[], &Known::default(), HORIZON);
         for (other, record) in records.iter().enumerate() {
             if other == at {
                 let mut unknown = (**op).clone();
@@ -129,8 +166,8 @@ fn any_op_of_a_good_evening_may_turn_out_to_be_unknown() {
 
 #[test]
 fn a_good_evening_cut_anywhere_breaks_nothing() {
-    let records = evening().records();
-    let mut judge = Judge::new(&Declares::default(), &[], &Known::default());
+    let (records, declares) = (evening().records(), evening().declares);
+    let mut judge = Judge::new(&declares, &[], &Known::default(), HORIZON);
     for record in &records {
         judge.see(record);
         for (law, judgement) in judge.verdicts(false) {

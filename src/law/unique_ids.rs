@@ -1,18 +1,19 @@
 //! unique-ids: no two things of one kind share an id.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    fact::{Fact, job_of},
+    fact::{Fact, is_audit, job_of},
+    shelf::Shelf,
     tally::Tally,
 };
 use crate::{
-    base::id::{Id, RobotId, RobotKind},
-    history::{
-        answer::JobView,
-        op::{Op, OpKind, Outcome},
+    base::{
+        id::{Id, RobotId, RobotKind},
+        time::Time,
     },
+    history::op::{Op, OpKind, Outcome},
 };
 
 /// The law's entry.
@@ -33,124 +34,120 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
         OpKind::AuditCharges,
     ],
-    blind_spot: "two jobs of one passenger with one id look like one job",
+    blind_spot: "two jobs of one passenger with one id look like one job; an id that is given again when \
+                 nothing was heard of it for the horizon",
     rare: false,
     start: |_, tally| Box::new(UniqueIds::new(tally)),
 };
 
 /// What an id was seen to stand for, and where.
-#[derive(Debug)]
-struct Owned<T> {
-    owner: T,
-    fact: Box<Fact>,
-}
+type Owned<T> = Option<(T, Box<Fact>)>;
 
-// None of these maps is ever iterated.
+/// Ids that only the read-back told of, and that are remembered.
+const LISTED_MAX: usize = 10_000;
+
 struct UniqueIds {
-    accounts: HashMap<(RobotKind, Id), Owned<RobotId>>,
-    jobs: HashMap<Id, Owned<RobotId>>,
-    job_passengers: HashMap<Id, Owned<Id>>,
-    offers: HashMap<Id, Owned<Id>>,
-    charges: HashMap<Id, Owned<Id>>,
+    accounts: BTreeMap<(RobotKind, Id), Owned<RobotId>>,
+    jobs: Shelf<Owned<RobotId>>,
+    job_passengers: Shelf<Owned<Id>>,
+    offers: Shelf<Owned<Id>>,
+    charges: Shelf<Owned<Id>>,
+    seen_until: Time,
     tally: Tally,
 }
 
 impl UniqueIds {
     fn new(tally: Tally) -> Self {
         Self {
-            accounts: HashMap::new(),
-            jobs: HashMap::new(),
-            job_passengers: HashMap::new(),
-            offers: HashMap::new(),
-            charges: HashMap::new(),
+            accounts: BTreeMap::new(),
+            jobs: Shelf::new(tally.horizon()),
+            job_passengers: Shelf::new(tally.horizon()),
+            offers: Shelf::new(tally.horizon()),
+            charges: Shelf::new(tally.horizon()),
+            seen_until: Time::ZERO,
             tally,
         }
     }
 
     fn op(&mut self, op: &Op) {
+        let now = self.seen_until.max(op.done);
+        self.seen_until = now;
+        let tally = &mut self.tally;
+        for shelf in [&mut self.job_passengers, &mut self.offers, &mut self.charges] {
+            shelf.forget(now);
+        }
+        self.jobs.forget(now);
         match op.kind() {
-            OpKind::DriverPing | OpKind::DriverNextOffer => self.offer(op),
+            OpKind::DriverPing | OpKind::DriverNextOffer => {
+                if let Some(offer) = op.answer.offer.as_deref() {
+                    let others = !self.offers.is_empty();
+                    let known = self.offers.at(&offer.id, now);
+                    claim(tally, known, others, ("offer", &offer.id), &offer.job, op);
+                }
+            }
             OpKind::PassengerRequestJob => {
                 if let Some(job) = job_of(op) {
-                    let who = op.robot;
-                    claim(&mut self.tally, &mut self.jobs, "job", job.clone(), &who, op);
+                    let others = !self.jobs.is_empty();
+                    claim(tally, self.jobs.at(job, now), others, ("job", job), &op.robot, op);
                 }
             }
             OpKind::DriverRegister | OpKind::PassengerRegister => {
                 if let Some(account) = &op.answer.account {
-                    let (key, who) = ((op.robot.kind, account.clone()), op.robot);
-                    claim(&mut self.tally, &mut self.accounts, "account", key, &who, op);
+                    let others = !self.accounts.is_empty();
+                    let key = (op.robot.kind, account.clone());
+                    let known = self.accounts.entry(key).or_default();
+                    claim(tally, known, others, ("account", account), &op.robot, op);
                 }
             }
-            _ => {
-                for charge in &op.answer.charges {
-                    let (id, job) = (charge.id.clone(), &charge.job);
-                    claim(&mut self.tally, &mut self.charges, "charge", id, job, op);
-                }
-                for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
-                    self.listed(op, view);
-                }
-            }
+            _ => self.listed(op),
         }
     }
 
-    fn offer(&mut self, op: &Op) {
-        if let Some(offer) = op.answer.offer.as_deref() {
-            let (id, job) = (offer.id.clone(), &offer.job);
-            claim(&mut self.tally, &mut self.offers, "offer", id, job, op);
+    /// A payment, or a page of the read-back: of what nobody spoke of before only some is kept.
+    fn listed(&mut self, op: &Op) {
+        let (now, tally) = (self.seen_until, &mut self.tally);
+        let full = |shelf: &Shelf<Owned<Id>>| is_audit(op.kind()) && shelf.len() >= LISTED_MAX;
+        for charge in &op.answer.charges {
+            if full(&self.charges) && self.charges.peek(&charge.id).is_none() {
+                continue;
+            }
+            let others = !self.charges.is_empty();
+            let known = self.charges.at(&charge.id, now);
+            claim(tally, known, others, ("charge", &charge.id), &charge.job, op);
         }
-    }
-
-    fn listed(&mut self, op: &Op, view: &JobView) {
-        if let Some(passenger) = &view.passenger {
-            let (id, tally) = (view.id.clone(), &mut self.tally);
-            claim(tally, &mut self.job_passengers, "job", id, passenger, op);
+        for view in op.answer.jobs.iter().chain(op.answer.job.as_deref()) {
+            let Some(passenger) = &view.passenger else { continue };
+            if full(&self.job_passengers) && self.job_passengers.peek(&view.id).is_none() {
+                continue;
+            }
+            let others = !self.job_passengers.is_empty();
+            let known = self.job_passengers.at(&view.id, now);
+            claim(tally, known, others, ("job", &view.id), passenger, op);
         }
     }
 }
 
-/// Notes that `id` stands for `owner`; a breach when it stood for another one before.
-fn claim<K, T>(
+/// Notes that an id stands for `owner`; a breach when it stood for another one before. The first of
+/// its kind has no `others` to collide with.
+fn claim<T: PartialEq + Clone + std::fmt::Display>(
     tally: &mut Tally,
-    known: &mut HashMap<K, Owned<T>>,
-    kind: &str,
-    id: K,
+    known: &mut Owned<T>,
+    others: bool,
+    (kind, id): (&str, &Id),
     owner: &T,
     op: &Op,
-) where
-    K: std::hash::Hash + Eq + Named,
-    T: PartialEq + Clone + std::fmt::Display,
-{
+) {
     tally.observed += 1;
-    let Some(before) = known.get(&id) else {
-        // The first of its kind had nothing to collide with.
-        tally.opportunities += u64::from(!known.is_empty());
-        let fact = Box::new(Fact::of(op));
-        known.insert(id, Owned { owner: owner.clone(), fact });
+    let Some((first, fact)) = known else {
+        tally.opportunities += u64::from(others);
+        *known = Some((owner.clone(), Box::new(Fact::of(op))));
         return;
     };
-    if before.owner != *owner {
-        let (id, first, second) = (id.id(), &before.owner, Fact::of(op));
-        let (one, other) = (before.fact.tell(), second.tell());
+    if *first != *owner {
+        let second = Fact::of(op);
+        let (one, other) = (fact.tell(), second.tell());
         let what = format!("{kind} {id} is {first}'s: {one}; and it is {owner}'s: {other}");
-        tally.breach(what, Some(id).filter(|_| kind == "job"), &[&before.fact, &second]);
-    }
-}
-
-/// The id within a key of one of the maps.
-trait Named {
-    fn id(&self) -> &Id;
-}
-
-impl Named for Id {
-    fn id(&self) -> &Id {
-        self
-    }
-}
-
-impl Named for (RobotKind, Id) {
-    fn id(&self) -> &Id {
-        &self.1
+        tally.breach(what, Some(id).filter(|_| kind == "job"), &[fact, &second]);
     }
 }
 

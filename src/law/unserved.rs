@@ -8,8 +8,10 @@ use super::{
     Seen,
     calm::Calm,
     fact::{Fact, job_of},
-    shelf::{OP_LIFE, Shelf},
+    shelf::Shelf,
     supply::{Doubt, Supply, WATCHES as CABS},
+    suspicion::Suspicions,
+    tally::Tally,
 };
 use crate::{
     base::{
@@ -82,7 +84,7 @@ pub struct Waits {
     supply: Supply,
     jobs: Shelf<Wait>,
     due: VecDeque<(Time, Id)>,
-    found: Vec<Unserved>,
+    found: Suspicions<Unserved>,
     /// Jobs that were served though they might have been left.
     pub served: u64,
     calm: Calm,
@@ -100,7 +102,7 @@ pub fn cannot(declares: &Declares) -> Option<&'static str> {
 
 impl Waits {
     /// Of a target that declares this.
-    pub fn new(declares: &Declares) -> Self {
+    pub fn new(declares: &Declares, tally: &Tally) -> Self {
         let (search, settle) = (declares.search_ttl.0, declares.settle_bound.0);
         let ping_ttl = declares.ping_ttl.0;
         let drift_m = declares.drift_m_per_s * ping_ttl.as_secs_f64();
@@ -109,9 +111,9 @@ impl Waits {
             bound: settle + ping_ttl,
             within_m: declares.reach_m * SLACK - drift_m,
             supply: Supply::new(ping_ttl, search.min(settle) + GRACE),
-            jobs: Shelf::default(),
+            jobs: Shelf::new(tally.horizon()),
             due: VecDeque::new(),
-            found: Vec::new(),
+            found: Suspicions::default(),
             served: 0,
             calm: Calm::default(),
             seen_until: Time::ZERO,
@@ -123,10 +125,14 @@ impl Waits {
         self.supply.offered_again
     }
 
-    /// What was found; while a run goes on, only what no op under way can explain.
-    pub fn found(&self, complete: bool) -> impl Iterator<Item = &Unserved> {
-        let certain = self.seen_until.saturating_sub(OP_LIFE);
-        self.found.iter().filter(move |one| complete || one.until < certain)
+    /// The next of those found that no op under way can explain any more.
+    pub fn ripe(&mut self) -> Option<Unserved> {
+        self.found.ripe(self.seen_until)
+    }
+
+    /// The others that were found: certain only when the history is complete.
+    pub fn standing(&self, complete: bool) -> impl Iterator<Item = &Unserved> {
+        self.found.standing(complete)
     }
 
     /// Takes one record.
@@ -134,7 +140,7 @@ impl Waits {
         match seen {
             Seen::Op(op) => self.op(op),
             Seen::Fault(event) => self.calm.see(event),
-            Seen::Phase(..) | Seen::Told(_) => {}
+            Seen::Phase(..) | Seen::Told(_) | Seen::Probe(_) => {}
         }
     }
 
@@ -178,7 +184,7 @@ impl Waits {
         {
             self.look_at(&job);
         }
-        while self.jobs.expire(self.seen_until).is_some() {}
+        self.jobs.forget(self.seen_until);
     }
 
     fn request(&mut self, op: &Op) {
@@ -245,6 +251,8 @@ impl Waits {
                 Unserved { request, driver, free_since, ended, until }
             })
             .collect();
-        self.found.extend(found);
+        for one in found {
+            self.found.push(until, one);
+        }
     }
 }

@@ -1,11 +1,9 @@
 //! waiting-is-served: nobody waits in vain beside an idle car.
 
-use std::collections::BTreeSet;
-
 use super::{
     Judgement, Law, LawEntry, Seen,
     tally::Tally,
-    unserved::{WATCHES, Waits, cannot},
+    unserved::{Unserved, WATCHES, Waits, cannot},
 };
 use crate::history::{declares::Declares, op::OpKind};
 
@@ -30,38 +28,45 @@ pub const ENTRY: LawEntry = LawEntry {
 
 struct WaitingIsServed {
     waits: Waits,
+    /// The request that was told of last: one idle driver is enough.
+    last: Option<u64>,
     tally: Tally,
 }
 
 impl WaitingIsServed {
     fn new(declares: &Declares, tally: Tally) -> Self {
-        Self { waits: Waits::new(declares), tally }
+        Self { waits: Waits::new(declares, &tally), last: None, tally }
     }
+}
+
+fn tell(one: &Unserved, last: &mut Option<u64>, tally: &mut Tally) {
+    if last.replace(one.request.op) == Some(one.request.op) {
+        return;
+    }
+    tally.opportunities += 1;
+    let what = format!(
+        "{}; nobody was shown it until {}, though {} was free since {} and in its reach all along",
+        one.request.tell(),
+        one.until,
+        one.driver,
+        one.free_since
+    );
+    tally.breach(what, one.request.job.as_ref(), &[&one.request]);
 }
 
 impl Law for WaitingIsServed {
     fn see(&mut self, seen: Seen<'_>) {
         self.waits.see(seen);
+        while let Some(one) = self.waits.ripe() {
+            tell(&one, &mut self.last, &mut self.tally);
+        }
     }
 
     fn judge(&self, complete: bool) -> Judgement {
-        let mut tally = self.tally.clone();
-        tally.opportunities = self.waits.served;
-        let mut told = BTreeSet::new();
-        for one in self.waits.found(complete) {
-            // One idle driver is enough.
-            if told.insert(one.request.op) {
-                tally.opportunities += 1;
-                let what = format!(
-                    "{}; nobody was shown it until {}, though {} was free since {} and in its reach \
-                     all along",
-                    one.request.tell(),
-                    one.until,
-                    one.driver,
-                    one.free_since
-                );
-                tally.breach(what, one.request.job.as_ref(), &[&one.request]);
-            }
+        let (mut tally, mut last) = (self.tally.clone(), self.last);
+        tally.opportunities += self.waits.served;
+        for one in self.waits.standing(complete) {
+            tell(one, &mut last, &mut tally);
         }
         tally.observed = tally.opportunities;
         tally.judge("no job was sought for, in calm weather, beside a driver who was idle for long")

@@ -34,8 +34,8 @@ fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 fn banner(text: &mut String, summary: &Summary) {
-    if !summary.plants.is_empty() {
-        line(text, format_args!("\n!! PLANTED BUGS ARE ON: {} !!", summary.plants.join(", ")));
+    if let Some(banner) = summary.banner() {
+        line(text, format_args!("\n!! {banner} !!"));
     }
 }
 
@@ -68,6 +68,15 @@ fn laws(text: &mut String, summary: &Summary) {
         for violation in law.violations.iter().take(TOLD_MAX) {
             line(text, format_args!("        ↳ {}", violation.what));
             line(text, format_args!("          ops {}", violation.ops.join(", ")));
+            for fault in &violation.faults {
+                line(text, format_args!("          while {fault}"));
+            }
+            if let Some(trace) = violation.traces.first() {
+                line(text, format_args!("          trace {trace}"));
+            }
+            if !violation.bundle.is_empty() {
+                line(text, format_args!("          all of it: {}", violation.bundle));
+            }
         }
         if law.violations_total > TOLD_MAX as u64 && law.verdict == Verdict::Broken {
             let more = law.violations_total - TOLD_MAX as u64;
@@ -93,8 +102,7 @@ fn gates(text: &mut String, summary: &Summary) {
             GateVerdict::Missed => "✗",
             GateVerdict::Unknown => "?",
         };
-        let value = gate.value.map_or("not measured".into(), |value| format!("{value:.3}"));
-        line(text, format_args!("    {mark} {}  (measured {value})", gate.gate));
+        line(text, format_args!("    {mark} {}  ({})", gate.gate, gate.measured()));
     }
 }
 

@@ -152,7 +152,7 @@ impl Figures {
         match record {
             Record::Run(header) => self.header = Some((**header).clone()),
             Record::Phase { phase, at } => self.phases.push((*phase, *at)),
-            Record::Op(op) => self.see_op(op),
+            Record::Op(op) if op.is_load() => self.see_op(op),
             Record::Pings(count) => self.see_pings(count),
             Record::Fault(event) => self.see_fault(event),
             Record::Skipped { at, count, .. } if self.in_load(*at) => {
@@ -162,7 +162,7 @@ impl Figures {
                 self.relayed += u64::from(told.synthetic && told.answer.offer.is_some());
             }
             Record::Missed(_) => self.missed += 1,
-            Record::Skipped { .. } | Record::Recalled(_) => {}
+            Record::Op(_) | Record::Skipped { .. } | Record::Recalled(_) => {}
             Record::End(ending) => self.end = Some(ending.clone()),
         }
     }

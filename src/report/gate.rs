@@ -1,11 +1,12 @@
 //! Gates: thresholds on measured figures, written `driver.ping response p(99) < 50ms` or
-//! `passenger.request_job rate(fail) < 0.1%`.
+//! `passenger.request_job rate(fail) < 0.1%`; over the whole run, over every window of some length,
+//! or around the faults. What they measure is in `meter`.
 
 use std::{fmt, time::Duration};
 
+use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 
-use super::figures::{Figures, OpFigures};
 use crate::{
     base::{span::Span, suggest::must_be_one_of},
     history::op::{OpKind, Outcome},
@@ -20,14 +21,35 @@ enum Measure {
     Rate(Outcome),
 }
 
+/// Which ops count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Those of the whole run.
+    Whole,
+    /// Those that end within any window of that length while the demand runs; the worst one counts.
+    Over(Duration),
+    /// Those that end in the last stretch of that length before each fault.
+    Before(Duration),
+    /// Those that end while a fault is in force; each fault by itself.
+    During,
+    /// Those that end in the first stretch of that length after each heal.
+    After(Duration),
+}
+
 /// One threshold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate {
     text: String,
-    op: OpKind,
+    /// Of which op.
+    pub op: OpKind,
     measure: Measure,
-    below: bool,
+    /// What is measured is to be below the limit, and not above it.
+    pub below: bool,
     limit: f64,
+    /// Which ops count.
+    pub when: When,
+    /// A miss ends the demand, once it has run for so long.
+    pub abort_after: Option<Duration>,
 }
 
 /// How a gate came out.
@@ -50,19 +72,26 @@ pub struct NotAGate {
     why: String,
 }
 
-const SHAPE: &str =
-    "write `OP response p(99) < 50ms`, `OP service p(50) < 5ms` or `OP rate(fail) < 0.1%`";
+const SHAPE: &str = "write `OP response p(99) < 50ms`, `OP service p(50) < 5ms` or `OP rate(fail) < 0.1%`, and after \
+     it, if you like, `over 10s`, `before faults`, `during faults` or `after faults`, and `abort` or \
+     `abort after 30s`";
+/// A stretch before or after a fault that does not say how long it is.
+const STRETCH: Duration = Duration::from_secs(30);
+/// The shortest window: a second of ops.
+const WINDOW_MIN: Duration = Duration::from_secs(1);
+/// The longest: what is in it is kept.
+const WINDOW_MAX: Duration = Duration::from_hours(1);
 
 impl Gate {
     /// Parses one gate.
     pub fn parse(text: &str) -> Result<Self, NotAGate> {
         let wrong = |why: String| NotAGate { gate: text.to_owned(), why };
         let words: Vec<&str> = text.split_whitespace().collect();
-        let (op, measure, sign, limit) = match words[..] {
-            [op, time @ ("response" | "service"), percentile, sign, limit] => {
-                (op, percentile_of(time, percentile), sign, limit)
+        let (op, measure, sign, limit, rest) = match words[..] {
+            [op, time @ ("response" | "service"), percentile, sign, limit, ref rest @ ..] => {
+                (op, percentile_of(time, percentile), sign, limit, rest)
             }
-            [op, rate, sign, limit] => (op, rate_of(rate), sign, limit),
+            [op, rate, sign, limit, ref rest @ ..] => (op, rate_of(rate), sign, limit, rest),
             _ => return Err(wrong(SHAPE.into())),
         };
         let words = OpKind::ALL.iter().map(|op| op.word());
@@ -75,37 +104,65 @@ impl Gate {
             other => return Err(wrong(format!("`{other}` must be < or >"))),
         };
         let limit = limit_of(measure, limit).ok_or_else(|| wrong(SHAPE.into()))?;
-        Ok(Self { text: text.to_owned(), op, measure, below, limit })
+        let (when, rest) = when_of(rest).map_err(wrong)?;
+        let abort_after = abort_of(rest).map_err(wrong)?;
+        Ok(Self { text: text.to_owned(), op, measure, below, limit, when, abort_after })
     }
 
-    /// The measured value (milliseconds, or percent) and the verdict.
-    pub fn judge(&self, figures: &Figures) -> (Option<f64>, GateVerdict) {
-        let Some(op) = figures.op(self.op) else {
-            return (None, GateVerdict::Unknown);
-        };
-        let value = self.measure.of(op);
-        let held = if self.below { value < self.limit } else { value > self.limit };
-        (Some(value), if held { GateVerdict::Ok } else { GateVerdict::Missed })
+    /// What is measured (milliseconds, or percent) of some ops.
+    pub fn value<C: Counter>(&self, times: [&Histogram<C>; 2], outcomes: [u64; 3]) -> f64 {
+        match self.measure {
+            Measure::Percentile { service, percent } => {
+                times[usize::from(service)].value_at_quantile(percent / 100.0) as f64 / 1_000.0
+            }
+            Measure::Rate(outcome) => {
+                let all: u64 = outcomes.iter().sum();
+                outcomes[outcome as usize] as f64 * 100.0 / all.max(1) as f64
+            }
+        }
+    }
+
+    /// Whether that is within the limit.
+    pub fn holds(&self, value: f64) -> bool {
+        if self.below { value < self.limit } else { value > self.limit }
+    }
+}
+
+/// Which ops count, and what is left of the words.
+fn when_of<'a>(words: &'a [&'a str]) -> Result<(When, &'a [&'a str]), String> {
+    let window = |text: &str| match text.parse() {
+        Ok(Span(span)) if (WINDOW_MIN..=WINDOW_MAX).contains(&span) => Ok(span),
+        _ => Err(format!("`{text}` must be a span from 1s to 1h, like 10s")),
+    };
+    let stretch = |rest: &'a [&'a str]| match rest {
+        [] | ["abort", ..] => Ok((STRETCH, rest)),
+        [span, rest @ ..] => Ok::<_, String>((window(span)?, rest)),
+    };
+    match words {
+        ["over", span, rest @ ..] => Ok((When::Over(window(span)?), rest)),
+        ["over"] => Err("`over` wants a span, as in `over 10s`".into()),
+        ["before", "faults", rest @ ..] => stretch(rest).map(|(of, rest)| (When::Before(of), rest)),
+        ["during", "faults", rest @ ..] => Ok((When::During, rest)),
+        ["after", "faults", rest @ ..] => stretch(rest).map(|(of, rest)| (When::After(of), rest)),
+        rest => Ok((When::Whole, rest)),
+    }
+}
+
+fn abort_of(words: &[&str]) -> Result<Option<Duration>, String> {
+    match words {
+        [] => Ok(None),
+        ["abort"] => Ok(Some(Duration::ZERO)),
+        ["abort", "after", span] => match span.parse() {
+            Ok(Span(span)) => Ok(Some(span)),
+            Err(why) => Err(why.to_string()),
+        },
+        [word, ..] => Err(format!("`{word}` is not understood here: {SHAPE}")),
     }
 }
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-impl Measure {
-    fn of(self, op: &OpFigures) -> f64 {
-        match self {
-            Self::Percentile { service, percent } => {
-                let times = if service { &op.service_us } else { &op.response_us };
-                times.value_at_quantile(percent / 100.0) as f64 / 1_000.0
-            }
-            Self::Rate(outcome) => {
-                op.outcomes[outcome as usize] as f64 * 100.0 / op.count().max(1) as f64
-            }
-        }
     }
 }
 
@@ -148,19 +205,42 @@ mod tests {
             "driver.ping service p(99.9) < 1s",
             "passenger.request_job rate(fail) < 0.1%",
             "driver.ping rate(ok) > 95%",
+            "driver.ping rate(ok) > 95% over 10s",
+            "driver.ping response p(99) < 50ms before faults",
+            "driver.ping response p(99) < 50ms before faults 20s",
+            "driver.ping response p(99) < 2s during faults abort after 1m",
+            "driver.ping rate(info) < 5% after faults 20s abort",
         ] {
             assert_eq!(Gate::parse(good).unwrap().to_string(), good);
         }
         let typo = Gate::parse("driver.pign rate(ok) > 95%").unwrap_err().to_string();
         assert!(typo.contains("did you mean `driver.ping`"), "{typo}");
-        for bad in ["driver.ping", "driver.ping p(99) < 50ms", "driver.ping rate(ok) = 95%"] {
-            assert!(Gate::parse(bad).is_err(), "{bad}");
+        for (bad, why) in [
+            ("driver.ping", "write `OP"),
+            ("driver.ping p(99) < 50ms", "write `OP"),
+            ("driver.ping rate(ok) = 95%", "must be < or >"),
+            ("driver.ping rate(ok) > 95% over", "wants a span"),
+            ("driver.ping rate(ok) > 95% over soon", "`soon` must be a span from 1s to 1h"),
+            ("driver.ping rate(ok) > 95% over 2h", "`2h` must be a span"),
+            ("driver.ping rate(ok) > 95% between faults", "`between` is not understood"),
+            ("driver.ping rate(ok) > 95% abort later", "`abort` is not understood"),
+        ] {
+            let error = Gate::parse(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{bad}: {error}");
         }
     }
 
     #[test]
-    fn a_gate_that_measured_nothing_is_unknown() {
-        let gate = Gate::parse("driver.ping rate(ok) > 95%").unwrap();
-        assert_eq!(gate.judge(&Figures::default()), (None, GateVerdict::Unknown));
+    fn the_words_after_the_limit_say_which_ops_count() {
+        let read = |text: &str| {
+            let gate = Gate::parse(&format!("driver.ping rate(ok) > 95% {text}")).unwrap();
+            (gate.when, gate.abort_after)
+        };
+        let s = Duration::from_secs;
+        assert_eq!(read(""), (When::Whole, None));
+        assert_eq!(read("over 10s abort"), (When::Over(s(10)), Some(s(0))));
+        assert_eq!(read("before faults"), (When::Before(STRETCH), None));
+        assert_eq!(read("after faults 5s abort after 1m"), (When::After(s(5)), Some(s(60))));
+        assert_eq!(read("during faults"), (When::During, None));
     }
 }

@@ -7,14 +7,21 @@ use super::{
     summary::{LawSummary, Summary},
 };
 use crate::law::{
-    Verdict,
+    Verdict, Violation,
     known::{KnownFailure, times},
 };
 
 /// The XML of a summary.
 pub fn render(summary: &Summary) -> Result<String, quick_junit::SerializeError> {
-    let mut report = Report::new(format!("robot-city {}", summary.scenario));
+    let name = format!("robot-city {}", summary.scenario);
+    let banner = summary.banner();
+    let mut report = Report::new(
+        banner.as_ref().map_or(name.clone(), |banner| format!("{name} !! {banner} !!")),
+    );
     let mut laws = TestSuite::new("laws");
+    if let Some(banner) = banner {
+        laws.set_system_err(banner);
+    }
     laws.add_test_cases(summary.laws.iter().map(|law| case(&law.law, law_status(law))));
     if !summary.known_unseen.is_empty() {
         laws.set_system_out(summary.known_unseen.join("\n"));
@@ -23,7 +30,7 @@ pub fn render(summary: &Summary) -> Result<String, quick_junit::SerializeError> 
     gates.add_test_cases(summary.gates.iter().map(|gate| {
         let status = match gate.verdict {
             GateVerdict::Ok => TestCaseStatus::success(),
-            GateVerdict::Missed => failure(&format!("measured {:?}", gate.value)),
+            GateVerdict::Missed => failure(&gate.measured()),
             GateVerdict::Unknown => skipped("nothing measured that says something of the target"),
         };
         case(&gate.gate, status)
@@ -56,7 +63,7 @@ fn law_status(law: &LawSummary) -> TestCaseStatus {
         }
         Verdict::Pass => TestCaseStatus::success(),
         Verdict::Broken => {
-            let told = law.violations.iter().map(|v| v.what.clone());
+            let told = law.violations.iter().map(tell);
             let known = known.into_iter().map(|known| format!("known: {known}"));
             let mut status = failure(&format!("broken {}", times(law.violations_total)));
             status.set_description(told.chain(known).collect::<Vec<_>>().join("\n"));
@@ -65,6 +72,16 @@ fn law_status(law: &LawSummary) -> TestCaseStatus {
         Verdict::Unknown => skipped(&format!("unknown: {}", law.note)),
         Verdict::NotApplicable => skipped(&format!("not applicable: {}", law.note)),
     }
+}
+
+/// A violation, its ops in order, what was broken then, and where more is.
+fn tell(violation: &Violation) -> String {
+    let faults = violation.faults.iter().map(|fault| format!("  while {fault}"));
+    let traces = violation.traces.iter().map(|trace| format!("  trace {trace}"));
+    let chain = violation.chain.iter().map(|op| format!("  {op}"));
+    let bundle = (!violation.bundle.is_empty()).then(|| format!("  see {}", violation.bundle));
+    let more: Vec<String> = chain.chain(faults).chain(traces).chain(bundle).collect();
+    [violation.what.clone()].into_iter().chain(more).collect::<Vec<_>>().join("\n")
 }
 
 fn failure(message: &str) -> TestCaseStatus {

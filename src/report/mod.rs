@@ -3,11 +3,13 @@
 
 pub mod chart;
 pub mod console;
+pub mod evidence;
 pub mod figures;
 pub mod gate;
 pub mod hgrm;
 pub mod html;
 pub mod junit;
+pub mod meter;
 pub mod rehearsal;
 pub mod service_map;
 pub mod summary;

@@ -222,6 +222,9 @@ pub struct LawSummary {
     pub verdict: Verdict,
     pub observed: u64,
     pub opportunities: u64,
+    /// Things of which nothing was heard for the horizon, and that were forgotten unjudged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// Those that break it: known ones stand in `known`.
     pub violations_total: u64,
     pub violations: Vec<Violation>,
@@ -267,7 +270,27 @@ pub struct AdequacySummary {
 pub struct GateSummary {
     pub gate: String,
     pub value: Option<f64>,
+    /// Which window, or around which fault, where it is not the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     pub verdict: GateVerdict,
+}
+
+impl GateSummary {
+    /// What was measured, and when, in words.
+    pub fn measured(&self) -> String {
+        let value =
+            self.value.map_or("not measured".into(), |value| format!("measured {value:.3}"));
+        self.when.as_ref().map_or(value.clone(), |when| format!("{value} {when}"))
+    }
+}
+
+impl Summary {
+    /// What every output says while a planted bug is on.
+    pub fn banner(&self) -> Option<String> {
+        let on = self.plants.join(", ");
+        (!on.is_empty()).then(|| format!("PLANTED BUGS ARE ON: {on}"))
+    }
 }
 
 impl TimesSummary {
@@ -332,6 +355,7 @@ impl LawSummary {
             verdict: judged.verdict,
             observed: judged.observed,
             opportunities: judged.opportunities,
+            forgotten: judged.forgotten,
             violations_total: judged.violations_total,
             violations: judged.violations.clone(),
             known: judged.known.clone(),

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    evidence,
     figures::Figures,
     gate::{Gate, GateVerdict, NotAGate},
+    meter::Meters,
     summary::{
         AdequacySummary, FaultSummary, GateSummary, LawSummary, LoadSummary, OpSummary, RunVerdict,
         SCHEMA, Summary, TargetSummary,
@@ -47,7 +49,7 @@ pub struct Evidence<'a> {
     /// What the scenario asks to have been seen.
     pub adequacy: &'a Adequacy,
     /// Gates of the scenario.
-    pub gates: &'a [Gate],
+    pub gates: &'a Meters,
     /// Share of the acknowledged jobs that the read-back showed.
     pub read_back: Option<f64>,
     /// Faults that the plan holds.
@@ -63,15 +65,18 @@ pub fn parse_gates(texts: &[String]) -> Result<Vec<Gate>, NotAGate> {
 
 impl Evidence<'_> {
     /// The summary, verdict included.
-    pub fn summary(self) -> Summary {
+    pub fn summary(mut self) -> Summary {
         let figures = self.figures;
+        evidence::attach(&mut self.laws, figures);
         let load = LoadSummary::of(figures);
         let faults: Vec<_> =
             figures.faults.values().map(|fault| FaultSummary::of(fault, figures)).collect();
         let adequacy = self.adequacy(&load, &faults);
         let generator_failed = self.generator_failed(&load);
         let cut_off = self.figures.end.is_none();
-        let gates = self.judge_gates(generator_failed.is_some() || cut_off);
+        // Neither under a failing generator nor of a part of a run does a gate say anything of the
+        // target.
+        let gates = self.gates.judge(figures, generator_failed.is_none() && !cut_off);
         let (verdict, reasons) = self.decide(&adequacy, &gates, generator_failed);
         let header = figures.header.clone().unwrap_or_else(unknown_header);
         let end = figures.end.clone().unwrap_or_default();
@@ -124,7 +129,7 @@ impl Evidence<'_> {
         let missed: Vec<String> = gates
             .iter()
             .filter(|gate| gate.verdict == GateVerdict::Missed)
-            .map(|gate| format!("gate missed: {} (measured {:?})", gate.gate, gate.value))
+            .map(|gate| format!("gate missed: {} ({})", gate.gate, gate.measured()))
             .collect();
         if !missed.is_empty() {
             return (RunVerdict::GateMissed, missed);
@@ -211,19 +216,6 @@ impl Evidence<'_> {
         (load.lag_us.p99 > limit_us).then(|| {
             format!("the generator lagged: p99 {} µs, limit {limit_us} µs", load.lag_us.p99)
         })
-    }
-
-    fn judge_gates(&self, generator_failed: bool) -> Vec<GateSummary> {
-        self.gates
-            .iter()
-            .map(|gate| {
-                let (value, verdict) = gate.judge(self.figures);
-                // Neither under a failing generator nor of a part of a run does it say anything of the
-                // target.
-                let verdict = if generator_failed { GateVerdict::Unknown } else { verdict };
-                GateSummary { gate: gate.to_string(), value, verdict }
-            })
-            .collect()
     }
 
     fn adequacy(&self, load: &LoadSummary, faults: &[FaultSummary]) -> Vec<AdequacySummary> {
@@ -472,6 +464,7 @@ mod tests {
             verdict,
             observed: 1,
             opportunities: 1,
+            forgotten: 0,
             violations_total: u64::from(verdict == Verdict::Broken),
             violations: Vec::new(),
             note: String::new(),
@@ -488,7 +481,7 @@ mod tests {
             races: RaceCounts::default(),
             asked: &Laws::default(),
             adequacy: asked,
-            gates: &parse_gates(&gates).unwrap(),
+            gates: &Meters::new(parse_gates(&gates).unwrap()),
             read_back: Some(1.0),
             faults_planned: 0,
             complete: true,
@@ -573,7 +566,7 @@ mod tests {
             races: RaceCounts::default(),
             asked: &Laws::default(),
             adequacy: &nothing_asked(),
-            gates: &[],
+            gates: &Meters::default(),
             read_back: Some(1.0),
             faults_planned: 0,
             complete: true,

@@ -140,7 +140,12 @@ impl Robot for Auditor {
             Event::Known(jobs) => self.jobs = jobs.iter().map(|job| (job.clone(), 0)).collect(),
             Event::Done(op) if op.kind() == OpKind::AuditJob => self.read(op, &mut cue),
             Event::Done(op) if LISTS.get(self.list) == Some(&op.kind()) => self.page(op, &mut cue),
-            Event::Done(_) | Event::Told(_) | Event::Wish(_) | Event::Drain | Event::SignOff => {}
+            Event::Done(_)
+            | Event::Told(_)
+            | Event::Overheard(_)
+            | Event::Wish(_)
+            | Event::Drain
+            | Event::SignOff => {}
         }
     }
 

@@ -41,6 +41,11 @@ impl Cue<'_> {
         self.acts.push(Act::Rest);
     }
 
+    /// Whether a mishap of that share happens now. One that never does draws nothing.
+    pub fn mishap(&mut self, share: f64) -> bool {
+        share > 0.0 && self.rng.chance(share)
+    }
+
     /// City seconds as time of the run.
     pub fn city(&self, seconds: f64) -> Duration {
         self.around.clock.run_span(seconds)

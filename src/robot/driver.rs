@@ -21,6 +21,7 @@ use crate::{
     history::{
         answer::{OfferView, Refusal},
         op::{Ask, Op, OpKind, Outcome},
+        probe::Probe,
     },
 };
 
@@ -42,6 +43,7 @@ pub(super) const MOVE: u32 = 6;
 pub(super) const POLL: u32 = 7;
 pub(super) const GIVE_BACK: u32 = 8;
 pub(super) const SEEK: u32 = 9;
+pub(super) const RESTART: u32 = 10;
 
 /// Between the two taps of a double tap.
 pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
@@ -69,6 +71,8 @@ pub struct Driver {
     pub(super) motion: Motion,
     /// Pings sent.
     seq: u64,
+    /// Where it was at the last of them.
+    pinged_at: Option<Place>,
     /// The number of the present state: alarms of earlier ones are stale.
     turn: u32,
     /// It was on shift at least once: its alarms of the whole shift are running.
@@ -127,6 +131,7 @@ impl Driver {
             sign_on: SignOn::new(STEPS),
             motion: Motion::at(Place::default(), Time::ZERO),
             seq: 0,
+            pinged_at: None,
             turn: 1,
             begun: false,
             leaving: false,
@@ -268,6 +273,26 @@ impl Driver {
         };
         self.seq += 1;
         cue.ask(Ask { at: Some(here), seq: Some(self.seq), ..Ask::new(OpKind::DriverPing) });
+        let before = self.pinged_at.replace(here);
+        if let Some(at) = before
+            && cue.around.probes.has(Probe::PingReplay)
+            && cue.mishap(cue.around.habits.mishaps.replays)
+        {
+            let (at, seq, probe) = (Some(at), Some(self.seq - 1), Some(Probe::PingReplay));
+            cue.ask(Ask { at, seq, probe, ..Ask::new(OpKind::DriverPing) });
+        }
+    }
+
+    /// The app starts anew in the middle of a job: it logs in, and asks which job it has.
+    fn restart(&mut self, cue: &mut Cue<'_>) {
+        let tells = cue.has(OpKind::DriverCurrentJob) && cue.has(OpKind::DriverLogin);
+        if matches!(self.state, State::OnJob(_)) && tells {
+            cue.ask(Ask::new(OpKind::DriverLogin));
+            (self.fumble, self.hint, self.doubt) = (None, None, true);
+            self.passed = Default::default();
+            self.enter(State::Looking(None, 0));
+            cue.wake(LOOK_AGAIN, self.alarm(LOOK));
+        }
     }
 
     fn pinged(&mut self, op: &Op, cue: &mut Cue<'_>) {
@@ -504,6 +529,7 @@ impl Driver {
             (SHIFT_END, _) => self.leave(cue),
             (FUMBLE, _) => self.fumble(cue),
             (SEEK, _) => self.seek(cue),
+            (RESTART, _) => self.restart(cue),
             (_, turn) if turn != self.turn => {}
             (AGAIN, _) if matches!(self.state, State::Leaving) => {
                 cue.ask(Ask::new(OpKind::DriverGoOffline));
@@ -517,6 +543,9 @@ impl Driver {
 
     fn done(&mut self, op: &Op, cue: &mut Cue<'_>) {
         use OpKind as K;
+        if op.ask.probe.is_some() {
+            return;
+        }
         if matches!(op.kind(), K::DriverNextOffer | K::DriverCurrentJob) {
             self.seeking = false;
         }
@@ -571,7 +600,7 @@ impl Robot for Driver {
             Event::Done(op) => self.done(op, &mut cue),
             Event::SignOff => self.leave(&mut cue),
             Event::Told(answer) => self.told(answer, &mut cue),
-            Event::Wish(_) | Event::Known(_) | Event::Drain => {}
+            Event::Wish(_) | Event::Known(_) | Event::Overheard(_) | Event::Drain => {}
         }
     }
 

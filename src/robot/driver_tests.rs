@@ -5,7 +5,7 @@ use crate::{
     base::dist::Spread,
     history::answer::{Answer, JobState},
     robot::puppet::{Puppet, job, job_answer, offer, refusal_answer, steady},
-    scenario::Robots,
+    scenario::{Mishaps, Robots},
 };
 
 use OpKind as K;
@@ -375,4 +375,32 @@ fn a_car_never_drives_faster_than_the_city() {
         }
         last = Some((puppet.now, here));
     }
+}
+
+#[test]
+fn an_app_that_restarts_logs_in_and_finds_its_job_again() {
+    let mishaps = Mishaps { restarts: 1.0, ..Mishaps::default() };
+    let mut puppet = with_job(Robots { mishaps, ..steady() });
+    let held = job(JobState::Accepted);
+    puppet.until(K::DriverLogin, Some(&held));
+    assert!(matches!(puppet.robot.state, State::Looking(..)), "it knows of no job any more");
+    puppet.done(Ask::new(K::DriverLogin), Outcome::Ok, Answer::default());
+    let look = puppet.until(K::DriverCurrentJob, None);
+    puppet.done(look, Outcome::Ok, job_answer(Some(&held)));
+    let arrive = puppet.until(K::DriverArrive, Some(&held));
+    assert_eq!(arrive.job, Some(Id::from("J1")));
+}
+
+#[test]
+fn an_older_update_is_sent_again_behind_a_newer_one_and_its_answer_is_let_be() {
+    let mishaps = Mishaps { replays: 1.0, ..Mishaps::default() };
+    let mut puppet = on_shift(7, Robots { mishaps, ..steady() });
+    let first = puppet.until(K::DriverPing, None);
+    let second = puppet.until(K::DriverPing, None);
+    let again = puppet.take(K::DriverPing).unwrap();
+    assert_eq!((again.probe, again.seq, again.at), (Some(Probe::PingReplay), first.seq, first.at));
+    assert_eq!((second.probe, second.seq), (None, first.seq.map(|seq| seq + 1)));
+    let answer = Answer { offer: Some(Rc::new(offer("O1", 9_000))), ..Answer::default() };
+    puppet.done(again, Outcome::Ok, answer);
+    assert!(matches!(puppet.robot.state, State::Free));
 }

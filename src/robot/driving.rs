@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    cue::Cue,
+    cue::{Cue, alarm},
     driver::{self, Driver, State},
 };
 use crate::{
@@ -138,6 +138,10 @@ impl Driver {
     pub(super) fn take(&mut self, job: Job, cue: &mut Cue<'_>) {
         self.enter(State::OnJob(Box::new(job)));
         self.watch(cue);
+        if cue.mishap(cue.around.habits.mishaps.restarts) {
+            let soon = Duration::from_secs_f64(cue.rng.between(0.2, 8.0));
+            cue.wake(soon, alarm(driver::RESTART, 0));
+        }
         let there = self.set_out(Leg::ToPickup, Duration::ZERO, cue);
         if cue.rng.chance(cue.around.habits.driver_cancels) && cue.has(OpKind::DriverCancel) {
             let on_the_way = (there - cue.now).mul_f64(cue.rng.between(0.1, 0.9));

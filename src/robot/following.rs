@@ -113,6 +113,10 @@ impl Passenger {
             let patience = cue.around.habits.patience_s.draw(cue.rng);
             cue.wake(patience, self.alarm(passenger::IMPATIENT));
         }
+        if cue.mishap(cue.around.habits.mishaps.restarts) {
+            let soon = Duration::from_secs_f64(cue.rng.between(0.2, 8.0));
+            cue.wake(soon, self.alarm(passenger::RESTART));
+        }
         self.see(view.state, cue);
     }
 
@@ -124,6 +128,7 @@ impl Passenger {
         if job.seen != state {
             job.heard = cue.now;
         }
+        let asked = state == JobState::Offered && job.seen != state;
         job.seen = state;
         let first_match = state.is_held() && !job.matched;
         job.matched |= first_match;
@@ -133,6 +138,9 @@ impl Passenger {
                 self.pay(cue);
             }
             JobState::Cancelled | JobState::Expired => self.be_idle(cue),
+            _ if asked && cue.mishap(cue.around.habits.mishaps.cancels_on_offer) => {
+                self.cancel("saw a driver being asked", cue);
+            }
             _ if first_match && cue.rng.chance(cue.around.habits.cancels_after_match) => {
                 let regret = cue.around.habits.regret_s.seconds(cue.rng);
                 cue.wake(cue.city(regret), self.alarm(passenger::REGRET));
@@ -160,6 +168,7 @@ impl Passenger {
             (passenger::REGRET, Stage::Watching, Accepted | Arrived) => {
                 self.cancel("other plans", cue);
             }
+            (passenger::RESTART, Stage::Watching, _) => self.restart(cue),
             (passenger::PAY, Stage::Paying, _) => self.pay(cue),
             (passenger::GIVE_UP, Stage::Watching, _) => {
                 let patient = job.heard + silence_max(job.matched, cue);

@@ -8,8 +8,10 @@ mod following;
 mod hearing;
 mod motion;
 pub mod passenger;
+mod ploys;
 #[cfg(test)]
 pub(crate) mod puppet;
+pub mod rogue;
 mod sign_on;
 #[cfg(test)]
 mod told_tests;
@@ -28,6 +30,7 @@ use crate::{
         answer::Answer,
         declares::Offers,
         op::{Ask, Op, OpKind, OpSet},
+        probe::ProbeSet,
     },
     scenario::Robots,
 };
@@ -48,6 +51,8 @@ pub enum Event<'a> {
     Told(&'a Answer),
     /// The jobs of the run, told to an auditor before it starts where the target cannot list them.
     Known(&'a [Id]),
+    /// An op of somebody else ended, and a rogue hears of it.
+    Overheard(&'a Op),
     /// No new wishes: what is open is brought to an end.
     Drain,
     /// Sign off, for good, as soon as the live job (if any) is over.
@@ -95,6 +100,10 @@ pub struct Surroundings {
     pub offers: Offers,
     /// How long the target searches for a driver.
     pub search_ttl: Duration,
+    /// How long a token of the target lives.
+    pub token_ttl: Duration,
+    /// What the target can be asked wrongly on purpose.
+    pub probes: ProbeSet,
 }
 
 impl Surroundings {
@@ -176,6 +185,12 @@ pub const ROBOTS: &[RobotEntry] = &[
         name: "auditor",
         what: "reads every job and every charge back when all is quiet",
         make: |number| Box::new(auditor::Auditor::new(number)),
+    },
+    RobotEntry {
+        kind: RobotKind::Rogue,
+        name: "rogue",
+        what: "asks what is wrong on purpose: bad tokens, others' jobs, bad input, too much at once",
+        make: |number| Box::new(rogue::Rogue::new(number)),
     },
 ];
 

@@ -34,6 +34,7 @@ pub(super) const IMPATIENT: u32 = 5;
 pub(super) const REGRET: u32 = 6;
 pub(super) const PAY: u32 = 7;
 pub(super) const GIVE_UP: u32 = 8;
+pub(super) const RESTART: u32 = 9;
 
 /// Looks at `current_job` that tell nothing before a wish is given up.
 const LOOKS_MAX: u32 = 30;
@@ -41,6 +42,8 @@ const LOOKS_MAX: u32 = 30;
 const REQUESTS_MAX: u32 = 5;
 /// Between two of either, times their number.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after a request it is sent once more, where it is so long after.
+const LATE_RETRY_S: (f64, f64) = (8.0, 25.0);
 /// Share of a clumsy passenger's requests that are fumbled.
 const FUMBLES: f64 = 0.5;
 
@@ -212,6 +215,10 @@ impl Passenger {
             let gap = Duration::from_secs_f64(cue.rng.between(3.0, 10.0));
             cue.wake(if late { gap } else { TAP_GAP }, alarm(FUMBLE, 0));
             self.fumble = Some(Fumble { trip, key, first: None, late });
+        } else if self.fumble.is_none() && cue.mishap(cue.around.habits.mishaps.late_retries) {
+            let gap = cue.rng.between(LATE_RETRY_S.0, LATE_RETRY_S.1);
+            cue.wake(Duration::from_secs_f64(gap), alarm(FUMBLE, 0));
+            self.fumble = Some(Fumble { trip, key, first: None, late: true });
         }
     }
 
@@ -275,6 +282,14 @@ impl Passenger {
             wish.requests = REQUESTS_MAX;
         }
         self.look(cue);
+    }
+
+    /// The app starts anew in the middle of a job: it logs in, and asks which job it has.
+    pub(super) fn restart(&mut self, cue: &mut Cue<'_>) {
+        if cue.has(OpKind::PassengerCurrentJob) && cue.has(OpKind::PassengerLogin) {
+            cue.ask(Ask::new(OpKind::PassengerLogin));
+            self.look_for_lost(cue);
+        }
     }
 
     /// Reads what became of the request; where nobody can tell, the same key is sent once more.
@@ -412,7 +427,7 @@ impl Robot for Passenger {
             Event::Wish(trip) => self.wish(trip, &mut cue),
             Event::Drain => self.drain(&mut cue),
             Event::SignOff => self.sign_off(&mut cue),
-            Event::Known(_) => {}
+            Event::Known(_) | Event::Overheard(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     base::dist::Spread,
     history::answer::{Answer, JobState},
     robot::puppet::{Puppet, job, job_answer, refusal_answer, steady, trip},
-    scenario::Robots,
+    scenario::{Mishaps, Robots},
 };
 
 use OpKind as K;
@@ -253,4 +253,39 @@ fn one_who_only_looks_goes_idle_at_the_drain() {
     assert_eq!(puppet.standing(), Standing::Free);
     puppet.ok(K::PassengerQuote);
     assert!(!puppet.kinds().contains(&K::PassengerRequestJob));
+}
+
+#[test]
+fn an_app_that_restarts_logs_in_and_follows_its_job_again() {
+    let mishaps = Mishaps { restarts: 1.0, ..Mishaps::default() };
+    let mut puppet = following(Robots { mishaps, ..steady() });
+    puppet.until(K::PassengerLogin, Some(&job(JobState::Requested)));
+    puppet.done(Ask::new(K::PassengerLogin), Outcome::Ok, Answer::default());
+    puppet.end(K::PassengerCurrentJob, Outcome::Ok, seen(JobState::Accepted));
+    let poll = puppet.until(K::PassengerJobStatus, None);
+    assert_eq!(poll.job, Some(Id::from("J1")));
+    puppet.done(poll, Outcome::Ok, seen(JobState::Completed));
+    puppet.ok(K::PassengerPay);
+}
+
+#[test]
+fn one_who_sees_that_a_driver_is_asked_may_give_up_at_once() {
+    let mishaps = Mishaps { cancels_on_offer: 1.0, ..Mishaps::default() };
+    let mut puppet = following(Robots { mishaps, ..steady() });
+    for (state, gives_up) in [(JobState::Requested, false), (JobState::Offered, true)] {
+        let poll = puppet.until(K::PassengerJobStatus, None);
+        puppet.done(poll, Outcome::Ok, seen(state));
+        assert_eq!(puppet.take(K::PassengerCancel).is_some(), gives_up);
+    }
+}
+
+#[test]
+fn a_request_is_sent_again_long_after_with_its_key() {
+    let mishaps = Mishaps { late_retries: 1.0, ..Mishaps::default() };
+    let mut puppet = wishing(Robots { mishaps, ..steady() });
+    let first = puppet.end(K::PassengerRequestJob, Outcome::Ok, seen(JobState::Requested));
+    let began = puppet.now;
+    let again = puppet.until(K::PassengerRequestJob, Some(&job(JobState::Requested)));
+    assert_eq!((&again.key, again.again.is_some()), (&first.key, true));
+    assert!(puppet.now - began > Duration::from_secs(7));
 }

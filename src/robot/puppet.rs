@@ -10,6 +10,7 @@ use crate::{
         answer::{Answer, JobState, JobView, OfferView, Refusal},
         declares::Offers,
         op::{Ask, Attempt, Op, OpKind, OpSet, Outcome},
+        probe::Probe,
     },
     scenario::Robots,
 };
@@ -25,6 +26,8 @@ pub fn around(habits: Robots) -> Surroundings {
         ops: OpSet::all().without(OpKind::SetupApproveDriver),
         offers: Offers::Ping,
         search_ttl: Duration::from_mins(1),
+        token_ttl: Duration::from_mins(2),
+        probes: Probe::ALL.iter().copied().collect(),
     }
 }
 

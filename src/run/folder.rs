@@ -69,6 +69,21 @@ impl Folder {
         fs::read_to_string(self.file(name)).map_err(at(&self.file(name)))
     }
 
+    /// Makes a folder in it.
+    pub fn make(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.file(name);
+        fs::create_dir_all(&path).map_err(at(&path))
+    }
+
+    /// Removes a folder in it, with its files, where there is one.
+    pub fn clear(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.file(name);
+        match fs::remove_dir_all(&path) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(at(&path)(why)),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a file whole: beside it first, then in its place.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
         let (path, beside) = (self.file(name), self.file(&format!("{name}.tmp")));

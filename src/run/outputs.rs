@@ -5,7 +5,15 @@ use std::path::Path;
 use super::{folder::Folder, plan::RunPlan, show::Played};
 use crate::{
     base::shell,
-    report::{console, figures::Figures, hgrm, html, junit, summary::Summary, verdict::Exit},
+    history::reader::Reader,
+    report::{
+        console,
+        evidence::{self, Bundles},
+        figures::Figures,
+        hgrm, html, junit,
+        summary::Summary,
+        verdict::Exit,
+    },
 };
 
 /// An entry of the registry.
@@ -46,10 +54,27 @@ pub const OUTPUTS: &[OutputEntry] = &[
     },
 ];
 
-/// Writes every output; `summary.json` first.
+/// Writes every output, `summary.json` first; then the evidence of each violation.
 pub fn write(folder: &Folder, summary: &Summary, figures: &Figures) -> anyhow::Result<()> {
     for output in OUTPUTS {
         folder.write(output.name, (output.render)(summary, figures)?.as_bytes())?;
+    }
+    write_evidence(folder, summary)
+}
+
+/// A file for each violation, from the history. What an earlier judgement wrote goes.
+fn write_evidence(folder: &Folder, summary: &Summary) -> anyhow::Result<()> {
+    folder.clear(evidence::FOLDER)?;
+    let mut bundles = Bundles::of(summary);
+    if bundles.is_empty() {
+        return Ok(());
+    }
+    for record in Reader::open(folder.path())? {
+        bundles.see(&record?);
+    }
+    folder.make(evidence::FOLDER)?;
+    for (name, bundle) in bundles.files() {
+        folder.write(&name, (serde_json::to_string_pretty(&bundle)? + "\n").as_bytes())?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::{
         writer::Writer,
     },
     law::{judge::Judge, races::Races},
-    report::figures::Figures,
+    report::{figures::Figures, meter::Meters, verdict::parse_gates},
     scenario::Pings,
 };
 
@@ -39,6 +39,7 @@ struct Watchers {
     figures: Figures,
     judge: Judge,
     races: Races,
+    gates: Meters,
 }
 
 impl Recorder {
@@ -48,14 +49,16 @@ impl Recorder {
         plan: &RunPlan,
         declares: &Declares,
     ) -> anyhow::Result<Self> {
+        let laws = &plan.scenario.laws;
         let watchers = Watchers {
             writer: folder.map(Writer::create).transpose()?,
             log: folder.map(|folder| File::create(folder.join(LOG))).transpose()?,
             error: None,
             sum: DefaultHasher::new(),
             figures: Figures::default(),
-            judge: Judge::new(declares, &plan.scenario.laws.skip, &plan.known()?),
+            judge: Judge::new(declares, &laws.skip, &plan.known()?, laws.horizon.0),
             races: Races::default(),
+            gates: Meters::new(parse_gates(&plan.scenario.gates)?),
         };
         let counted = plan.scenario.history.pings == Pings::Counted;
         Ok(Self {
@@ -80,6 +83,7 @@ impl Recorder {
         watchers.figures.see(record);
         watchers.judge.see(record);
         watchers.races.see(record);
+        watchers.gates.see(record);
         record.sum_into(&mut watchers.sum);
         watchers.write(|writer| writer.append(record));
         self.records.set(self.records.get() + 1);
@@ -128,6 +132,21 @@ impl Recorder {
         verdicts.iter().filter(|(_, j)| broken(j)).map(|(law, _)| law.name).collect()
     }
 
+    /// Why the demand is to end now, where a gate that was missed says so.
+    pub fn abort(&self) -> Option<String> {
+        self.inner.borrow().gates.abort()
+    }
+
+    /// True when some gate may say so.
+    pub fn may_abort(&self) -> bool {
+        self.inner.borrow().gates.may_abort()
+    }
+
+    /// True when the city leaks: nobody goes on then.
+    pub fn leaks(&self) -> bool {
+        self.inner.borrow().judge.is_broken("city-is-sealed")
+    }
+
     /// Ends the history and judges the run. Nothing is recorded after that.
     pub fn finish(&self, plan: &RunPlan, complete: bool) -> anyhow::Result<Judged> {
         let mut watchers = self.inner.borrow_mut();
@@ -137,7 +156,14 @@ impl Recorder {
         let cut = watchers.error.as_ref().map(ToString::to_string);
         let complete = complete && cut.is_none();
         let figures = std::mem::take(&mut watchers.figures);
-        let mut judged = Judged::new(plan, figures, &watchers.judge, &watchers.races, complete)?;
+        let mut judged = Judged::new(
+            plan,
+            figures,
+            &watchers.judge,
+            &watchers.races,
+            &watchers.gates,
+            complete,
+        )?;
         judged.summary.reasons.extend(cut);
         Ok(judged)
     }

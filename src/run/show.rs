@@ -51,6 +51,8 @@ const READ_BACK_WITHIN: Duration = Duration::from_mins(1);
 /// Without that share of the drivers signed on there is nothing to test.
 const SIGNED_ON_MIN: f64 = 0.9;
 
+/// Between two looks at gates that may end the demand.
+const GATES_EVERY: Duration = Duration::from_millis(500);
 /// Seconds between two looks at what the laws say so far: each looks through all that it holds.
 const ASK_THE_LAWS_EVERY: u64 = 5;
 
@@ -198,7 +200,8 @@ impl Show {
         };
         match outcome {
             Ok(signal) => {
-                let complete = signal.is_none() && !self.recorder.failed();
+                let stopped = self.recorder.failed() || self.recorder.leaks();
+                let complete = signal.is_none() && !stopped;
                 self.wind_up(signal, complete).await
             }
             Err(why) => Err(self.unfit(why).await),
@@ -225,6 +228,8 @@ impl Show {
             ops: declares.asked(),
             offers: declares.offers,
             search_ttl: declares.search_ttl.0,
+            token_ttl: declares.token_ttl.0,
+            probes: declares.probed(),
         };
         if let Some(traces) = &self.traces {
             target.traced(traces.tracing());
@@ -272,7 +277,12 @@ impl Show {
         self.enter(Phase::Load);
         let zero = robots.now();
         self.marks.set((self.stage.costs(), None));
-        futures_util::join!(engine.load(time.duration.0), conductor.run(zero));
+        let demand =
+            async { futures_util::join!(engine.load(time.duration.0), conductor.run(zero)) };
+        let (missed, demand) = (self.until_a_gate_ends_it(), demand);
+        pin_mut!(missed, demand);
+        // What is broken then is healed after the drain, as always.
+        select(demand, missed).await;
         self.marks.set((self.marks.get().0, self.stage.costs()));
         self.services.replace(self.stage.services().await);
         self.enter(Phase::Drain);
@@ -287,8 +297,25 @@ impl Show {
         Ok(())
     }
 
+    /// Resolves when a gate that was missed is to end the demand.
+    async fn until_a_gate_ends_it(&self) {
+        if !self.recorder.may_abort() {
+            return std::future::pending().await;
+        }
+        let env = self.stage.operator();
+        loop {
+            env.sleep(GATES_EVERY).await;
+            if let Some(why) = self.recorder.abort() {
+                if self.ui != Ui::None {
+                    println!("  gate missed, the demand ends: {why}");
+                }
+                return;
+            }
+        }
+    }
+
     /// Once a second: a frame of history ends, and the progress line is shown. Ends only when the
-    /// history can no longer be written.
+    /// history can no longer be written, or when robots meet others than robots.
     async fn watch(&self) {
         let env = self.stage.operator();
         let mut progress = Progress::default();
@@ -299,7 +326,10 @@ impl Show {
             env.sleep_until(due).await;
             self.recorder.flush();
             self.stage.look_after().await;
-            if self.recorder.failed() {
+            if self.recorder.leaks() && matches!(self.ui, Ui::Plain) {
+                println!("robots meet others than robots: healing and signing off");
+            }
+            if self.recorder.failed() || self.recorder.leaks() {
                 return;
             }
             if let (Ui::Plain, true, Some(cast)) = (self.ui, self.stage.wants_line(), &self.cast) {

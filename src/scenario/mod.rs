@@ -260,6 +260,60 @@ pub struct Robots {
     pub attempt_timeout: Span,
     /// First wait before another attempt; doubled each time, with jitter.
     pub backoff: Span,
+    /// What goes wrong with phones and fingers beyond `clumsy`.
+    #[serde(skip_serializing_if = "Mishaps::is_usual")]
+    pub mishaps: Mishaps,
+    /// Robots beside the load that ask what is wrong on purpose.
+    #[serde(skip_serializing_if = "Rogue::is_usual")]
+    pub rogue: Rogue,
+}
+
+/// What goes wrong with phones and fingers beyond `clumsy`: shares, all of them zero unless a scenario
+/// says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mishaps {
+    /// Share of jobs in the middle of which an app restarts, the driver's or the passenger's: it logs
+    /// in anew, and has to ask which job it has.
+    pub restarts: f64,
+    /// Share of passengers who give up a job the moment that they see that a driver is asked.
+    pub cancels_on_offer: f64,
+    /// Share of requests that are sent once more long after, with the same key.
+    pub late_retries: f64,
+    /// Share of location updates behind which the one before is sent once more.
+    pub replays: f64,
+}
+
+impl Mishaps {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Robots beside the load that ask what is wrong on purpose: bad tokens, others' jobs, bad input, too
+/// much at once. None of it counts in any figure; the laws that judge it are not applicable without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rogue {
+    /// How many there are, as a share of the drivers and passengers of the load; zero for none, and
+    /// otherwise two at least. Only targets that can be asked wrongly have any.
+    pub share: f64,
+    /// What each asks in a second, on average; a burst counts as one.
+    pub rate: f64,
+    /// Requests that it sends at once to run into the limit of its account.
+    pub burst: u32,
+}
+
+impl Rogue {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Rogue {
+    fn default() -> Self {
+        Self { share: 0.0, rate: 1.0, burst: 100 }
+    }
 }
 
 impl Default for Robots {
@@ -289,6 +343,8 @@ impl Default for Robots {
             attempts_max: 6,
             attempt_timeout: Span::secs(2),
             backoff: Span::millis(200),
+            mishaps: Mishaps::default(),
+            rogue: Rogue::default(),
         }
     }
 }
@@ -406,7 +462,7 @@ pub enum Pings {
 }
 
 /// Which laws are judged, and which must have been seen to hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Laws {
     /// Laws whose `unknown` makes the run inconclusive; left out: every law that is applicable,
@@ -414,6 +470,15 @@ pub struct Laws {
     pub require: Option<Vec<String>>,
     /// Laws that are not judged.
     pub skip: Vec<String>,
+    /// How long the laws remember a job after the last word about it: longer needs more memory, and
+    /// lets the read-back be compared with more of the run.
+    pub horizon: Span,
+}
+
+impl Default for Laws {
+    fn default() -> Self {
+        Self { require: None, skip: Vec::new(), horizon: Span::secs(600) }
+    }
 }
 
 /// What a run must have seen to prove anything.
@@ -490,6 +555,9 @@ mod tests {
             ("load.updates_per_second=nan", "load.updates_per_second"),
             ("load.drivers=0", "load.drivers"),
             ("robots.clumsy=1.5", "robots.clumsy"),
+            ("robots.mishaps.restarts=-1", "robots.mishaps.restarts"),
+            ("robots.rogue.share=2", "robots.rogue.share"),
+            ("robots.rogue.rate=0", "robots.rogue.rate"),
             ("robots.parked=0.9", "robots.cruising"),
             ("robots.answer_s={uniform=[3.0,1.0]}", "robots.answer_s"),
             ("robots.poll_s=0", "robots.poll_s"),

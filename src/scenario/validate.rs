@@ -24,7 +24,11 @@ const NODES_PER_AZ_MAX: u32 = 32;
 /// Storage nodes at most: each commit waits for more than half of them.
 const STORAGE_REPLICAS_MAX: u32 = 7;
 const RATE_MAX: f64 = 1e6;
+/// What one rogue may ask: its answers are kept, each of them.
+const ROGUE_RATE_MAX: f64 = 100.0;
+const ROGUE_BURST_MAX: u32 = 1_000;
 const TIME_SCALE_MAX: f64 = 1_000.0;
+const HORIZON_MIN: Span = Span::secs(120);
 const LONGEST: Span = Span::secs(366 * 24 * 3_600);
 
 /// Checks a scenario that came from `source`.
@@ -42,6 +46,13 @@ pub(super) fn scenario(source: &Source, scenario: &Scenario) -> Result<(), FileE
     check.robots(&scenario.robots)?;
     check.backend(&scenario.backend)?;
     scenario.traces.check(source)?;
+    if scenario.laws.horizon < HORIZON_MIN {
+        return Err(source.error(
+            "laws.horizon",
+            format!("must be {HORIZON_MIN} at least: an op may last that long"),
+        ));
+    }
+    check.not_for_ever("laws.horizon", scenario.laws.horizon)?;
     for (index, gate) in scenario.gates.iter().enumerate() {
         if gate.trim().is_empty() {
             let what = "must not be empty: write it like driver.ping response p(99) < 50ms";
@@ -172,6 +183,10 @@ impl Check<'_> {
             ("no_shows", robots.no_shows),
             ("browses", robots.browses),
             ("push", robots.push),
+            ("mishaps.restarts", robots.mishaps.restarts),
+            ("mishaps.cancels_on_offer", robots.mishaps.cancels_on_offer),
+            ("mishaps.late_retries", robots.mishaps.late_retries),
+            ("mishaps.replays", robots.mishaps.replays),
             ("parked", robots.parked),
             ("cruising", robots.cruising),
         ];
@@ -199,6 +214,9 @@ impl Check<'_> {
         for (key, spread) in spreads {
             self.spread(&format!("robots.{key}"), spread)?;
         }
+        self.within("robots.rogue.share", robots.rogue.share, 0.0, 1.0)?;
+        self.positive("robots.rogue.rate", robots.rogue.rate, ROGUE_RATE_MAX)?;
+        self.count("robots.rogue.burst", robots.rogue.burst, ROGUE_BURST_MAX)?;
         self.within("robots.no_show_wait_s", robots.no_show_wait_s, 0.0, 86_400.0)?;
         self.within("robots.watch_s", robots.watch_s, 0.0, 86_400.0)?;
         self.positive("robots.poll_s", robots.poll_s, 86_400.0)?;

@@ -394,6 +394,7 @@ fn index(kind: RobotKind) -> usize {
         RobotKind::Driver => 0,
         RobotKind::Passenger => 1,
         RobotKind::Auditor => 2,
+        RobotKind::Rogue => 3,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     route,
 };
 use crate::backend::{
+    plants,
     platform::token::Role,
     wire::{
         AccountKind, Credentials, JobAnswer, LoginAnswer, MoveAnswer, MoveAsk, Nothing, OnlineAsk,
@@ -54,7 +55,9 @@ pub async fn sign_up(call: &Call, kind: AccountKind, profile_path: &'static str)
         return Err(Refused::invalid("`name` has at most 256 bytes"));
     }
     let rpc = &call.node.rpc;
-    let ask = Credentials { kind: kind.into(), phone: body.phone.clone(), secret: body.secret };
+    let tenant = u32::from(!body.tenant.is_empty());
+    let ask =
+        Credentials { kind: kind.into(), phone: body.phone.clone(), secret: body.secret, tenant };
     let made: RegisterAnswer = rpc.call("/core/login/register", &ask, FLOW).await?;
     let profile = Profile { account: made.account, name: body.name, phone: body.phone };
     let _put: Nothing = rpc
@@ -71,7 +74,8 @@ async fn login(call: Call) -> Reply {
 /// Credentials for a token.
 pub async fn log_in(call: &Call, kind: AccountKind) -> Reply {
     let body: CredentialsBody = call.read()?;
-    let ask = Credentials { kind: kind.into(), phone: body.phone, secret: body.secret };
+    let (kind, phone, secret) = (kind.into(), body.phone, body.secret);
+    let ask = Credentials { kind, phone, secret, ..Credentials::default() };
     let LoginAnswer { account, token, expires_in_ms } =
         call.node.rpc.call("/core/login/login", &ask, READ).await?;
     // It comes from the issuer, over our own links.
@@ -114,7 +118,10 @@ async fn ping(call: Call) -> Reply {
         (Spot { lat: body.lat, lon: body.lon }.place()?, body.seq)
     };
     let ask = PingAsk { driver: call.account, lat_e6: at.lat_e6, lon_e6: at.lon_e6, seq };
-    let answer: PingAnswer = call.node.rpc.call("/core/raziel/ping", &ask, PING).await?;
+    let answer: PingAnswer = match &call.shared.planted.storm {
+        None => call.node.rpc.call("/core/raziel/ping", &ask, PING).await?,
+        Some(storm) => Box::pin(storm.ping(&call.node, ask)).await?,
+    };
     let pending = match answer.status() {
         // Rare, and large: most pings need no room for it.
         Status::Unknown => Box::pin(admit(&call)).await,
@@ -154,7 +161,12 @@ async fn offer(call: Call) -> Reply {
 
 fn offered(call: &Call, pending: Option<&Pending>) -> Reply {
     let wall_ms = call.node.env.wall().0;
-    json(&OfferAnswerJson { offer: pending.map(|pending| OfferJson::of(pending, wall_ms)) })
+    let offer = pending.map(|pending| OfferJson::of(pending, wall_ms));
+    let offer = match offer {
+        Some(offer) if call.node.planted(plants::LAT_LON_SWAPPED) => Some(offer.swapped()),
+        offer => offer,
+    };
+    json(&OfferAnswerJson { offer })
 }
 
 async fn accept(call: Call) -> Reply {

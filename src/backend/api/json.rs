@@ -48,6 +48,9 @@ pub struct CredentialsBody {
     /// For people.
     #[serde(default)]
     pub name: String,
+    /// Of a new account: whose it is, where it is not ours.
+    #[serde(default)]
+    pub tenant: String,
 }
 
 /// `driver/ping`.
@@ -233,6 +236,11 @@ impl JobJson {
         }
     }
 
+    /// Planted: its id on its way through a float, which has no room for all of its digits.
+    pub fn with_id_as_float(&mut self) {
+        self.id = self.id as f32 as u64;
+    }
+
     /// As a driver sees it: its own assignment, where it has one.
     pub fn of_driver(job: &Job, driver: u64) -> Self {
         let mine = job.assignments.iter().rev().find(|a| a.driver == driver);
@@ -290,6 +298,25 @@ impl OfferJson {
             dropoff: pending.dropoff.map(Spot::from),
             expires_in_ms: pending.expires_ms.saturating_sub(wall_ms),
             fare_minor: pending.fare_minor,
+        }
+    }
+}
+
+impl Spot {
+    /// Planted: latitude and longitude change places.
+    fn swapped(self) -> Self {
+        Self { lat: self.lon, lon: self.lat }
+    }
+}
+
+impl OfferJson {
+    /// Planted: the places of the offer with latitude and longitude swapped.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self {
+            pickup: self.pickup.map(Spot::swapped),
+            dropoff: self.dropoff.map(Spot::swapped),
+            ..self
         }
     }
 }

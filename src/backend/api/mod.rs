@@ -5,7 +5,9 @@ pub mod audit;
 pub mod customer;
 pub mod driver;
 pub mod json;
+pub mod limits;
 pub mod near;
+mod planted;
 pub mod reply;
 pub mod rules;
 pub mod session;
@@ -20,18 +22,24 @@ use serde::de::DeserializeOwned;
 
 use super::{
     node::Node,
+    plants,
     platform::{
+        meter::Served,
         phosphor::Mark,
-        rpc::{Policy, Router},
+        rpc::{Code, Policy, Router, refuse},
+        server::{InFlight, Server},
         token::Role,
     },
 };
-use crate::world::{HttpHandler, link::DialError};
+use crate::{
+    base::time::Time,
+    world::{HttpHandler, link::DialError},
+};
+use limits::Limits;
+use planted::Planted;
 use reply::Refused;
 use rules::Rules;
 
-/// Requests that may be in flight at one node; beyond it they are refused with 429.
-const IN_FLIGHT_MAX: usize = 4_096;
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
@@ -64,24 +72,51 @@ pub struct Call {
     pub body: Bytes,
     /// What all requests of this node share.
     pub shared: Rc<Shared>,
-    /// It is in flight for as long as it lives.
-    _in_flight: Counted,
+    /// Planted: it is one too many, which is said when all is done.
+    too_many: bool,
+    /// Where it is counted, until it is answered.
+    asked: Option<Asked>,
+}
+
+/// A request that was let in: in flight, and timed, for as long as it lives.
+struct Asked {
+    node: Rc<Node>,
+    served: Rc<Served>,
+    begun: Time,
+    _in_flight: InFlight,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.served.took(self.node.env.now().since(self.begun));
+    }
 }
 
 /// What all requests of a node share.
-#[derive(Debug, Default)]
 pub struct Shared {
-    in_flight: Cell<usize>,
+    /// Counts what is in flight.
+    server: Server,
+    /// Every path, and what is counted of it.
+    routes: Vec<(&'static Route, Rc<Served>)>,
     /// Rosters that are being asked about drivers whom an index does not know.
     pub admitting: Cell<usize>,
     /// Which implementation answers whom, where a path has two.
     pub rules: Rules,
+    /// What each account may ask.
+    limits: Limits,
+    /// The bugs that are planted.
+    pub planted: Planted,
 }
 
 impl Call {
     /// The body as a value.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
-        serde_json::from_slice(&self.body).map_err(|error| Refused::invalid(&error.to_string()))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            if self.node.planted(plants::BAD_INPUT_500) {
+                return refuse(Code::Internal, error.to_string()).into();
+            }
+            Refused::invalid(&error.to_string())
+        })
     }
 }
 
@@ -106,22 +141,31 @@ macro_rules! route {
         $crate::backend::api::Route {
             path: $path,
             role: $role,
-            run: |call| {
-                Box::pin(async move { $crate::backend::api::reply::to_http($handler(call).await) })
-            },
+            run: |call| Box::pin($crate::backend::api::answer(call, $handler)),
             newer: None,
         }
     };
     ($path:literal, $role:expr, $old:path => $new:path) => {
         $crate::backend::api::Route {
-            newer: Some(|call| {
-                Box::pin(async move { $crate::backend::api::reply::to_http($new(call).await) })
-            }),
+            newer: Some(|call| Box::pin($crate::backend::api::answer(call, $new))),
             ..route!($path, $role, $old)
         }
     };
 }
 pub(crate) use route;
+
+/// Has a request answered, and counts how it ended.
+async fn answer<F: Future<Output = reply::Reply>>(
+    mut call: Call,
+    handler: impl FnOnce(Call) -> F,
+) -> Response<Bytes> {
+    let asked = call.asked.take();
+    let reply = handler(call).await;
+    if let Some(asked) = asked.filter(|_| reply.as_ref().is_err_and(Refused::is_failure)) {
+        asked.served.failed();
+    }
+    reply::to_http(reply)
+}
 
 /// The paths that have two implementations.
 pub fn doubled() -> impl Iterator<Item = &'static str> {
@@ -138,10 +182,19 @@ pub fn mount(node: &Node, router: &mut Router) -> Result<(), DialError> {
     streams::mount(node, router)
 }
 
-/// What answers HTTP requests at this node; the node itself answers GET /health.
-pub fn handler(node: &Node) -> HttpHandler {
-    let rules = Rules::new(node.config.settings.product.routes.clone());
-    let (node, shared) = (Rc::new(node.clone()), Rc::new(Shared { rules, ..Shared::default() }));
+/// What answers HTTP requests at this node, counted by its `server` like calls; the node itself
+/// answers GET /health.
+pub fn handler(node: &Node, server: &Server) -> HttpHandler {
+    let all = ROUTES.iter().flat_map(|routes| routes.iter());
+    let shared = Shared {
+        server: server.clone(),
+        routes: all.map(|route| (route, server.counting(route.path))).collect(),
+        admitting: Cell::default(),
+        rules: Rules::new(node.config.settings.product.routes.clone()),
+        limits: Limits::default(),
+        planted: Planted::of(node),
+    };
+    let (node, shared) = (Rc::new(node.clone()), Rc::new(shared));
     let own = Rc::clone(&shared);
     node.live.on_change(move |settings| own.rules.swap(settings.product.routes.clone()));
     Rc::new(move |request| serve(&node, &shared, request))
@@ -157,7 +210,17 @@ fn serve(
         Ok((route, call)) => {
             let newer = route.newer.filter(|_| shared.rules.is_new(route.path, call.account));
             let run = newer.unwrap_or(route.run);
-            node.rpc.phosphor().answers(mark, route.path, run(call))
+            let (too_many, unknown) = (call.too_many, node.planted(plants::UNKNOWN_ID_500));
+            let answer = if shared.planted.lets_pass() {
+                node.rpc.phosphor().answers(mark, route.path, run(call))
+            } else {
+                let (node, shared) = (Rc::clone(node), Rc::clone(shared));
+                Box::pin(async move { shared.planted.through_pool(&node, run(call)).await })
+            };
+            if too_many || unknown {
+                return Box::pin(reply::spoiled(answer, too_many));
+            }
+            answer
         }
         Err(refused) => Box::pin(ready(reply::to_http(Err(refused)))),
     }
@@ -191,14 +254,12 @@ fn let_in(
     request: Request<Bytes>,
 ) -> Result<(&'static Route, Call), Refused> {
     let path = request.uri().path();
-    let route = ROUTES.iter().flat_map(|routes| routes.iter()).find(|route| route.path == path);
-    let route = route.ok_or_else(|| Refused::not_found("no such path"))?;
+    let found = shared.routes.iter().find(|(route, _)| route.path == path);
+    let (route, served) = found.ok_or_else(|| Refused::not_found("no such path"))?;
     if request.method() != Method::POST {
         return Err(Refused::method());
     }
-    if shared.in_flight.get() >= IN_FLIGHT_MAX {
-        return Err(Refused::limited());
-    }
+    let in_flight = shared.server.enter().ok_or_else(Refused::limited)?;
     if request.body().len() > BODY_BYTES_MAX {
         return Err(Refused::too_large(BODY_BYTES_MAX));
     }
@@ -206,10 +267,17 @@ fn let_in(
         Some(role) => account_of(node, &request, role)?,
         None => 0,
     };
+    let limited = route.role.is_some_and(|role| role != Role::Auditor);
+    let too_many = limited && !shared.limits.take(account, node.env.now());
+    if too_many && !node.planted(plants::LIMITED_AFTER_EFFECT) {
+        return Err(Refused::limited());
+    }
     let body = request.into_body();
-    let in_flight = Counted::new(shared, |shared| &shared.in_flight);
-    let (node, shared) = (Rc::clone(node), Rc::clone(shared));
-    Ok((route, Call { node, account, body, shared, _in_flight: in_flight }))
+    served.ask();
+    let (node, shared, served) = (Rc::clone(node), Rc::clone(shared), Rc::clone(served));
+    let begun = node.env.now();
+    let asked = Some(Asked { node: Rc::clone(&node), served, begun, _in_flight: in_flight });
+    Ok((route, Call { node, account, body, shared, too_many, asked }))
 }
 
 /// The account of the bearer, who must play that role.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::backend::{
     orchestration::dispatch::certainly_not,
+    platform::ids::tenant_of,
     wire::{
         BaseFareAnswer, BaseFareAsk, FeaturesAnswer, FeaturesAsk, HobAnswer, HobAsk, NearAnswer,
         NearestAsk, Place, Service, UpdatedAnswer, UpdatedAsk,
@@ -71,7 +72,7 @@ async fn base_fare(call: &Call, service: Service) -> Result<ServiceJson, Refused
 }
 
 async fn nearest(call: &Call, at: Place) -> Result<NearAnswer, Refused> {
-    let ask = NearestAsk { at: Some(at), limit: SHOWN };
+    let ask = NearestAsk { at: Some(at), limit: SHOWN, tenant: tenant_of(call.account) };
     let path = "/orchestration/nearest-driver/search";
     Ok(certainly_not(call.node.rpc.call(path, &ask, READ).await)?)
 }

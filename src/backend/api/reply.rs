@@ -1,10 +1,11 @@
 //! How an answer leaves: status, JSON, and for errors whether anything can have happened.
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use crate::backend::platform::rpc::{Code, RpcError};
+use crate::backend::platform::rpc::{Code, RpcError, refuse};
 
 /// A body, or why not.
 pub type Reply = Result<Bytes, Refused>;
@@ -31,6 +32,11 @@ pub enum Happened {
 impl Refused {
     fn no(status: StatusCode, code: &'static str, message: &str) -> Self {
         Self { status, code, message: message.to_owned(), happened: Happened::No }
+    }
+
+    /// True when the backend failed, and not the client.
+    pub fn is_failure(&self) -> bool {
+        self.status.is_server_error()
     }
 
     /// 400.
@@ -140,6 +146,22 @@ pub fn to_http(reply: Reply) -> Response<Bytes> {
     response
 }
 
+/// Planted: an answer that is another than it should be. What was one too many is refused when it is
+/// done; what does not exist makes the server fail.
+pub async fn spoiled(
+    answer: LocalBoxFuture<'static, Response<Bytes>>,
+    too_many: bool,
+) -> Response<Bytes> {
+    let right = answer.await;
+    if too_many {
+        return to_http(Err(Refused::limited()));
+    }
+    if right.status() == StatusCode::NOT_FOUND {
+        return to_http(Err(refuse(Code::Internal, "nothing is known of it").into()));
+    }
+    right
+}
+
 fn error_body(refused: &Refused) -> Bytes {
     let error = serde_json::json!({ "error": {
         "code": refused.code, "message": refused.message, "happened": refused.happened,
@@ -150,7 +172,6 @@ fn error_body(refused: &Refused) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::platform::rpc::refuse;
 
     #[test]
     fn an_error_says_whether_anything_can_have_happened() {

@@ -40,7 +40,8 @@ async fn open(call: Call) -> Reply {
         "passenger" => AccountKind::Passenger,
         _ => return Err(Refused::invalid("`kind` must be driver or passenger")),
     };
-    let ask = Credentials { kind: kind.into(), phone: body.phone, secret: body.secret };
+    let (kind, phone, secret) = (kind.into(), body.phone, body.secret);
+    let ask = Credentials { kind, phone, secret, ..Credentials::default() };
     let made: SessionAnswer = call.node.rpc.call("/core/login/open", &ask, FLOW).await?;
     json(&value!({
         "session": made.session,

@@ -13,7 +13,11 @@ use super::{
 use crate::{
     backend::{
         node::Node,
-        platform::token::{Claims, Role, Signer},
+        plants,
+        platform::{
+            ids::of_tenant,
+            token::{Claims, Role, Signer},
+        },
         wire::{AccountKind, AccountRow, Credentials, LoginAnswer, RegisterAnswer},
     },
     base::{rng::Rng, time::Wall},
@@ -30,6 +34,7 @@ pub(super) struct Logins {
     audit_secret: String,
     pub(super) node: Node,
     pub(super) salts: RefCell<Rng>,
+    pub(super) kept: Option<session::Kept>,
 }
 
 /// Serves `core/login` on this node.
@@ -42,6 +47,7 @@ pub fn mount(node: &Node, router: &mut Router) {
         audit_secret: audit_secret(&node.config.seed),
         node: node.clone(),
         salts: RefCell::new(salts),
+        kept: node.planted(plants::REVOKED_TOKEN_CACHED).then(session::Kept::default),
     });
     serve!(router, logins, "/core/login/register", Credentials, |logins, ask| {
         logins.register(&ask).await
@@ -61,7 +67,8 @@ impl Logins {
     /// Opens an account; the same credentials once more lead to the same account.
     async fn register(&self, ask: &Credentials) -> Result<RegisterAnswer, RpcError> {
         check(ask)?;
-        let (id, salt) = (self.node.next_id(), self.salts.borrow_mut().u64().to_be_bytes());
+        let id = of_tenant(self.node.next_id(), ask.tenant);
+        let salt = self.salts.borrow_mut().u64().to_be_bytes();
         let plan = || async move {
             let key = at_account(ask.kind(), &ask.phone);
             let mut read = Read::default();
@@ -178,6 +185,7 @@ mod tests {
             kind: AccountKind::Driver.into(),
             phone: "+353-1".into(),
             secret: "s".into(),
+            tenant: 0,
         };
         assert!(check(&good).is_ok());
         for phone in ["", "a/b", "a b", &"9".repeat(65)] {

@@ -48,6 +48,11 @@ impl Road {
         fare_minor(&self.facts.tariff, metres, seconds)
     }
 
+    /// What so much time on the road costs.
+    pub fn time_minor(&self, seconds: i64) -> i64 {
+        self.facts.tariff.per_minute_minor * seconds / 60
+    }
+
     /// Fee of a passenger who gives up after the driver's arrival.
     pub fn fee_minor(&self) -> i64 {
         self.facts.tariff.no_show_fee_minor

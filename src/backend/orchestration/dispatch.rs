@@ -4,12 +4,13 @@
 use futures_util::join;
 
 use super::{
-    calls::{MEMORY, ROWS, capture, make},
-    events,
+    calls::{MEMORY, ROWS, capture, make, owed},
+    events, planted,
     search::seek,
 };
 use crate::backend::{
     node::Node,
+    plants,
     platform::rpc::{Code, Router, RpcError, refuse},
     wire::{
         CaptureAnswer, CreateAsk, Job, JobAnswer, JobAsk, JobState, LocateAnswer, LocateAsk,
@@ -68,6 +69,9 @@ pub fn follow(node: &Node, job: &Job) {
             node.env.spawn(node.rpc.phosphor().carry(async move { seek(&own, job).await }));
         }
         JobState::Completed | JobState::Cancelled if !job.paid => {
+            if node.planted(plants::CHARGE_IN_MEMORY) {
+                return planted::take_later(node, &job, "");
+            }
             node.env.spawn(node.rpc.phosphor().carry(async move {
                 let _by_the_sweep = capture(&own, &job, "").await;
             }));
@@ -94,7 +98,11 @@ async fn request(node: &Node, ask: RequestAsk) -> Result<MoveAnswer, RpcError> {
         key: ask.key,
         quoted_minor: quote.fare_minor,
     };
-    let made: MoveAnswer = node.rpc.call("/core/job/create", &create, ROWS).await?;
+    let made: MoveAnswer = if node.planted(plants::UNKNOWN_AS_REFUSAL) {
+        planted::create_soon(node, &create).await?
+    } else {
+        node.rpc.call("/core/job/create", &create, ROWS).await?
+    };
     if let Some(job) = made.job.as_ref().filter(|_| !made.replayed) {
         events::job(node, job, []);
         follow(node, job);
@@ -123,6 +131,13 @@ async fn own_job(node: &Node, id: u64, passenger: u64) -> Result<Job, RpcError> 
 
 async fn pay(node: &Node, ask: PayAsk) -> Result<CaptureAnswer, RpcError> {
     let job = own_job(node, ask.job, ask.passenger).await?;
+    if node.planted(plants::CHARGE_IN_MEMORY) && owed(&job).is_some() {
+        planted::take_later(node, &job, &ask.key);
+        return Ok(CaptureAnswer::default());
+    }
+    if node.planted(plants::LOST_PAYMENT) && job.paid {
+        return Ok(CaptureAnswer::default());
+    }
     let taken = capture(node, &job, &ask.key).await?;
     taken.ok_or_else(|| refuse(Code::Conflict, "nothing is owed for the job"))
 }

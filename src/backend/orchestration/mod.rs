@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod events;
 pub mod issues;
 pub mod near;
+mod planted;
 pub mod search;
 pub mod shift;
 pub mod sweep;

@@ -8,8 +8,8 @@ use crate::backend::{
     node::Node,
     platform::rpc::{Code, Router, RpcError, refuse},
     wire::{
-        JourneyQuote, LocateAnswer, LocateAsk, NearAnswer, NearDriver, NearestAsk, Place,
-        QuoteAnswer, QuoteAsk, SearchAnswer, SearchAsk, TravelAnswer, TravelAsk,
+        JourneyQuote, LocateAnswer, LocateAsk, NearAnswer, NearDriver, NearestAsk, QuoteAnswer,
+        QuoteAsk, SearchAnswer, SearchAsk, TravelAnswer, TravelAsk,
     },
 };
 
@@ -21,7 +21,7 @@ pub fn mount(node: &Node, router: &mut Router) {
     let own = node.clone();
     router.on("/orchestration/nearest-driver/search", move |ask: NearestAsk| {
         let node = own.clone();
-        async move { certainly_not(near(&node, ask.at, ask.limit.clamp(1, LIMIT_MAX)).await) }
+        async move { certainly_not(near(&node, &ask).await) }
     });
     let own = node.clone();
     router.on("/orchestration/near/quote", move |ask: QuoteAsk| {
@@ -31,8 +31,10 @@ pub fn mount(node: &Node, router: &mut Router) {
 }
 
 /// The nearest free drivers, and how long each would take.
-async fn near(node: &Node, at: Option<Place>, limit: u32) -> Result<NearAnswer, RpcError> {
-    let (locate, search) = (LocateAsk { at }, SearchAsk { at, limit, without: Vec::new() });
+async fn near(node: &Node, ask: &NearestAsk) -> Result<NearAnswer, RpcError> {
+    let (at, tenant, limit) = (ask.at, ask.tenant, ask.limit.clamp(1, LIMIT_MAX));
+    let search = SearchAsk { at, limit, tenant, without: Vec::new() };
+    let locate = LocateAsk { at };
     let (zone, found) = join!(
         node.rpc.call::<_, LocateAnswer>("/core/zoning/search", &locate, MEMORY),
         node.rpc.call::<_, SearchAnswer>("/core/raziel/search", &search, MEMORY),
@@ -58,9 +60,10 @@ async fn near(node: &Node, at: Option<Place>, limit: u32) -> Result<NearAnswer, 
 }
 
 async fn quote(node: &Node, ask: &QuoteAsk) -> Result<JourneyQuote, RpcError> {
+    let nearest = NearestAsk { at: ask.from, limit: 1, tenant: 0 };
     let (fare, near) = join!(
         node.rpc.call::<_, QuoteAnswer>("/core/fare/quote", ask, MEMORY),
-        near(node, ask.from, 1),
+        near(node, &nearest),
     );
     let (fare, near) = (fare?, near?);
     Ok(JourneyQuote {

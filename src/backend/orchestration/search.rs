@@ -3,10 +3,12 @@
 
 use super::{
     calls::{MEMORY, ROWS, mark},
-    events,
+    events, planted,
 };
 use crate::backend::{
     node::Node,
+    plants,
+    platform::ids::tenant_of,
     wire::{Job, JobState, MoveAsk, OfferAnswer, SearchAnswer, SearchAsk},
 };
 
@@ -20,7 +22,8 @@ pub async fn seek(node: &Node, mut job: Job) {
     if !is_wanting(&job, wanted) {
         return;
     }
-    let ask = SearchAsk { at: job.pickup, limit: CANDIDATES, without: job.asked.clone() };
+    let (at, tenant) = (job.pickup, tenant_of(job.passenger));
+    let ask = SearchAsk { at, limit: CANDIDATES, tenant, without: job.asked.clone() };
     let found = node.rpc.call("/core/raziel/search", &ask, MEMORY).await;
     let Ok(SearchAnswer { found }) = found else { return };
     for candidate in found {
@@ -32,6 +35,9 @@ pub async fn seek(node: &Node, mut job: Job) {
         mark(node, made.standing.into_iter().collect());
         if let Some(job) = made.job.as_ref().filter(|_| made.offer.is_some()) {
             events::job(node, job, [candidate.driver]);
+            if node.planted(plants::LOST_TIMER) {
+                planted::watch_offers(node, job);
+            }
         }
         match made.job {
             Some(now) if is_wanting(&now, wanted) => job = now,

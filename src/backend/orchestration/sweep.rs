@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::{
     calls::{ROWS, TEND, capture, make},
+    planted,
     search::seek,
 };
 use crate::backend::{
     node::Node,
+    plants,
     wire::{Due, DueAnswer, DueAsk, JobState, MoveAsk},
 };
 
@@ -34,7 +36,10 @@ pub fn start(node: &Node) {
             // Each node begins elsewhere: fewer of them meet at one job.
             let from = rng.below(due.len());
             let (late, early) = due.split_at(from);
-            let all: Vec<Due> = early.iter().chain(late).copied().collect();
+            let mut all: Vec<Due> = early.iter().chain(late).copied().collect();
+            if own.planted(plants::POISON_JOB) {
+                all = planted::before_poison(due);
+            }
             for some in all.chunks(AT_ONCE) {
                 let tend = |due: &Due| own.rpc.phosphor().of_job(due.job, tend(&own, *due));
                 futures_util::future::join_all(some.iter().map(tend)).await;
@@ -43,7 +48,8 @@ pub fn start(node: &Node) {
     });
 }
 
-async fn tend(node: &Node, due: Due) {
+/// Looks after one job, unless another node was first.
+pub(super) async fn tend(node: &Node, due: Due) {
     let ask = MoveAsk { job: due.job, due_ms: due.due_ms, ..MoveAsk::default() };
     // Refused: another node was first.
     let Ok(done) = make(node, TEND, &ask).await else { return };

@@ -2,7 +2,7 @@
 //! a timer a call. An id is never given out twice, so a reply that comes too late finds nobody.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     cmp::Reverse,
     collections::BinaryHeap,
     future::Future,
@@ -52,6 +52,8 @@ struct Inner {
     table: RefCell<Table>,
     /// Tells the sweeper that a call ends sooner than it thinks.
     sooner: Notify,
+    /// Planted: a reply is matched by its place alone.
+    confused: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -133,7 +135,7 @@ impl Calls {
         let id = reply.id;
         let waker = {
             let mut table = self.0.table.borrow_mut();
-            if !waits(&table.slots, id) {
+            if !waits(&table.slots, id) && !self.is_confused(&table, id) {
                 return;
             }
             table.slots[place(id)].end(Ended::Reply(reply))
@@ -142,6 +144,16 @@ impl Calls {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Switches the planted bug on: see [`super::planted::Wires`].
+    pub(super) fn confuse(&self, on: bool) {
+        self.0.confused.set(on);
+    }
+
+    fn is_confused(&self, table: &Table, id: u64) -> bool {
+        let waits = |slot: &Slot| matches!(slot.state, State::Waiting(_));
+        self.0.confused.get() && table.slots.get(place(id)).is_some_and(waits)
     }
 
     /// Ends every wait: the link broke.
@@ -261,6 +273,17 @@ mod tests {
         assert!(matches!((&mut second).now_or_never(), Some(Ended::Reply(_))));
         drop(second);
         assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn the_planted_bug_gives_a_late_reply_to_the_next_call_in_its_place() {
+        let calls = Calls::default();
+        calls.confuse(true);
+        let id = calls.enter(Time::MAX).unwrap().id;
+        let second = calls.enter(Time::MAX).unwrap();
+        assert_ne!(second.id, id);
+        calls.reply(reply(id));
+        assert!(matches!(second.now_or_never(), Some(Ended::Reply(_))));
     }
 
     #[test]

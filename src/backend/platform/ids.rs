@@ -16,6 +16,8 @@ const LIFE_BITS: u32 = 3;
 /// Ids of one millisecond and one life.
 const PER_MS: u64 = 1 << (SEQUENCE_BITS - LIFE_BITS);
 
+const MINUTE_MS: u64 = 60_000;
+
 /// Makes the ids of one machine.
 #[derive(Debug)]
 pub struct Ids {
@@ -23,6 +25,8 @@ pub struct Ids {
     life: u64,
     /// The millisecond since the epoch of the next id at the earliest, and its sequence.
     next: Cell<(u64, u64)>,
+    /// Planted: no more than the minute is read off the clock.
+    coarse: bool,
 }
 
 impl Ids {
@@ -30,7 +34,12 @@ impl Ids {
     pub fn new(machine: u16, incarnation: u32) -> Self {
         let machine = u64::from(machine) & ((1 << MACHINE_BITS) - 1);
         let life = u64::from(incarnation) & ((1 << LIFE_BITS) - 1);
-        Self { machine, life, next: Cell::new((0, 0)) }
+        Self { machine, life, next: Cell::new((0, 0)), coarse: false }
+    }
+
+    /// Planted: ids that begin anew with each life, and count on from the minute that it is.
+    pub fn forgetful(machine: u16) -> Self {
+        Self { coarse: true, ..Self::new(machine, 0) }
     }
 
     /// The next id when the clock on the wall shows `wall`. Ids of one machine and life grow: a
@@ -38,6 +47,7 @@ impl Ids {
     /// borrows from the next.
     pub fn next(&self, wall: Wall) -> u64 {
         let now = wall.0.saturating_sub(EPOCH_MS);
+        let now = if self.coarse { now - now % MINUTE_MS } else { now };
         let (mut ms, mut sequence) = self.next.get();
         if now > ms {
             (ms, sequence) = (now, 0);
@@ -47,6 +57,19 @@ impl Ids {
         let low = self.life << (SEQUENCE_BITS - LIFE_BITS) | sequence;
         ms << (MACHINE_BITS + SEQUENCE_BITS) | self.machine << SEQUENCE_BITS | low
     }
+}
+
+/// An account of another tenant has this bit set; ids that are made here never have it.
+const OTHER_TENANT: u64 = 1 << 63;
+
+/// The id of an account of that tenant: 0 is ours.
+pub fn of_tenant(id: u64, tenant: u32) -> u64 {
+    if tenant == 0 { id } else { id | OTHER_TENANT }
+}
+
+/// Whose an account is.
+pub fn tenant_of(account: u64) -> u32 {
+    u32::from(account & OTHER_TENANT != 0)
 }
 
 /// The moment that an id carries.
@@ -80,6 +103,13 @@ mod tests {
             }
         }
         assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "they grow");
+    }
+
+    #[test]
+    fn the_planted_bug_repeats_ids_after_a_restart() {
+        let lives = [0, 1].map(|_| Ids::forgetful(1));
+        assert_eq!(lives[0].next(NOON), lives[1].next(Wall(NOON.0 + 9_000)));
+        assert_ne!(lives[0].next(NOON), lives[1].next(Wall(NOON.0 + MINUTE_MS)));
     }
 
     #[test]

@@ -271,6 +271,11 @@ impl Served {
         }
     }
 
+    /// One of them failed.
+    pub fn failed(&self) {
+        self.errors.set(self.errors.get() + 1);
+    }
+
     /// One of them took so long.
     pub fn took(&self, span: Duration) {
         self.times.borrow_mut().add(span);

@@ -17,6 +17,7 @@ pub mod peer;
 pub mod phosphor;
 #[cfg(test)]
 mod phosphor_tests;
+mod planted;
 pub mod quick;
 pub mod rpc;
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub struct Peer {
     dialled: Notify,
     calls: Calls,
     news_waiting: Cell<usize>,
+    /// Planted: a link is kept though it is dead.
+    keeps: Cell<bool>,
 }
 
 enum State {
@@ -57,7 +59,14 @@ impl Peer {
             dialled: Notify::new(),
             calls,
             news_waiting: Cell::new(0),
+            keeps: Cell::new(false),
         })
+    }
+
+    /// Switches planted bugs on: see [`super::planted::Wires`].
+    pub(super) fn plant(&self, cross_talk: bool, dead_link: bool) {
+        self.calls.confuse(cross_talk);
+        self.keeps.set(dead_link);
     }
 
     /// The link, if it is open.
@@ -140,6 +149,9 @@ impl Peer {
     }
 
     fn ended(&self, why: String) {
+        if self.keeps.get() && self.link().is_some() {
+            return self.calls.broken();
+        }
         let old = self.state.replace(State::Idle(why));
         drop(old);
         self.directory.suspect(&self.name, self.env.now());

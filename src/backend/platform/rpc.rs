@@ -18,6 +18,7 @@ use super::{
     meter::Meter,
     peer::Peer,
     phosphor::Phosphor,
+    planted::Wires,
     quick::QuickMap,
     way::{Failed, Way},
 };
@@ -133,6 +134,7 @@ struct Inner {
     rng: RefCell<Rng>,
     counts: Cell<Counts>,
     meter: Meter,
+    wires: Wires,
 }
 
 impl Failed {
@@ -168,7 +170,13 @@ impl Rpc {
             rng: RefCell::new(env.rng("rpc")),
             counts: Cell::default(),
             meter: Meter::default(),
+            wires: Wires::default(),
         }))
+    }
+
+    /// Takes the bugs that are switched on, before the first call.
+    pub fn plant(&self, plants: &[String]) {
+        self.0.wires.plant(plants);
     }
 
     /// Calls `/{tier}/{service}/{endpoint}` at whichever live instance discovery knows (own AZ
@@ -346,7 +354,8 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
-        directory.pick(service, tried, now).or_else(|| {
+        let planted = self.0.wires.first(service, directory);
+        planted.or_else(|| directory.pick(service, tried, now)).or_else(|| {
             tried.clear();
             directory.pick(service, tried, now)
         })
@@ -419,6 +428,8 @@ impl Rpc {
             return Rc::clone(peer);
         }
         let peer = Peer::new(self.0.env.clone(), name.clone(), self.0.directory.clone());
+        let keeps_link = self.0.wires.dead_link.get() && name.role() == "core";
+        peer.plant(self.0.wires.cross_talk.get(), keeps_link);
         peers.insert(name.clone(), Rc::clone(&peer));
         peer
     }

@@ -2,7 +2,7 @@
 //! flight. Knows no retries: what a client makes of a status is the client's matter.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     future::{Future, poll_fn},
     rc::Rc,
@@ -164,11 +164,13 @@ struct Inner {
     refused: Cell<u64>,
     /// The most in flight since somebody looked.
     peak: Cell<usize>,
+    /// What is served by other means than rpc.
+    elsewhere: RefCell<Vec<Rc<Served>>>,
     meter: Meter,
 }
 
-/// Counts one ask in flight for as long as it lives.
-struct InFlight(Rc<Inner>);
+/// Counts one ask in flight for as long as it lives: also when its caller goes away.
+pub struct InFlight(Rc<Inner>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -209,6 +211,7 @@ impl Server {
             links: Cell::new(0),
             refused: Cell::new(0),
             peak: Cell::new(0),
+            elsewhere: RefCell::default(),
             meter: meter.clone(),
         }))
     }
@@ -216,9 +219,29 @@ impl Server {
     /// What was counted of each path, and the most asks in flight, since this was asked last; and
     /// how many may be.
     pub fn counted(&self) -> (Vec<wire::Traffic>, usize, usize) {
-        let Inner { router, peak, in_flight, in_flight_max, .. } = &*self.0;
-        let served = router.served.iter().map(|served| served.take()).collect();
+        let Inner { router, elsewhere, peak, in_flight, in_flight_max, .. } = &*self.0;
+        let elsewhere = elsewhere.borrow();
+        let served = router.served.iter().chain(&*elsewhere).map(|served| served.take()).collect();
         (served, peak.replace(in_flight.get()), *in_flight_max)
+    }
+
+    /// What is counted of a path that is served by other means than rpc: HTTP.
+    pub fn counting(&self, path: &'static str) -> Rc<Served> {
+        let served = Served::new(path);
+        self.0.elsewhere.borrow_mut().push(Rc::clone(&served));
+        served
+    }
+
+    /// One more in flight; none when there are too many.
+    pub fn enter(&self) -> Option<InFlight> {
+        let inner = &self.0;
+        let in_flight = inner.in_flight.get() + 1;
+        if in_flight > inner.in_flight_max {
+            return None;
+        }
+        inner.in_flight.set(in_flight);
+        inner.peak.set(inner.peak.get().max(in_flight));
+        Some(InFlight(Rc::clone(inner)))
     }
 
     /// Asks that were refused: overloaded, not ready, or no such path.
@@ -298,10 +321,9 @@ impl Server {
                 }
             }
             Endpoint::Later(handler) => {
-                let in_flight = inner.in_flight.get() + 1;
-                inner.in_flight.set(in_flight);
-                inner.peak.set(inner.peak.get().max(in_flight));
-                let guard = InFlight(Rc::clone(inner));
+                let Some(guard) = self.enter() else {
+                    return refuse(Status::OVERLOADED, "too much is in flight here");
+                };
                 let to = wants_reply.then(|| Rc::clone(to));
                 served.ask();
                 let service = service_of(served.path());

@@ -108,6 +108,8 @@ impl Signer {
 /// Verifies tokens and remembers those that were good.
 pub struct Verifier {
     key: VerifyingKey,
+    /// Planted: a token has no end.
+    endless: bool,
     remembered: RefCell<Remembered>,
 }
 
@@ -132,7 +134,13 @@ impl Verifier {
     /// The verifier of the run with that seed: it keeps the public half of the key only.
     pub fn of_seed(seed: &str) -> Self {
         let key = key_of_seed(seed).verifying_key();
-        Self { key, remembered: RefCell::default() }
+        Self { key, endless: false, remembered: RefCell::default() }
+    }
+
+    /// Planted: the same, and a token has no end.
+    #[must_use]
+    pub fn endless(self, endless: bool) -> Self {
+        Self { endless, ..self }
     }
 
     /// What `token` says, if it is ours and its time is not over at `now`.
@@ -144,7 +152,7 @@ impl Verifier {
             None => self.look_closer(token)?,
         };
         // A remembered token expires like any other.
-        if claims.expires <= now { Err(TokenError::Expired) } else { Ok(claims) }
+        if claims.expires <= now && !self.endless { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
     /// Remembers a token that the login service itself has just given out: whoever got it from there

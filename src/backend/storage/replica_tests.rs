@@ -247,7 +247,10 @@ fn large_commits_leave_the_log_by_their_bytes() {
     for (name, replica) in &*trio.replicas.borrow() {
         let logged = replica.0.store.scan("\u{1}log/", "\u{1}log0", usize::MAX).unwrap();
         let bytes: usize = logged.iter().map(|row| row.value.len()).sum();
-        assert!(bytes <= super::replica::KEEP_BYTES + 2 * value.len(), "{name} keeps {bytes} bytes");
+        assert!(
+            bytes <= super::replica::KEEP_BYTES + 2 * value.len(),
+            "{name} keeps {bytes} bytes"
+        );
         assert!(bytes >= super::replica::KEEP_BYTES / 2 - 2 * value.len(), "{name}: {bytes} bytes");
         let rows = super::rows::scan(&replica.0.store, "row/", "row0", usize::MAX).unwrap();
         assert_eq!(rows.len(), 40, "{name}");

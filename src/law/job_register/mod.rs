@@ -18,7 +18,7 @@ use self::{
 use super::{
     Judgement, Law, LawEntry, Seen, Verdict,
     accounts::{Accounts, TELL_ACCOUNTS},
-    fact::{Fact, is_read, job_of},
+    fact::{Fact, is_audit, is_read, job_of},
     shelf::Shelf,
     tally::Tally,
 };
@@ -67,7 +67,7 @@ pub const ENTRY: LawEntry = LawEntry {
         OpKind::AuditJobs,
     ],
     blind_spot: "refusals (a conflict may be a transaction that lost); jobs that a stranger drove; \
-                 what is said of a job ten minutes after the last word about it",
+                 what is said of a job after the horizon has passed since the last word about it",
     rare: false,
     start: |declares, tally| Box::new(JobRegister::new(declares, tally)),
 };
@@ -117,9 +117,9 @@ impl JobRegister {
             model: Model::new(declares),
             named_offers: declares.named_offers,
             read_delay: declares.read_delay.0,
-            accounts: Accounts::default(),
+            accounts: tally.accounts(),
             tells_accounts: false,
-            tapes: Shelf::default(),
+            tapes: Shelf::new(tally.horizon()),
             asked: BTreeMap::new(),
             taken: BTreeMap::new(),
             tangled: 0,
@@ -131,7 +131,6 @@ impl JobRegister {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
         let told = op.answer.account.is_some() && op.robot.kind == RobotKind::Driver;
         self.tells_accounts |= told && op.outcome == Outcome::Ok;
         if op.outcome != Outcome::Fail {
@@ -235,6 +234,10 @@ impl JobRegister {
             what: What::Read { state, number, driver },
             must: true,
         };
+        // Of a job that only the read-back speaks of nobody knows how it began.
+        if is_audit(op.kind()) && self.tapes.peek(&view.id).is_none() {
+            return;
+        }
         let tape = self.tapes.at(&view.id, self.seen_until);
         tape.foreign |= foreign;
         // Between the first and the last of many equal reads the others tell nothing new.

@@ -116,7 +116,7 @@ impl Census {
         match op.robot.kind {
             RobotKind::Passenger => job.passenger = Some(op.robot),
             RobotKind::Driver => job.driver = Some(op.robot),
-            RobotKind::Auditor => {}
+            RobotKind::Auditor | RobotKind::Rogue => {}
         }
     }
 

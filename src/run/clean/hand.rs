@@ -57,7 +57,7 @@ impl Hand {
         let login = match robot.kind {
             RobotKind::Driver => OpKind::DriverLogin,
             RobotKind::Passenger => OpKind::PassengerLogin,
-            RobotKind::Auditor => return tried,
+            RobotKind::Auditor | RobotKind::Rogue => return tried,
         };
         if !tried.expired || ask.op == login || !self.has(login) {
             return tried;

@@ -205,6 +205,7 @@ impl Notes {
         match op.robot.kind {
             RobotKind::Driver => self.of_driver(op, planned_s, done_s),
             RobotKind::Passenger => self.of_passenger(op, planned_s, done_s),
+            RobotKind::Rogue => {}
             RobotKind::Auditor => {
                 self.listed[kind] += (op.answer.jobs.len() + op.answer.charges.len()) as u64;
             }

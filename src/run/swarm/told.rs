@@ -63,6 +63,8 @@ pub struct Failure {
     seed: String,
     #[serde(serialize_with = "as_code")]
     exit: Exit,
+    /// The laws that it broke.
+    laws: Vec<String>,
     evidence: String,
     records: u64,
     drivers: u32,
@@ -96,6 +98,7 @@ impl Failure {
         Self {
             seed: trial.seed.to_string(),
             exit: trial.exit,
+            laws: trial.broken().map(str::to_owned).collect(),
             evidence: trial.evidence.clone(),
             records: trial.records,
             drivers: trial.drivers,

@@ -125,6 +125,12 @@ impl Trial {
         !matches!(self.exit, Exit::Pass | Exit::Inconclusive | Exit::GateMissed)
     }
 
+    /// The laws that it broke, in the order of the registry.
+    pub fn broken(&self) -> impl Iterator<Item = &str> {
+        let broken = self.laws.iter().filter(|seen| seen.verdict == Verdict::Broken);
+        broken.map(|seen| seen.law.as_str())
+    }
+
     /// Whether two plays of one seed came to the same, record by record.
     pub fn same_as(&self, other: &Self) -> bool {
         (self.exit, self.records, self.sum) == (other.exit, other.records, other.sum)

@@ -22,8 +22,10 @@ pub struct Judged {
     pub outcome: Outcome,
     /// What was read.
     pub answer: Answer,
-    /// A new session token.
+    /// A new token.
     pub token: Option<String>,
+    /// A new session, for those who keep one.
+    pub session: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
     /// The token has expired.
@@ -40,6 +42,7 @@ impl Judged {
             outcome,
             answer,
             token: None,
+            session: None,
             error: None,
             expired: false,
             retry: false,
@@ -96,8 +99,8 @@ fn accepted(op: OpKind, body: &[u8]) -> Judged {
             Judged { retry: false, ..unread }
         }
         Ok(body) => {
-            let token = body.token.clone();
-            Judged { token, ..Judged::new(Outcome::Ok, body.answer(op)) }
+            let (token, session) = (body.token.clone(), body.session.clone());
+            Judged { token, session, ..Judged::new(Outcome::Ok, body.answer(op)) }
         }
         // It was done, but what came of it cannot be read: nobody can go on from here.
         Err(error) => {
@@ -146,6 +149,7 @@ fn certainly_not(body: &[u8]) -> bool {
 struct Body {
     account: Option<Id>,
     token: Option<String>,
+    session: Option<String>,
     job: Option<JobBody>,
     jobs: Vec<JobBody>,
     offer: Option<OfferBody>,
@@ -226,6 +230,7 @@ impl Body {
             issues: self.issues,
             next: self.next,
             refusal: None,
+            retry_after_ms: None,
             replayed: self.replayed,
         }
     }

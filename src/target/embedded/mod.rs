@@ -3,6 +3,7 @@
 //! backend's inside but its API.
 
 mod answer;
+mod probe;
 mod request;
 mod sessions;
 mod stream;
@@ -30,7 +31,7 @@ use crate::{
         op::{Ask, OpKind, Outcome},
     },
     scenario::Scenario,
-    world::{Env, HttpError},
+    world::{Env, HttpError, TimedOut},
 };
 use answer::Judged;
 pub use request::PAGE as AUDIT_PAGE;
@@ -73,6 +74,7 @@ impl Settings {
             reach_m: backend.reach_m,
             drift_m_per_s: 0.0,
             scaled_time: true,
+            probes: probe::sent(scenario),
             ..Declares::default()
         };
         Self {
@@ -132,16 +134,57 @@ impl Embedded {
     }
 
     async fn exchange(&self, robot: RobotId, form: Form, trace: Option<TraceId>) -> Tried {
-        let Some((away, node)) = self.sessions.instance(robot) else {
+        let (token, token_number) = self.sessions.of(robot, |session| {
+            (session.token.clone().filter(|_| form.with_token), session.token_number)
+        });
+        let op = form.op;
+        let Some((away, sent)) = self.send(robot, form, token, trace).await else {
             return fail("the target has no API instance");
         };
-        let Form { op, path, body, with_token } = form;
-        let (token, token_number) = self.sessions.of(robot, |session| {
-            (session.token.clone().filter(|_| with_token), session.token_number)
-        });
-        let bytes = wire::request_bytes(path, &body, token.as_ref(), trace.is_some());
-        let sent = self.env.http(&node, to_http(self.uri(path), body, token, trace));
-        let ended = self.env.timeout(self.settings.attempt_timeout, sent).await;
+        if sent.judged.instance_failed {
+            self.sessions.move_on(robot, away);
+        }
+        self.sessions.remember(robot, token_number, &sent.judged);
+        if sent.judged.outcome == Outcome::Ok {
+            self.pushes.after(robot, op);
+        }
+        sent.tried()
+    }
+
+    /// Sends a request to the robot's instance, with that token; to the next one where no connection
+    /// can be had, as any client does that was given several addresses. `None` where there is none.
+    async fn send(
+        &self,
+        robot: RobotId,
+        form: Form,
+        token: Option<HeaderValue>,
+        trace: Option<TraceId>,
+    ) -> Option<(usize, Sent)> {
+        let bytes = wire::request_bytes(form.path, &form.body, token.as_ref(), trace.is_some());
+        let until = self.env.now() + self.settings.attempt_timeout;
+        let mut others = self.settings.apis.len();
+        loop {
+            let (away, node) = self.sessions.instance(robot)?;
+            let (uri, body) = (self.uri(form.path), form.body.clone());
+            let sent = self.env.http(&node, to_http(uri, body, token.clone(), trace));
+            let ended = self.env.timeout(until.since(self.env.now()), sent).await;
+            others = others.saturating_sub(1);
+            if others > 0 && matches!(ended, Ok(Err(HttpError::NotConnected(_)))) {
+                self.sessions.move_on(robot, away);
+                continue;
+            }
+            return Some((away, self.judged(form.op, bytes, node, ended)));
+        }
+    }
+
+    /// What became of a request to `node`.
+    fn judged(
+        &self,
+        op: OpKind,
+        bytes: usize,
+        node: NodeName,
+        ended: Result<Result<Response<Bytes>, HttpError>, TimedOut>,
+    ) -> Sent {
         match &ended {
             Ok(Ok(response)) => self.traffic.count(op, bytes, wire::answer_bytes(response)),
             Ok(Err(HttpError::NotConnected(_))) => {}
@@ -153,22 +196,7 @@ impl Embedded {
             Ok(Err(HttpError::Broken(why))) => (Judged::unknown(why), None),
             Err(_) => (Judged::unknown("no answer in time".to_owned()), None),
         };
-        if judged.instance_failed {
-            self.sessions.move_on(robot, away);
-        }
-        self.sessions.remember(robot, token_number, &judged);
-        if judged.outcome == Outcome::Ok {
-            self.pushes.after(robot, op);
-        }
-        Tried {
-            outcome: judged.outcome,
-            answer: judged.answer,
-            node: Some(node),
-            status,
-            error: judged.error,
-            expired: judged.expired,
-            retry: judged.retry,
-        }
+        Sent { judged, node, status }
     }
 
     /// The auditor has no op to log in with: it does so as needed.
@@ -219,7 +247,9 @@ impl Target for Embedded {
                 Ok(form) => form,
                 Err(why) => return fail(&why),
             };
-            if robot.kind == RobotKind::Auditor {
+            if let Some(probe) = ask.probe {
+                Box::pin(self.probe(robot, probe, form, trace)).await
+            } else if robot.kind == RobotKind::Auditor {
                 Box::pin(self.audit(robot, form, trace)).await
             } else {
                 self.exchange(robot, form, trace).await
@@ -249,7 +279,35 @@ fn to_http(
 }
 
 fn judge(op: OpKind, response: &Response<Bytes>) -> Judged {
-    answer::judge(op, response.status().as_u16(), response.body())
+    let mut judged = answer::judge(op, response.status().as_u16(), response.body());
+    if judged.answer.refusal == Some(Refusal::Limited) {
+        let told = response.headers().get(header::RETRY_AFTER);
+        let seconds = told.and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+        judged.answer.retry_after_ms = seconds.map(|seconds| seconds.saturating_mul(1_000));
+    }
+    judged
+}
+
+/// What came of a request.
+struct Sent {
+    judged: Judged,
+    node: NodeName,
+    status: Option<u16>,
+}
+
+impl Sent {
+    fn tried(self) -> Tried {
+        let Self { judged, node, status } = self;
+        Tried {
+            outcome: judged.outcome,
+            answer: judged.answer,
+            node: Some(node),
+            status,
+            error: judged.error,
+            expired: judged.expired,
+            retry: judged.retry,
+        }
+    }
 }
 
 /// Nothing was sent, and nothing will be.

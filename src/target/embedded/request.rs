@@ -43,6 +43,11 @@ impl Credentials {
         let phone = format!("{}-{:05}", robot.kind.word(), robot.number);
         Self { phone, secret, name: robot.to_string() }
     }
+
+    /// What opens a session of an account of that kind.
+    pub fn session(&self, kind: &str) -> Value {
+        json!({ "kind": kind, "phone": self.phone, "secret": self.secret })
+    }
 }
 
 impl Form {

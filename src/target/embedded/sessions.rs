@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::answer::Judged;
 use crate::{
     base::{
-        id::{Id, RobotId},
+        id::{Id, RobotId, RobotKind},
         name::NodeName,
         time::Time,
     },
@@ -38,7 +38,7 @@ pub struct Sessions {
     env: Env,
     apis: Rc<[NodeName]>,
     // By kind, then by number: looked up on every ping.
-    all: Rc<RefCell<[Vec<Session>; 3]>>,
+    all: Rc<RefCell<[Vec<Session>; RobotKind::ALL.len()]>>,
 }
 
 impl Sessions {

@@ -125,7 +125,7 @@ impl Pushes {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = Uri::from_static(match robot.kind {
             RobotKind::Driver => "/v1/driver/stream",
-            RobotKind::Passenger | RobotKind::Auditor => "/v1/customer/stream",
+            RobotKind::Passenger | RobotKind::Auditor | RobotKind::Rogue => "/v1/customer/stream",
         });
         request.headers_mut().insert(header::AUTHORIZATION, token);
         let dialled = inner.env.stream(&node, request);

@@ -422,6 +422,7 @@ impl Reader {
             issues: Vec::new(),
             next: id(self.next.as_ref(), scope, body)?,
             refusal: None,
+            retry_after_ms: None,
             replayed: self.replayed.as_ref().is_some_and(|pick| pick.truth(scope, body)),
         })
     }

@@ -3,6 +3,7 @@
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
+use super::planted::Planted;
 use crate::backend::{
     core::{Code, RpcError, refuse, tariff::Road},
     wire::{Assignment, DriverRow, End, Job, JobState, Offer, PassengerRow, Shift},
@@ -35,12 +36,8 @@ pub struct Rules {
     pub terms: Rc<Cell<Terms>>,
     /// Distances and prices.
     pub road: Road,
-    /// Planted: accept looks neither at the state nor at the version of the job.
-    pub double_dispatch: bool,
-    /// Planted: an expired offer can be accepted.
-    pub late_accept: bool,
-    /// Planted: a passenger's cancel leaves the driver busy.
-    pub busy_leak: bool,
+    /// The bugs that are planted.
+    pub planted: Planted,
 }
 
 /// A job with everybody around it.
@@ -123,7 +120,7 @@ impl Board {
     }
 
     /// The job is over: offers die, and everybody is free.
-    pub fn end(&mut self, state: JobState, how: End) {
+    pub fn end(&mut self, state: JobState, how: End, rules: &Rules) {
         self.lapse_all();
         self.job.set_state(state);
         self.job.set_end(how);
@@ -137,7 +134,8 @@ impl Board {
             self.passenger.job = 0;
         }
         let owed = self.job.fare_minor.unwrap_or(0) + self.job.fee_minor;
-        self.job.due_ms = if owed > 0 { self.now_ms + LEASE_MS } else { 0 };
+        let waits = owed > 0 && !rules.planted.forgets_debts;
+        self.job.due_ms = if waits { self.now_ms + LEASE_MS } else { 0 };
     }
 
     /// Drivers are sought (again) from now on.
@@ -150,6 +148,10 @@ impl Board {
     /// Sets when the search must go on by itself: when an offer ends, soon when more drivers could
     /// be asked, and at the end of the search.
     pub fn plan_search(&mut self, rules: &Rules) {
+        if rules.planted.lost_timer && !self.job.offers.is_empty() {
+            self.job.due_ms = Planted::never(self.job.search_ends_ms);
+            return;
+        }
         let mut due = self.job.search_ends_ms;
         if self.job.offers.len() < rules.terms.get().offers_at_once {
             due = due.min(self.now_ms + LEASE_MS);

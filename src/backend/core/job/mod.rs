@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod moves;
+pub mod planted;
 mod serve;
 mod shift;
 
@@ -19,8 +20,8 @@ use super::{
 };
 use crate::{
     backend::wire::{
-        CreateAsk, DriverRow, Due, Job, JobsAnswer, KeyRow, MoveAnswer, Offer, PassengerRow,
-        Pending, Shift, Standing, Status,
+        CreateAsk, DriverRow, Due, Job, JobState, JobsAnswer, KeyRow, MoveAnswer, Offer,
+        PassengerRow, Pending, Shift, Standing, Status,
     },
     world::store::Txn,
 };
@@ -84,7 +85,8 @@ impl Jobs {
             (idempotency_key(ask.passenger, &ask.key), at_passenger(ask.passenger));
         let mut read = Read::default();
         read.more(&*self.table, vec![key.clone(), passenger.clone()]).await?;
-        if let Some(known) = read.row::<KeyRow>(&key)? {
+        let known = read.row::<KeyRow>(&key)?.filter(|_| !self.rules.planted.redelivered);
+        if let Some(known) = known {
             let job = self.job(known.job).await?;
             // The answer to a commit of this very call may have been lost: that is no repetition.
             let replayed = job.id != id;
@@ -125,9 +127,13 @@ impl Jobs {
         let moved = decide(&mut board, &a_move, &self.rules)?;
         let mut txn = Txn::default();
         let mut standings = Vec::new();
+        let (planted, cancels) = (&self.rules.planted, matches!(a_move, Move::Cancel { .. }));
+        if planted.lost_cancel && cancels && before.job.state() == JobState::Offered {
+            return Ok(Plan { txn, answer: Done { board, moved, standings } });
+        }
+        let blind = planted.blind_cancel && cancels;
         if board.job != before.job {
-            let blind = self.rules.double_dispatch && matches!(a_move, Move::Accept { .. });
-            if blind {
+            if blind || planted.double_dispatch && matches!(a_move, Move::Accept { .. }) {
                 put_blind(&mut txn, at_job(job), &board.job);
             } else {
                 read.put(&mut txn, at_job(job), &board.job);
@@ -139,12 +145,19 @@ impl Jobs {
             let same = before.drivers.get(driver) == Some(row);
             let version = if same { read.version(&key) } else { 0 };
             standings.push(standing(row, version, Some(&board.job)));
-            if !same {
+            if !same && blind {
+                put_blind(&mut txn, key, row);
+            } else if !same {
                 read.put(&mut txn, key, row);
             }
         }
         if board.passenger != before.passenger {
-            read.put(&mut txn, at_passenger(board.passenger.passenger), &board.passenger);
+            let key = at_passenger(board.passenger.passenger);
+            if blind {
+                put_blind(&mut txn, key, &board.passenger);
+            } else {
+                read.put(&mut txn, key, &board.passenger);
+            }
         }
         Ok(Plan { txn, answer: Done { board, moved, standings } })
     }

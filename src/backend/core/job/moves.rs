@@ -2,7 +2,10 @@
 //! move may be asked for twice: a repetition by the same actor changes nothing and is answered as
 //! the first was.
 
-use super::board::{Board, LEASE_MS, OFFER_MS_MIN, Rules, is_free, is_over};
+use super::{
+    board::{Board, LEASE_MS, OFFER_MS_MIN, Rules, is_free, is_over},
+    planted::Planted,
+};
 use crate::backend::{
     core::{Code, RpcError, refuse},
     wire::{Assignment, CreateAsk, DriverRow, End, Job, JobState, Offer, Place, Shift},
@@ -117,7 +120,7 @@ pub fn decide(board: &mut Board, a_move: &Move, rules: &Rules) -> Result<Moved, 
 
 /// A new job, with its passenger's row; the caller has looked for the idempotency key before.
 pub fn create(board: &mut Board, id: u64, ask: &CreateAsk, rules: &Rules) -> Result<(), RpcError> {
-    if board.passenger.job != 0 {
+    if board.passenger.job != 0 && !rules.planted.redelivered {
         return Err(refuse(Code::Conflict, "the passenger has a live job"));
     }
     board.job = Job {
@@ -176,7 +179,8 @@ fn accept(b: &mut Board, driver: u64, offer: u64, rules: &Rules) -> Result<Moved
         };
     }
     let found = find_offer(b, driver, offer, rules)?;
-    if !b.is_open() && !rules.double_dispatch {
+    let revived = rules.planted.revived_cancel && b.job.end() == End::ByPassenger;
+    if !b.is_open() && !rules.planted.double_dispatch && !revived {
         return Err(refuse(Code::Conflict, "somebody was first"));
     }
     let row = b.driver(driver);
@@ -187,25 +191,27 @@ fn accept(b: &mut Board, driver: u64, offer: u64, rules: &Rules) -> Result<Moved
         return Err(refuse(Code::Conflict, "the driver has a live job"));
     }
     assign(b, &found);
-    if !rules.double_dispatch {
+    if !rules.planted.double_dispatch {
         b.lapse_all();
     }
     b.job.set_state(JobState::Accepted);
-    b.job.due_ms = 0;
+    b.job.due_ms = if rules.planted.late_timer { found.expires_ms } else { 0 };
     Ok(FIRST)
 }
 
 /// The offer, if it is still open: an accept counts only before the offer's end.
 fn find_offer(b: &Board, driver: u64, offer: u64, rules: &Rules) -> Result<Offer, RpcError> {
     let of = |list: &[Offer]| list.iter().find(|o| o.id == offer && o.driver == driver).copied();
+    let Planted { double_dispatch, late_accept, .. } = rules.planted;
     if let Some(open) = of(&b.job.offers) {
-        if open.expires_ms > b.now_ms || rules.late_accept || rules.double_dispatch {
+        if open.expires_ms > b.now_ms || late_accept || double_dispatch {
             return Ok(open);
         }
         return Err(refuse(Code::Conflict, "the offer has expired"));
     }
     match of(&b.job.lapsed) {
-        Some(lapsed) if rules.double_dispatch || (rules.late_accept && b.is_open()) => Ok(lapsed),
+        Some(lapsed) if double_dispatch || (late_accept && b.is_open()) => Ok(lapsed),
+        Some(lapsed) if rules.planted.revived_cancel && lapsed.expires_ms > b.now_ms => Ok(lapsed),
         Some(_) => Err(refuse(Code::Conflict, "the offer has ended")),
         None => Err(refuse(Code::NotFound, "no such offer for this driver")),
     }
@@ -268,7 +274,7 @@ fn take_step(
         (Step::Cancel, Accepted | Arrived) => give_back(b, mine, rules),
         (Step::NoShow, Arrived) => {
             b.job.fee_minor = rules.road.fee_minor();
-            b.end(JobState::Cancelled, End::NoShow);
+            b.end(JobState::Cancelled, End::NoShow, rules);
         }
         (Step::Arrive, Arrived | PickedUp | Completed)
         | (Step::PickUp, PickedUp | Completed)
@@ -285,8 +291,9 @@ fn drop_off(b: &mut Board, rules: &Rules) {
     };
     let metres = rules.road.metres(at(b.job.pickup), at(b.job.dropoff));
     let seconds = rules.road.city_seconds(b.now_ms.saturating_sub(b.job.picked_up_ms));
-    b.job.fare_minor = Some(rules.road.fare_minor(metres, seconds));
-    b.end(JobState::Completed, End::DroppedOff);
+    let lost_s = rules.planted.lost_s(b.job.picked_up_ms, b.now_ms);
+    b.job.fare_minor = Some(rules.road.fare_minor(metres, seconds) - rules.road.time_minor(lost_s));
+    b.end(JobState::Completed, End::DroppedOff, rules);
 }
 
 fn give_back(b: &mut Board, mine: &Assignment, rules: &Rules) {
@@ -313,8 +320,8 @@ fn cancel(b: &mut Board, passenger: u64, rules: &Rules) -> Result<Moved, RpcErro
         b.job.fee_minor = rules.road.fee_minor();
     }
     let busy: Vec<DriverRow> = b.drivers.values().copied().collect();
-    b.end(JobState::Cancelled, End::ByPassenger);
-    if rules.busy_leak {
+    b.end(JobState::Cancelled, End::ByPassenger, rules);
+    if rules.planted.busy_leak {
         for row in busy {
             b.driver(row.driver).job = row.job;
         }
@@ -330,12 +337,16 @@ fn tend(b: &mut Board, due_ms: u64, rules: &Rules) -> Result<Moved, RpcError> {
         b.job.due_ms = if b.job.paid { 0 } else { b.now_ms + LEASE_MS };
         return Ok(FIRST);
     }
+    if rules.planted.late_timer && b.job.state() == JobState::Accepted {
+        b.seek(rules);
+        return Ok(FIRST);
+    }
     if !b.is_open() {
         b.job.due_ms = 0;
         return Ok(FIRST);
     }
-    if b.now_ms >= b.job.search_ends_ms {
-        b.end(JobState::Expired, End::NobodyCame);
+    if b.now_ms >= b.job.search_ends_ms && !rules.planted.endless_search {
+        b.end(JobState::Expired, End::NobodyCame, rules);
         return Ok(FIRST);
     }
     let ended: Vec<u64> =

@@ -6,6 +6,7 @@ use super::{
     Jobs,
     board::{Rules, Terms},
     moves::{Move, Step},
+    planted::{Copies, Planted, slow},
     shift::Wish,
 };
 use crate::backend::{
@@ -41,25 +42,18 @@ fn terms(settings: &Settings) -> Terms {
 fn service(node: &Node) -> Jobs {
     // As the config has it by now: the scenario may have changed it before anything began.
     let settings = node.live.settings();
-    let on = |plant| plants::is_on(&node.config.plants, plant);
     let terms = Rc::new(Cell::new(terms(&settings)));
     let told = Rc::clone(&terms);
     node.live.on_change(move |settings| told.set(self::terms(settings)));
-    let rules = Rules {
-        terms,
-        road: Road::new(&settings.city),
-        double_dispatch: on(plants::DOUBLE_DISPATCH),
-        late_accept: on(plants::LATE_ACCEPT),
-        busy_leak: on(plants::BUSY_LEAK),
-    };
+    let rules = Rules { terms, road: Road::new(&settings.city), planted: Planted::of(node) };
     let (clock, ids) = (node.env.clone(), node.clone());
     let new_id = Box::new(move || ids.next_id());
-    let now_ms: Box<dyn Fn() -> u64> = if on(plants::READS_CLOCK) {
+    let now_ms: Box<dyn Fn() -> u64> = if node.planted(plants::READS_CLOCK) {
         Box::new(move || clock.wall().0 + stray_ms())
     } else {
         Box::new(move || clock.wall().0)
     };
-    Jobs::new(table(node), rules, now_ms, new_id)
+    Jobs::new(slow(node, table(node)), rules, now_ms, new_id)
 }
 
 /// Planted: digits of the machine's clock, which no world hands out.
@@ -138,8 +132,9 @@ fn mount_shifts(jobs: &Rc<Jobs>, router: &mut Router) {
 }
 
 fn mount_reads(jobs: &Rc<Jobs>, router: &mut Router) {
-    serve!(router, jobs, "/core/job/get", JobAsk, |jobs, ask| {
-        answer(async { jobs.job(ask.job).await.map(Some) }).await
+    let copies = Rc::new((Rc::clone(jobs), Copies::default()));
+    serve!(router, copies, "/core/job/get", JobAsk, |copies, ask| {
+        answer(async { copies.1.job(&copies.0, ask.job).await.map(Some) }).await
     });
     serve!(router, jobs, "/core/job/of_driver", WhoseAsk, |jobs, ask| {
         answer(jobs.of_driver(ask.account)).await

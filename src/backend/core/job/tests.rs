@@ -7,7 +7,13 @@ use std::{
 
 use futures_util::FutureExt;
 
-use super::{board::Terms, moves::Step, shift::Wish, *};
+use super::{
+    board::Terms,
+    moves::Step,
+    planted::{Copies, Planted},
+    shift::Wish,
+    *,
+};
 use crate::{
     backend::{
         boot::{CityFacts, Tariff},
@@ -55,10 +61,12 @@ fn rules() -> Rules {
             offers_at_once: 2,
         })),
         road: Road::new(&facts),
-        double_dispatch: false,
-        late_accept: false,
-        busy_leak: false,
+        planted: Planted::default(),
     }
+}
+
+fn planted(planted: Planted) -> Rules {
+    Rules { planted, ..rules() }
 }
 
 /// Memory never waits.
@@ -406,25 +414,102 @@ fn pages_hold_every_job_once() {
 
 #[test]
 fn planted_bugs_do_what_they_say() {
-    let desk = Desk::new(Rules { double_dispatch: true, ..rules() });
+    let desk = Desk::new(planted(Planted { double_dispatch: true, ..Planted::default() }));
     let (job, first, second) = desk.offered();
     desk.accept(job, 1, first).unwrap();
     desk.accept(job, 2, second).unwrap();
     assert!(now(desk.jobs.of_driver(1)).unwrap().is_some());
     assert!(now(desk.jobs.of_driver(2)).unwrap().is_some());
 
-    let desk = Desk::new(Rules { late_accept: true, ..rules() });
+    let desk = Desk::new(planted(Planted { late_accept: true, ..Planted::default() }));
     let (job, first, _) = desk.offered();
     desk.later(OFFER_MS + 5);
     desk.tend_all();
     desk.accept(job, 1, first).unwrap();
 
-    let desk = Desk::new(Rules { busy_leak: true, ..rules() });
+    let desk = Desk::new(planted(Planted { busy_leak: true, ..Planted::default() }));
     let (job, first, _) = desk.offered();
     desk.accept(job, 1, first).unwrap();
     desk.cancel(job).unwrap();
     let next = desk.request(PASSENGER, "k2").unwrap().job.unwrap().id;
     assert!(desk.offer(next, 1).is_none());
+}
+
+#[test]
+fn planted_bugs_of_cancels_and_timers_do_what_they_say() {
+    let desk = Desk::new(planted(Planted { revived_cancel: true, ..Planted::default() }));
+    let (job, first, _) = desk.offered();
+    desk.cancel(job).unwrap();
+    desk.accept(job, 1, first).unwrap();
+    assert_eq!(desk.state(job), JobState::Accepted);
+
+    let desk = Desk::new(planted(Planted { lost_cancel: true, ..Planted::default() }));
+    let (job, _, _) = desk.offered();
+    assert_eq!(desk.cancel(job).unwrap().board.job.state(), JobState::Cancelled);
+    assert_eq!(desk.state(job), JobState::Offered);
+
+    let desk = Desk::new(planted(Planted { blind_cancel: true, ..Planted::default() }));
+    let (job, first, _) = desk.offered();
+    let cancel = now(desk.jobs.plan_move(job, Move::Cancel { passenger: PASSENGER })).unwrap();
+    desk.accept(job, 1, first).unwrap();
+    now(desk.memory.commit(cancel.txn)).unwrap();
+    let lost = now(desk.jobs.job(job)).unwrap();
+    assert_eq!((lost.state(), lost.assignments.len()), (JobState::Cancelled, 0));
+
+    let desk = Desk::new(planted(Planted { late_timer: true, ..Planted::default() }));
+    let (job, first, _) = desk.offered();
+    desk.accept(job, 1, first).unwrap();
+    desk.later(OFFER_MS + 5);
+    desk.tend_all();
+    assert_eq!(desk.state(job), JobState::Requested);
+
+    for (bug, after_ms) in [
+        (Planted { endless_search: true, ..Planted::default() }, SEARCH_MS),
+        (Planted { lost_timer: true, ..Planted::default() }, SEARCH_MS),
+    ] {
+        let desk = Desk::new(planted(bug));
+        let (job, _, _) = desk.offered();
+        desk.later(after_ms + 5);
+        desk.tend_all();
+        assert_ne!(desk.state(job), JobState::Expired, "{bug:?}");
+    }
+}
+
+#[test]
+fn planted_bugs_of_requests_reads_and_money_do_what_they_say() {
+    let desk = Desk::new(planted(Planted { redelivered: true, ..Planted::default() }));
+    let ids = [1, 2].map(|_| desk.request(PASSENGER, "k").unwrap().job.unwrap().id);
+    assert_ne!(ids[0], ids[1]);
+
+    let desk = Desk::new(planted(Planted { unborn_read: true, ..Planted::default() }));
+    let (job, copies) = (desk.offered().0, Copies::default());
+    assert!(now(copies.job(&desk.jobs, job)).is_err());
+    desk.later(3_000);
+    assert!(now(copies.job(&desk.jobs, job)).is_ok());
+
+    let desk = Desk::new(planted(Planted { stale_read: true, ..Planted::default() }));
+    let (job, copies) = (desk.offered().0, Copies::default());
+    let read = || now(copies.job(&desk.jobs, job)).unwrap().state();
+    assert_eq!(read(), JobState::Offered);
+    desk.cancel(job).unwrap();
+    assert_eq!(read(), JobState::Offered);
+    desk.later(4_000);
+    assert_eq!(read(), JobState::Cancelled);
+
+    for bug in [
+        Planted { forgets_debts: true, ..Planted::default() },
+        Planted { midnight_ms: Some(1_000_500), ..Planted::default() },
+    ] {
+        let desk = Desk::new(planted(bug));
+        let (job, first, _) = desk.offered();
+        desk.accept(job, 1, first).unwrap();
+        desk.step(job, 1, Step::Arrive).unwrap();
+        desk.step(job, 1, Step::PickUp).unwrap();
+        desk.later(1_000);
+        let over = desk.step(job, 1, Step::DropOff).unwrap().board.job;
+        assert_eq!(over.due_ms == 0, bug.forgets_debts || over.fare_minor.unwrap() < 0);
+        assert_eq!(over.fare_minor.unwrap() < 0, bug.midnight_ms.is_some());
+    }
 }
 
 /// Any move of anybody, valid or not.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::planted::{self, Planted};
 use crate::{
     backend::{
-        platform::quick::QuickMap,
+        platform::{ids::tenant_of, quick::QuickMap},
         wire::{Found, Moved, Pending, PingAnswer, Standing, Status},
     },
     base::{place::Place, time::Time},
@@ -75,6 +76,8 @@ pub struct Grid {
     cell_lat_e6: i32,
     cell_lon_e6: i32,
     ping_ttl: Duration,
+    /// The bugs that are planted.
+    pub planted: Planted,
 }
 
 /// What a search wants.
@@ -88,6 +91,8 @@ pub struct Query<'a> {
     pub limit: usize,
     /// Not these.
     pub without: &'a [u64],
+    /// Of that tenant; of any where it is left out.
+    pub tenant: Option<u32>,
 }
 
 /// The plane around a place: cheap distances, nearly true, to pass over who is certainly too far.
@@ -126,6 +131,7 @@ impl Grid {
             cell_lat_e6: (CELL_M / METRES_PER_MICRO_DEGREE) as i32,
             cell_lon_e6: (CELL_M / (METRES_PER_MICRO_DEGREE * shrink)) as i32,
             ping_ttl,
+            planted: Planted::default(),
         }
     }
 
@@ -150,7 +156,9 @@ impl Grid {
         wall_ms: u64,
     ) -> Option<PingAnswer> {
         let index = self.enter(driver)?;
-        self.place(index, at, seq, now, now);
+        if !(self.planted.silent_drop && planted::is_dropped(driver)) {
+            self.place(index, at, seq, now, now);
+        }
         let entry = &mut self.entries[index as usize];
         if !entry.dirty {
             entry.dirty = true;
@@ -289,6 +297,9 @@ impl Grid {
         {
             return None;
         }
+        if query.tenant.is_some_and(|tenant| tenant != tenant_of(entry.driver)) {
+            return None;
+        }
         let metres = entry.at.metres_to(query.at);
         (metres <= query.reach_m).then_some((metres * 1_000.0) as u64)
     }
@@ -324,15 +335,19 @@ impl Grid {
     /// by age where the count began anew.
     fn place(&mut self, index: u32, at: Place, seq: u64, seen: Time, now: Time) {
         let restart_after = if seen == now { RESTART_AFTER } else { RESTART_TOLD_AFTER };
-        let entry = &mut self.entries[index as usize];
+        let (planted, entry) = (self.planted, &mut self.entries[index as usize]);
         if entry.cell.is_some() {
+            if planted.keeps_place(seq, entry.seq) {
+                entry.seen = seen;
+                return;
+            }
             let older = if seq == 0 || entry.seq == 0 {
                 seen < entry.seen
             } else {
                 seq < entry.seq && now.since(entry.seen) < restart_after
                     || seen < entry.seen && seq == entry.seq
             };
-            if older {
+            if older && !planted.seq_as_text {
                 return;
             }
         }
@@ -401,7 +416,7 @@ fn moved(entry: &Entry, now: Time) -> Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::rng::Rng;
+    use crate::{backend::core::tariff, base::rng::Rng};
 
     const TTL: Duration = Duration::from_secs(30);
 
@@ -418,7 +433,32 @@ mod tests {
     }
 
     fn query(limit: usize) -> Query<'static> {
-        Query { at: spire(), reach_m: 3_000.0, limit, without: &[] }
+        Query { at: spire(), reach_m: 3_000.0, limit, without: &[], tenant: None }
+    }
+
+    #[test]
+    fn planted_bugs_keep_drivers_where_they_were() {
+        let (here, there) = (spire(), spire().offset(2_000.0, 0.0));
+        let after = |planted: Planted, seqs: &[u64]| {
+            let mut grid = Grid::new(spire(), TTL);
+            grid.planted = planted;
+            grid.mark(&Standing { at: Some(tariff::to_wire(here)), ..free(1, 1) }, at(1));
+            for (n, seq) in seqs.iter().enumerate() {
+                grid.ping(1, there.offset(0.0, 10.0 * n as f64), *seq, at(2), 0);
+            }
+            let found = grid.search(&query(1), at(3), 0)[0].at.unwrap();
+            Place { lat_e6: found.lat_e6, lon_e6: found.lon_e6 }
+        };
+        assert_eq!(after(Planted::default(), &[9, 10]), there.offset(0.0, 10.0));
+        let as_text = Planted { seq_as_text: true, ..Planted::default() };
+        assert_eq!(after(as_text, &[9, 10]), there);
+        assert_eq!(after(as_text, &[9, 90]), there.offset(0.0, 10.0));
+        let stale = Planted { stale_location: true, ..Planted::default() };
+        assert_eq!(after(stale, &[1, 2]), here);
+        assert_eq!(after(stale, &[1, 256]), there.offset(0.0, 10.0));
+        // Driver 1 has the id of the first moment, which is one of those.
+        let dropped = Planted { silent_drop: true, ..Planted::default() };
+        assert_eq!(after(dropped, &[1, 2]), here);
     }
 
     #[test]

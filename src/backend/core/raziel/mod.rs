@@ -4,10 +4,12 @@
 
 pub mod columns;
 pub mod grid;
+mod planted;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use grid::{Grid, Query};
+use planted::Planted;
 
 use super::{Code, Policy, Router, RpcError, refuse, tariff::from_wire};
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
         plants,
         wire::{
             Moved, MovedBatch, Nothing, PingAsk, SearchAnswer, SearchAsk, SnapshotAnswer,
-            SnapshotAsk, Standings,
+            SnapshotAsk, Standings, Status,
         },
     },
     base::{name::NodeName, place::Place, time::Time},
@@ -42,7 +44,9 @@ const SNAPSHOT: Policy = Policy {
 /// Serves `core/raziel` on this node.
 pub fn mount(node: &Node, router: &mut Router) {
     let settings = &node.config.settings;
-    let grid = Rc::new(RefCell::new(Grid::new(middle(&settings.city.boundary), settings.ping_ttl)));
+    let mut grid = Grid::new(middle(&settings.city.boundary), settings.ping_ttl);
+    grid.planted = Planted::of(node);
+    let grid = Rc::new(RefCell::new(grid));
     mount_reads(node, &grid, router);
     mount_writes(node, &grid, router);
     node.env.spawn(tell(node.clone(), Rc::clone(&grid)));
@@ -58,13 +62,16 @@ pub fn mount(node: &Node, router: &mut Router) {
 fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
     let (index, env) = (Rc::clone(grid), node.env.clone());
     let live = node.live.clone();
-    let far = plants::is_on(&node.config.plants, plants::OFFER_FAR);
+    let (far, boxed) = (node.planted(plants::OFFER_FAR), node.planted(plants::BOX_FOR_CIRCLE));
+    let leaky = node.planted(plants::LEAKY_CITY);
     router.on_sync("/core/raziel/search", move |ask: SearchAsk| {
+        let (at, reach_m) = (from_wire(ask.at.as_ref())?, live.settings().reach_m);
         let query = Query {
-            at: from_wire(ask.at.as_ref())?,
-            reach_m: live.settings().reach_m,
+            at,
+            reach_m: if boxed { reach_m * planted::BOX_OVER_CIRCLE } else { reach_m },
             limit: ask.limit.clamp(1, FOUND_MAX) as usize,
             without: &ask.without,
+            tenant: (!leaky).then_some(ask.tenant),
         };
         let (index, now, wall_ms) = (index.borrow(), env.now(), env.wall().0);
         let found = if far {
@@ -72,6 +79,7 @@ fn mount_reads(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
         } else {
             index.search(&query, now, wall_ms)
         };
+        let found = if boxed { planted::in_box(found, at, reach_m) } else { found };
         Ok(SearchAnswer { found })
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
@@ -91,13 +99,17 @@ fn mount_writes(node: &Node, grid: &Rc<RefCell<Grid>>, router: &mut Router) {
         answer.ok_or_else(|| RpcError::Unavailable("the index is full".to_owned()))
     });
     let (index, env) = (Rc::clone(grid), node.env.clone());
+    let deaf = node.planted(plants::BUSY_LISTED);
     router.on_sync("/core/raziel/mark", move |ask: Standings| {
         if ask.standings.len() > BATCH_MAX {
             return Err(refuse(Code::Invalid, "too many marks"));
         }
         let (mut index, now) = (index.borrow_mut(), env.now());
         for standing in &ask.standings {
-            index.mark(standing, now);
+            // Planted: who takes a job stays in the index as it was.
+            if !(deaf && standing.status() == Status::Busy) {
+                index.mark(standing, now);
+            }
         }
         Ok(Nothing {})
     });

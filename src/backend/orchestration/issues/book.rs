@@ -99,12 +99,20 @@ pub struct Book {
     jobs: BTreeMap<u64, Live>,
     drivers: BTreeMap<u64, (Place, Time)>,
     reading: BTreeSet<u64>,
+    /// Planted: a job that is over stays in the book as it was.
+    pub keeps_all: bool,
 }
 
 impl Book {
     /// Nothing yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, jobs: BTreeMap::new(), drivers: BTreeMap::new(), reading: BTreeSet::new() }
+        Self {
+            limits,
+            jobs: BTreeMap::new(),
+            drivers: BTreeMap::new(),
+            reading: BTreeSet::new(),
+            keeps_all: false,
+        }
     }
 
     /// How many live jobs are watched.
@@ -132,7 +140,7 @@ impl Book {
     /// new here, or somebody took it.
     pub fn heard(&mut self, job: u64, state: JobState) -> bool {
         if is_over(state) {
-            self.jobs.remove(&job);
+            self.forget(job, Time::ZERO);
             return false;
         }
         let Some(live) = self.jobs.get_mut(&job) else { return true };
@@ -147,6 +155,13 @@ impl Book {
         false
     }
 
+    fn forget(&mut self, job: u64, read: Time) {
+        match self.jobs.get_mut(&job) {
+            Some(live) if self.keeps_all => live.read = live.read.max(read),
+            _ => drop(self.jobs.remove(&job)),
+        }
+    }
+
     /// Begins to read a row; false when it is being read already, or too many are.
     pub fn begin(&mut self, job: u64) -> bool {
         self.reading.len() < READS_MAX && self.reading.insert(job)
@@ -157,8 +172,7 @@ impl Book {
         self.reading.remove(&id);
         let Some(row) = row else { return };
         if is_over(row.state) {
-            self.jobs.remove(&id);
-            return;
+            return self.forget(id, now);
         }
         if self.jobs.len() >= JOBS_MAX && !self.jobs.contains_key(&id) {
             return;
@@ -254,6 +268,16 @@ mod tests {
         assert_eq!(rules(&book, 28), []);
         book.heard(7, JobState::Cancelled);
         assert_eq!(book.watched(), 0);
+    }
+
+    #[test]
+    fn the_planted_bug_calls_a_job_out_that_is_over() {
+        let mut book = Book::new(LIMITS);
+        book.keeps_all = true;
+        book.read(7, Some(&row(JobState::Requested, 0, None)), at(1));
+        assert!(!book.heard(7, JobState::Completed));
+        book.read(7, Some(&row(JobState::Completed, 3, None)), at(26));
+        assert_eq!(rules(&book, 26), [(Rule::NoDriver, 7)]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::backend::{
         raziel::{MOVED, columns},
     },
     node::Node,
+    plants,
     platform::rpc::{Code, Router, refuse},
     wire::{
         self, ChangeEvent, IssuesAnswer, IssuesAsk, Job, JobAnswer, JobAsk, JobState, MovedBatch,
@@ -43,7 +44,9 @@ pub fn mount(node: &Node, router: &mut Router) {
     let settings = &node.config.settings;
     let limits =
         Limits { no_driver: settings.search_ttl / NO_DRIVER_PART, silent: settings.ping_ttl };
-    let issues = Issues { node: node.clone(), book: Rc::new(RefCell::new(Book::new(limits))) };
+    let mut book = Book::new(limits);
+    book.keeps_all = node.planted(plants::STALE_ISSUES);
+    let issues = Issues { node: node.clone(), book: Rc::new(RefCell::new(book)) };
     let own = issues.clone();
     router.on_sync(EVENT, move |event: ChangeEvent| {
         own.heard(&event);

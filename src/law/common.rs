@@ -1,0 +1,55 @@
+//! What the laws of one history know together, learnt once for all of them: who has which account,
+//! what was heard of lately, and what the read-back showed.
+
+use std::{
+    cell::{Ref, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{Seen, accounts::Accounts, readback::ReadBack, shelf::HORIZON};
+
+/// A copy is another handle to the same.
+#[derive(Debug, Clone)]
+pub struct Common {
+    horizon: Duration,
+    accounts: Accounts,
+    read_back: Rc<RefCell<ReadBack>>,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self::new(HORIZON)
+    }
+}
+
+impl Common {
+    /// Nothing is known yet; jobs are remembered for `horizon` after the last word about them.
+    pub fn new(horizon: Duration) -> Self {
+        let read_back = Rc::new(RefCell::new(ReadBack::new(horizon)));
+        Self { horizon, accounts: Accounts::default(), read_back }
+    }
+
+    /// Takes one record, before any law does.
+    pub fn see(&self, seen: Seen<'_>) {
+        if let Seen::Op(op) = seen {
+            self.accounts.see(op);
+        }
+        self.read_back.borrow_mut().see(seen);
+    }
+
+    /// How long a job is remembered after the last word about it.
+    pub fn horizon(&self) -> Duration {
+        self.horizon
+    }
+
+    /// Who has which account.
+    pub fn accounts(&self) -> Accounts {
+        self.accounts.clone()
+    }
+
+    /// What was heard of lately, and how the city was read back. Not to be held on to.
+    pub fn read_back(&self) -> Ref<'_, ReadBack> {
+        self.read_back.borrow()
+    }
+}
