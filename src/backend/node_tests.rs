@@ -190,7 +190,7 @@ fn twelve_nodes_find_one_another_and_become_ready() {
     backend.run(async {
         for name in &backend.nodes {
             let health: wire::Health =
-                operator.call_at(name, HEALTH, &wire::HealthAsk {}, ASK).await.unwrap();
+                operator.call_at(name, HEALTH, &wire::HealthAsk::default(), ASK).await.unwrap();
             assert!(health.ready, "{name}: {}", health.why);
         }
         let ask = Request::get("/health").body(Bytes::new()).unwrap();
@@ -210,7 +210,7 @@ fn core_is_not_ready_before_storage_has_answered() {
     let health = |name: &'static str| {
         let rpc = backend.rpc.clone();
         async move {
-            let ask = wire::HealthAsk {};
+            let ask = wire::HealthAsk::default();
             rpc.call_at::<_, wire::Health>(&name.into(), HEALTH, &ask, ASK).await.unwrap().ready
         }
     };
@@ -376,7 +376,7 @@ fn the_same_nodes_serve_in_the_real_world() {
         let operator = node::client(observer.clone(), nodes.clone());
         for name in &nodes {
             let ready = async {
-                let ask = wire::HealthAsk {};
+                let ask = wire::HealthAsk::default();
                 while !operator
                     .call_at::<_, wire::Health>(name, HEALTH, &ask, ASK)
                     .await

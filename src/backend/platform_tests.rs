@@ -67,7 +67,7 @@ impl Backend {
         let mut seen = BTreeMap::new();
         self.run(async {
             for _ in 0..1_000 {
-                let ask = wire::HealthAsk {};
+                let ask = wire::HealthAsk::default();
                 let health: wire::Health = self.rpc.call(HEALTH, &ask, ASK).await.unwrap();
                 *seen.entry(format!("{} v{}", health.name, health.version)).or_default() += 1;
             }

@@ -22,6 +22,55 @@ pub fn lognormal(rng: &mut Rng, median: f64, sigma: f64) -> f64 {
     median * libm::exp(sigma * normal(rng))
 }
 
+/// How something lies around its mean, with a width given beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Around {
+    /// Everything within the width is as likely.
+    #[default]
+    Uniform,
+    /// Bell-shaped; the width is the standard deviation.
+    Normal,
+    /// Mostly near its least, which is the mean less the width, and now and then far above it.
+    Pareto,
+}
+
+impl Around {
+    /// All of them, by their words.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("uniform", Self::Uniform), ("normal", Self::Normal), ("pareto", Self::Pareto)];
+
+    /// Its word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Normal => "normal",
+            Self::Pareto => "pareto",
+        }
+    }
+
+    /// True for the usual one, which files leave out.
+    pub fn is_uniform(&self) -> bool {
+        *self == Self::Uniform
+    }
+
+    /// One draw, in the unit of `mean` and `width`; never negative.
+    pub fn draw(self, rng: &mut Rng, mean: f64, width: f64) -> f64 {
+        let drawn = match self {
+            Self::Uniform => rng.between(mean - width, mean + width),
+            Self::Normal => mean + width * normal(rng),
+            Self::Pareto => mean - width + width * tail(rng),
+        };
+        drawn.max(0.0)
+    }
+}
+
+/// Lomax with the shape 3 and the mean 1, which has a variance; cut off where nobody waits any more.
+fn tail(rng: &mut Rng) -> f64 {
+    const MOST: f64 = 100.0;
+    (2.0 * (1.0 / libm::cbrt(1.0 - rng.unit()) - 1.0)).min(MOST)
+}
+
 /// A span of seconds drawn at random, as scenario files write it:
 /// `{ uniform = [1.0, 8.0] }`, `{ lognormal = { median = 40, sigma = 0.5 } }`,
 /// `{ exponential = 30.0 }` or `{ fixed = 5.0 }`; all in seconds.
@@ -73,5 +122,23 @@ mod tests {
         assert!((mean - 30.0).abs() < 1.0, "mean {mean}");
         let below = (0..n).filter(|_| lognormal(&mut rng, 40.0, 0.5) < 40.0).count();
         assert!((below as f64 / f64::from(n) - 0.5).abs() < 0.02, "below the median: {below}");
+    }
+
+    #[test]
+    fn whatever_lies_around_a_mean_has_that_mean() {
+        for (word, around) in Around::ALL {
+            assert_eq!(around.word(), word);
+            let mut rng = Rng::from_seed(word);
+            let n = 50_000;
+            let draws: Vec<f64> = (0..n).map(|_| around.draw(&mut rng, 100.0, 20.0)).collect();
+            let mean = draws.iter().sum::<f64>() / f64::from(n);
+            assert!((mean - 100.0).abs() < 1.0, "{word}: {mean}");
+            let far = draws.iter().filter(|draw| **draw > 180.0).count();
+            match around {
+                Around::Uniform => assert!(draws.iter().all(|draw| (80.0..=120.0).contains(draw))),
+                Around::Normal => assert!(far < 30, "{far}"),
+                Around::Pareto => assert!((200..2_000).contains(&far), "{far}"),
+            }
+        }
     }
 }

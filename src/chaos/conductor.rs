@@ -188,6 +188,9 @@ impl Conductor {
             Ok(done) => {
                 self.tell(scene, FaultChange::Injected, due, done);
                 self.measure(scene, &stage, &before).await;
+                let rest = off - self.env.now();
+                // It is over when its time is, whatever goes on.
+                let _ = self.env.timeout(rest, scene.fault.fault().go_on(&stage)).await;
                 self.env.sleep_until(off).await;
             }
             // It may have struck some of its victims: it is healed at once.

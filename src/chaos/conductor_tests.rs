@@ -6,7 +6,7 @@ use futures_util::future;
 
 use super::*;
 use crate::{
-    base::rng::Rng,
+    base::{dist::Around, rng::Rng},
     chaos::{
         Plan,
         provider::Toxic,
@@ -278,7 +278,112 @@ fn the_provider_is_told_what_the_plan_says() {
     stand.clock.run(async {
         let _ = env.timeout(Duration::from_secs(66), stand.conductor.run(Time::ZERO)).await;
     });
-    let toxic = Toxic::Latency { latency_ms: 100, jitter_ms: 50 };
+    let toxic = Toxic::Latency { latency_ms: 100, jitter_ms: 50, around: Around::Uniform };
     assert!(stand.fake.sick.borrow().values().all(|toxics| *toxics == [toxic.clone()]));
     assert_eq!(stand.fake.sick.borrow().len(), 6);
+}
+
+fn on_nodes(kind: &str, nodes: &str, more: &str) -> String {
+    format!("[[fault]]\nkind = \"{kind}\"\nnodes = [{nodes}]\n{more}\nat = \"3s\"\nfor = \"20s\"\n")
+}
+
+/// What the target was told, without the seconds.
+fn told(stand: &Stand) -> Vec<String> {
+    let calls = stand.fake.calls.borrow();
+    calls.iter().filter_map(|call| Some(call.split_once(' ')?.1.to_owned())).collect()
+}
+
+#[test]
+fn each_fault_on_processes_bites_and_heals_and_misses_when_nothing_was_struck() {
+    for kind in ["terminate", "pause", "restart", "crash-loop", "rolling-restart"] {
+        let plan = on_nodes(kind, "\"a/core-1\", \"b/core-1\"", "");
+        let well = stand(&plan, &[]);
+        well.clock.run(well.conductor.run(Time::ZERO));
+        assert_eq!(well.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
+        assert!(well.fake.is_well(), "{kind}");
+        let idle = stand(&plan, &[Trouble::KillsNothing]);
+        idle.clock.run(idle.conductor.run(Time::ZERO));
+        assert_eq!(idle.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{kind}");
+        for half in 0..60 {
+            let cut = stand(&plan, &[]);
+            let left = cut.interrupt_after(f64::from(half) / 2.0);
+            assert!(left.is_empty() && cut.fake.is_well(), "{kind} after {half} halves: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_does_not_wait_for_its_end() {
+    let stand = stand(&on_nodes("restart", "\"a/core-1\"", ""), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let calls = stand.fake.calls.borrow().clone();
+    let expected = ["3.00 terminate a/core-1", "3.02 start a/core-1", "23.00 start a/core-1"];
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn a_rolling_restart_takes_one_after_the_other() {
+    let plan = on_nodes("rolling-restart", "\"a/core-1\", \"b/core-1\"", "pause = \"2s\"");
+    let stand = stand(&plan, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let calls = stand.fake.calls.borrow()[..4].to_vec();
+    let expected = [
+        "3.00 terminate a/core-1",
+        "3.02 start a/core-1",
+        "5.52 terminate b/core-1",
+        "5.54 start b/core-1",
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn a_crash_loop_goes_on_until_its_end() {
+    let stand = stand(&on_nodes("crash-loop", "\"a/core-1\"", "lives = \"3s\""), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let deaths = told(&stand).iter().filter(|call| *call == "kill a/core-1").count();
+    // Every 3.52 s within 20 s.
+    assert_eq!(deaths, 6, "{:?}", told(&stand));
+    assert_eq!(told(&stand).last().unwrap(), "start a/core-1");
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn each_fault_on_links_bites_and_heals_and_misses_when_nothing_was_made_sick() {
+    let kinds = [
+        ("bandwidth", "rate = 64"),
+        ("slicer", "size = 100"),
+        ("timeout", ""),
+        ("limit-data", "bytes = 4096"),
+        ("slow-close", "delay = \"500ms\""),
+        ("flapping", "down = \"2s\""),
+    ];
+    for (kind, more) in kinds {
+        let plan = format!(
+            "[[fault]]\nkind = \"{kind}\"\nlinks = {{ az = \"a\" }}\n{more}\nat = \"3s\"\n\
+             for = \"20s\"\n"
+        );
+        let well = stand(&plan, &[]);
+        well.clock.run(well.conductor.run(Time::ZERO));
+        assert_eq!(well.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
+        assert!(well.fake.is_well(), "{kind}");
+        let idle = stand(&plan, &[Trouble::ImpairIsLost]);
+        idle.clock.run(idle.conductor.run(Time::ZERO));
+        assert_eq!(idle.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{kind}");
+        for half in 0..60 {
+            let cut = stand(&plan, &[]);
+            let left = cut.interrupt_after(f64::from(half) / 2.0);
+            assert!(left.is_empty() && cut.fake.is_well(), "{kind} after {half} halves: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn flapping_comes_and_goes_until_its_end() {
+    let plan = "[[fault]]\nkind = \"flapping\"\nlinks = { from = \"robots\" }\ndown = \"2s\"\n\
+                up = \"3s\"\nat = \"3s\"\nfor = \"20s\"\n";
+    let stand = stand(plan, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let impaired = told(&stand).iter().filter(|call| call.starts_with("impair")).count();
+    assert_eq!(impaired, 4, "{:?}", told(&stand));
+    assert!(told(&stand).last().unwrap().starts_with("cure"), "{:?}", told(&stand));
 }

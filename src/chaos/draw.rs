@@ -55,6 +55,9 @@ impl Ground<'_> {
                 return None;
             }
             let fault = ResolvedFault::new((entry.draw)(rng), at, lasts, nodes, links);
+            if lasts.0 < fault.fault().needs(fault.victims().len()) {
+                return None;
+            }
             taken.iter().all(|other| agree(&fault, other)).then_some(fault)
         })
     }

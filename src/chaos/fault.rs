@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
+    bandwidth, crash_loop, flapping,
     keys::Keys,
-    kill, latency, partition,
+    kill, latency, limit_data, partition, pause,
     provider::{LinkName, Provider, ProviderError},
-    reset, skew,
+    reset, restart, rolling_restart, skew, slicer, slow_close, terminate, timeout,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -81,8 +82,24 @@ pub struct FaultEntry {
 }
 
 /// Every kind of fault.
-pub const FAULTS: &[FaultEntry] =
-    &[kill::ENTRY, latency::ENTRY, partition::ENTRY, reset::ENTRY, skew::ENTRY];
+pub const FAULTS: &[FaultEntry] = &[
+    kill::ENTRY,
+    terminate::ENTRY,
+    pause::ENTRY,
+    restart::ENTRY,
+    crash_loop::ENTRY,
+    rolling_restart::ENTRY,
+    latency::ENTRY,
+    bandwidth::ENTRY,
+    slicer::ENTRY,
+    partition::ENTRY,
+    flapping::ENTRY,
+    timeout::ENTRY,
+    reset::ENTRY,
+    limit_data::ENTRY,
+    slow_close::ENTRY,
+    skew::ENTRY,
+];
 
 /// The kind of that name.
 pub fn entry(name: &str) -> Option<&'static FaultEntry> {
@@ -180,6 +197,12 @@ pub trait Fault: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How long it needs at least, with that many victims, to do all that it does and be measured;
+    /// a plan that gives it less is refused.
+    fn needs(&self, _victims: usize) -> Duration {
+        Duration::ZERO
+    }
+
     /// Measures the victims while they are well.
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline>;
 
@@ -191,6 +214,12 @@ pub trait Fault: fmt::Debug + Send + Sync {
 
     /// Measures whether it had its effect.
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;
+
+    /// What goes on once its effect was measured, and until it is to be put back: it is dropped
+    /// then. Most faults do nothing more.
+    fn go_on<'a>(&'a self, _: &'a Stage<'a>) -> LocalBoxFuture<'a, ()> {
+        Box::pin(future::pending())
+    }
 
     /// Puts everything back, and measures whether all is well again.
     fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen>;

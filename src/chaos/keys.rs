@@ -1,7 +1,10 @@
 //! Reads the keys of one table of a fault plan, one by one, so that every error names file, line
 //! and key, and so that a key that nobody asked for is an error with a suggestion.
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::{Range, RangeInclusive},
+    path::Path,
+};
 
 use serde::Deserialize;
 use toml::{
@@ -130,6 +133,23 @@ impl<'t> Keys<'t> {
             Some(number) => Ok(Some(Spanned::new(at, number))),
             None => Err(self.wrong_type(&at, key, "a number", value.get_ref())),
         }
+    }
+
+    /// A whole number within a range that must be there; `hint` tells how to write it.
+    pub fn count(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        hint: &str,
+    ) -> Result<u32, FileError> {
+        let number = self.number(key)?.ok_or_else(|| self.lacks(key, hint))?;
+        let (least, most) = (f64::from(*range.start()), f64::from(*range.end()));
+        let value = *number.get_ref();
+        if value.fract() == 0.0 && (least..=most).contains(&value) {
+            return Ok(value as u32);
+        }
+        let what = format!("must be a whole number from {least} to {most}");
+        Err(self.wrong(&number.span(), key, what))
     }
 
     /// The table of that key as keys of its own.

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 
 use super::{
-    fault::{Baseline, Seen, Stage},
+    fault::{Baseline, Fault, Seen, Stage},
     provider::{LinkName, ProviderError, Toxic},
 };
 
@@ -23,6 +23,64 @@ pub(super) const WELL_LIMIT: Duration = Duration::from_secs(2);
 const WELL_TRIES: u32 = 20;
 const WELL_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long to wait for an answer that must not come.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How much slower than before a link may be that was silent.
+const SLACK: Duration = Duration::from_millis(200);
+
+/// Links over which no answer comes, whatever the reason.
+#[derive(Debug)]
+pub(super) struct Silent {
+    pub kind: &'static str,
+    pub toxics: &'static [Toxic],
+    /// What was done to them, for people.
+    pub did: &'static str,
+}
+
+impl Fault for Silent {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn settings(&self) -> toml::Table {
+        toml::Table::new()
+    }
+
+    fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
+        Box::pin(baseline(stage, 0))
+    }
+
+    fn inject<'a>(
+        &'a self,
+        stage: &'a Stage<'a>,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(async move {
+            let done = impair(stage, self.toxics).await?;
+            Ok(format!("{} {done}", self.did))
+        })
+    }
+
+    fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
+        Box::pin(are_silent(stage, before))
+    }
+
+    fn heal<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
+        Box::pin(heal(stage, before, SLACK, 0))
+    }
+}
+
+/// Whether no answer comes over any link that answered before.
+pub(super) async fn are_silent(stage: &Stage<'_>, before: &Baseline) -> Seen {
+    look_at_each(stage, before, move |link, rtt| async move {
+        // A link that was slow before gets the time to be slow again.
+        match round_trip(stage, link, 0, SILENCE + rtt * 4).await {
+            Ok(now) => Err(format!("answered within {}", ms(now))),
+            Err(why) => Ok(format!("{why} (before: {})", ms(rtt))),
+        }
+    })
+    .await
+}
+
 /// Makes every link of the stage sick, all at once.
 pub(super) async fn impair(stage: &Stage<'_>, toxics: &[Toxic]) -> Result<String, ProviderError> {
     let done = join_all(stage.links.iter().map(|link| set(stage, link, toxics))).await;
@@ -31,7 +89,7 @@ pub(super) async fn impair(stage: &Stage<'_>, toxics: &[Toxic]) -> Result<String
 }
 
 /// Makes every link of the stage well; the errors of those where it cannot be said.
-async fn cure(stage: &Stage<'_>) -> Vec<String> {
+pub(super) async fn cure(stage: &Stage<'_>) -> Vec<String> {
     let done = join_all(stage.links.iter().map(|link| async move {
         let mut last = Ok(());
         for _ in 0..HEALS_MAX {
@@ -68,16 +126,30 @@ fn sample<'a>(stage: &Stage<'a>) -> Vec<&'a LinkName> {
     (0..taken).map(|i| alive[i * alive.len() / taken]).collect()
 }
 
-/// The round trip of a link, if it comes back within `limit`.
+/// The round trip of a link with so many bytes more than it needs, if it comes back within `limit`.
 pub(super) async fn round_trip(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    load: usize,
+    limit: Duration,
+) -> Result<Duration, String> {
+    match stage.env.timeout(limit, stage.provider.round_trip(link, load)).await {
+        Ok(Ok(measured)) => Ok(measured),
+        Ok(Err(error)) => Err(error.why),
+        Err(_) => Err(format!("no answer within {limit:?}")),
+    }
+}
+
+/// How long a connection over a link takes to end, if it ends within `limit`.
+pub(super) async fn closing(
     stage: &Stage<'_>,
     link: &LinkName,
     limit: Duration,
 ) -> Result<Duration, String> {
-    match stage.env.timeout(limit, stage.provider.round_trip(link)).await {
+    match stage.env.timeout(limit, stage.provider.closing(link)).await {
         Ok(Ok(measured)) => Ok(measured),
         Ok(Err(error)) => Err(error.why),
-        Err(_) => Err(format!("no answer within {limit:?}")),
+        Err(_) => Err(format!("no end within {limit:?}")),
     }
 }
 
@@ -85,20 +157,23 @@ pub(super) async fn round_trip(
 pub(super) async fn median(
     stage: &Stage<'_>,
     link: &LinkName,
+    load: usize,
     limit: Duration,
 ) -> Result<Duration, String> {
     let mut measured = Vec::with_capacity(ROUND_TRIPS);
     for _ in 0..ROUND_TRIPS {
-        measured.push(round_trip(stage, link, limit).await?);
+        measured.push(round_trip(stage, link, load, limit).await?);
     }
     measured.sort_unstable();
     Ok(measured[ROUND_TRIPS / 2])
 }
 
 /// Measures a sample of the links while they are well.
-pub(super) async fn baseline(stage: &Stage<'_>) -> Baseline {
+pub(super) async fn baseline(stage: &Stage<'_>, load: usize) -> Baseline {
     let measured = join_all(
-        sample(stage).into_iter().map(|link| async move { (link, first_look(stage, link).await) }),
+        sample(stage)
+            .into_iter()
+            .map(|link| async move { (link, first_look(stage, link, load).await) }),
     )
     .await;
     let well = measured.into_iter().filter_map(|(link, rtt)| Some((link.clone(), rtt.ok()?)));
@@ -106,8 +181,8 @@ pub(super) async fn baseline(stage: &Stage<'_>) -> Baseline {
 }
 
 /// All of it within [`WELL_LIMIT`]: the fault must not be late for it.
-async fn first_look(stage: &Stage<'_>, link: &LinkName) -> Result<Duration, String> {
-    let limit = stage.env.timeout(WELL_LIMIT, median(stage, link, WELL_LIMIT)).await;
+async fn first_look(stage: &Stage<'_>, link: &LinkName, load: usize) -> Result<Duration, String> {
+    let limit = stage.env.timeout(WELL_LIMIT, median(stage, link, load, WELL_LIMIT)).await;
     limit.unwrap_or_else(|late| Err(late.to_string()))
 }
 
@@ -156,12 +231,18 @@ fn sum_up(of: usize, looks: &[(&LinkName, Look)]) -> Seen {
 }
 
 /// Makes every link well, and measures until each is: within `slack` of what it was before.
-pub(super) async fn heal(stage: &Stage<'_>, before: &Baseline, slack: Duration) -> Seen {
+pub(super) async fn heal(
+    stage: &Stage<'_>,
+    before: &Baseline,
+    slack: Duration,
+    load: usize,
+) -> Seen {
     let failed = cure(stage).await;
     if !failed.is_empty() {
         return Seen { holds: false, what: failed.join("; ") };
     }
-    let seen = look_at_each(stage, before, |link, rtt| well_again(stage, link, rtt, slack)).await;
+    let seen =
+        look_at_each(stage, before, |link, rtt| well_again(stage, link, (rtt, slack), load)).await;
     let nothing_to_measure = !before
         .round_trips
         .keys()
@@ -175,13 +256,18 @@ pub(super) async fn heal(stage: &Stage<'_>, before: &Baseline, slack: Duration) 
     seen
 }
 
-async fn well_again(stage: &Stage<'_>, link: &LinkName, before: Duration, slack: Duration) -> Look {
+async fn well_again(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    (before, slack): (Duration, Duration),
+    load: usize,
+) -> Look {
     let mut last = String::new();
     for attempt in 0..WELL_TRIES {
         if attempt > 0 {
             stage.env.sleep(WELL_PAUSE).await;
         }
-        last = match median(stage, link, WELL_LIMIT).await {
+        last = match median(stage, link, load, WELL_LIMIT).await {
             Ok(now) if now <= before + slack => {
                 return Ok(format!("round trip {} again (before: {})", ms(now), ms(before)));
             }

@@ -15,12 +15,24 @@ pub mod plan;
 pub mod resolved;
 mod written;
 
+mod bandwidth;
+mod crash_loop;
+mod flapping;
 mod kill;
 mod latency;
+mod limit_data;
 mod links;
+mod nodes;
 mod partition;
+mod pause;
 mod reset;
+mod restart;
+mod rolling_restart;
 mod skew;
+mod slicer;
+mod slow_close;
+mod terminate;
+mod timeout;
 
 pub mod conductor;
 pub mod proxy;

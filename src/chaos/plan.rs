@@ -176,6 +176,16 @@ impl Plan {
             return Err(source.error(&planned.lasts.span(), "fault.for", what));
         }
         let (nodes, links) = planned.aim.resolve(source, nodes, links, rng)?;
+        let needs = planned.fault.needs(nodes.len().max(links.len()));
+        if lasts.0 < needs {
+            let what = format!(
+                "must be {} or more: {} victims, one after the other, need that to be broken and \
+                 measured",
+                Span(needs),
+                nodes.len().max(links.len())
+            );
+            return Err(source.error(&planned.lasts.span(), "fault.for", what));
+        }
         Ok(ResolvedFault::new(planned.fault.clone(), at, lasts, nodes, links))
     }
 

@@ -112,7 +112,7 @@ fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
     plan.check_world(World::Virtual).unwrap();
     let error = plan.check_world(World::Real).unwrap_err().to_string();
     let start = "plan.toml:7: `fault.kind`: `skew` has no meaning in the real world: run it with \
-                 --time virtual, or take another fault (one of kill, latency";
+                 --time virtual, or take another fault (one of kill, terminate";
     assert!(error.starts_with(start), "{error}");
     let resolved =
         plan.resolve(&nodes(), &links(), Duration::from_secs(9), &Rng::from_seed("42")).unwrap();

@@ -6,10 +6,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{name::NodeName, time::Wall};
+use crate::base::{dist::Around, name::NodeName, time::Wall};
 
 /// The name of all robots together, as one end of a link.
 pub const ROBOTS: &str = "robots";
@@ -50,13 +50,41 @@ impl FromStr for LinkName {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Toxic {
-    /// Each chunk is held back, in each direction, for `latency_ms` ± `jitter_ms` (uniform); the
-    /// order is kept.
+    /// Each chunk is held back, in each direction, for `latency_ms` ± `jitter_ms`; the order is
+    /// kept.
     Latency {
         /// Mean in milliseconds.
         latency_ms: u64,
-        /// Half width of the uniform jitter in milliseconds.
+        /// Width of the jitter in milliseconds.
         jitter_ms: u64,
+        /// How the delays lie around the mean.
+        #[serde(default, skip_serializing_if = "Around::is_uniform")]
+        around: Around,
+    },
+    /// So much passes in each direction, all connections together.
+    Bandwidth {
+        /// Kilobytes (1,000 bytes) a second.
+        rate_kb: u32,
+    },
+    /// What is sent goes nowhere; connections stay open. Those that lost something are reset when
+    /// this ends; new ones are accepted and stall until then.
+    Timeout,
+    /// The end of a connection is held back, in each direction.
+    SlowClose {
+        /// For so long, in milliseconds.
+        delay_ms: u64,
+    },
+    /// What passes is cut into pieces, in each direction of each connection.
+    Slicer {
+        /// Bytes of a piece at most.
+        size: u32,
+        /// The pause between two pieces in milliseconds.
+        delay_ms: u64,
+    },
+    /// A connection is reset after so much in one direction.
+    LimitData {
+        /// How much.
+        bytes: u64,
     },
     /// Nothing passes; connections stay open. New ones are accepted and stall.
     BlackHole,
@@ -95,8 +123,20 @@ pub trait Provider {
     /// [`Self::start`]. Resolves when it is gone; the text is what was measured.
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
-    /// Starts a killed node again. Resolves when it is healthy; the text is what was measured. A
-    /// node that runs is left alone: that is no error.
+    /// Asks a node to end (SIGTERM); nothing starts it again but [`Self::start`]. Resolves when it
+    /// is gone, and never where it does not obey; the text is what was measured.
+    fn terminate<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Lets a node stand still where it is (SIGSTOP), its connections open, until [`Self::start`].
+    fn pause<'a>(&'a self, node: &'a NodeName)
+    -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Starts a node again that was killed or has ended; lets one go on that stands still. Resolves
+    /// when it is healthy; the text is what was measured. A node that runs is left alone: that is no
+    /// error.
     fn start<'a>(&'a self, node: &'a NodeName)
     -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
@@ -126,10 +166,21 @@ pub trait Provider {
     ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
 
     /// The round trip of one small exchange over a link right now, through whatever is wrong with
-    /// it, on a connection of its own. Never tried again on failure, and without a deadline: the
-    /// conductor sets one.
+    /// it, on a connection of its own; the question has `load` bytes beside its own words. Never
+    /// tried again on failure, and without a deadline: the conductor sets one.
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,
+        load: usize,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>>;
+
+    /// How long a connection of its own over a link takes to end right now: from the end of what
+    /// we have to say to the end of what the other has. Only where a connection has ends.
+    fn closing<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        let why = "a connection has no end of its own here".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: link.to_string(), why })))
+    }
 }

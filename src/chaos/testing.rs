@@ -147,6 +147,8 @@ pub(super) struct Fake {
     pub links: Vec<LinkName>,
     pub troubles: RefCell<BTreeSet<Trouble>>,
     pub dead: RefCell<BTreeSet<NodeName>>,
+    /// Nodes that stand still.
+    pub still: RefCell<BTreeSet<NodeName>>,
     pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
     /// Clocks that are moved, and by how much.
     pub moved: RefCell<BTreeMap<NodeName, i64>>,
@@ -177,6 +179,7 @@ impl Fake {
             links,
             troubles: RefCell::new(troubles.iter().copied().collect()),
             dead: RefCell::default(),
+            still: RefCell::default(),
             sick: RefCell::default(),
             moved: RefCell::default(),
             calls: RefCell::default(),
@@ -191,8 +194,24 @@ impl Fake {
         self.calls.borrow_mut().push(format!("{:.2} {what}", self.env.now().as_secs_f64()));
     }
 
+    async fn end(&self, how: &str, node: &NodeName) -> Result<String, ProviderError> {
+        self.note(&format!("{how} {node}"));
+        if self.has(Trouble::KillFails) {
+            return fails(node, "no such process");
+        }
+        if !self.has(Trouble::KillsNothing) {
+            self.dead.borrow_mut().insert(node.clone());
+        }
+        if self.has(Trouble::KillHangs) {
+            future::pending::<()>().await;
+        }
+        self.env.sleep(KILL_TAKES).await;
+        Ok("gone after 20 ms".into())
+    }
+
     pub fn is_well(&self) -> bool {
         self.dead.borrow().is_empty()
+            && self.still.borrow().is_empty()
             && self.sick.borrow().is_empty()
             && self.moved.borrow().is_empty()
     }
@@ -212,20 +231,25 @@ impl Provider for Fake {
     }
 
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        Box::pin(async move {
-            self.note(&format!("kill {node}"));
-            if self.has(Trouble::KillFails) {
-                return fails(node, "no such process");
-            }
-            if !self.has(Trouble::KillsNothing) {
-                self.dead.borrow_mut().insert(node.clone());
-            }
-            if self.has(Trouble::KillHangs) {
-                future::pending::<()>().await;
-            }
-            self.env.sleep(KILL_TAKES).await;
-            Ok("gone after 20 ms".into())
-        })
+        Box::pin(self.end("kill", node))
+    }
+
+    fn terminate<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(self.end("terminate", node))
+    }
+
+    fn pause<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        self.note(&format!("pause {node}"));
+        if !self.has(Trouble::KillsNothing) {
+            self.still.borrow_mut().insert(node.clone());
+        }
+        Box::pin(future::ready(Ok("it stands still".into())))
     }
 
     fn start<'a>(
@@ -239,8 +263,11 @@ impl Provider for Fake {
             {
                 return fails(node, "port in use");
             }
-            self.env.sleep(START_TAKES).await;
+            if self.dead.borrow().contains(node) {
+                self.env.sleep(START_TAKES).await;
+            }
             self.dead.borrow_mut().remove(node);
+            self.still.borrow_mut().remove(node);
             Ok("healthy after 500 ms".into())
         })
     }
@@ -249,8 +276,13 @@ impl Provider for Fake {
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        let dead = self.dead.borrow().contains(node);
-        let seen = if dead { Health::Down("connection refused".into()) } else { Health::Up };
+        let seen = if self.dead.borrow().contains(node) {
+            Health::Down("connection refused".into())
+        } else if self.still.borrow().contains(node) {
+            Health::Down("no answer".into())
+        } else {
+            Health::Up
+        };
         Box::pin(future::ready(Ok(seen)))
     }
 
@@ -301,6 +333,7 @@ impl Provider for Fake {
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,
+        load: usize,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
         Box::pin(async move {
             if self.dead.borrow().contains(&link.to) {
@@ -312,8 +345,34 @@ impl Provider for Fake {
                     Toxic::Latency { latency_ms, .. } => {
                         takes += Duration::from_millis(latency_ms * 2);
                     }
-                    Toxic::BlackHole => takes = Duration::from_hours(1),
+                    Toxic::Bandwidth { rate_kb } => {
+                        takes += Duration::from_secs(load as u64) / (rate_kb * 1_000);
+                    }
+                    Toxic::Slicer { size, delay_ms } => {
+                        takes += Duration::from_millis(delay_ms * load as u64 / u64::from(*size));
+                    }
+                    Toxic::BlackHole | Toxic::Timeout => takes = Duration::from_hours(1),
                     Toxic::Reset => return fails(link, "connection reset"),
+                    Toxic::LimitData { bytes } if load as u64 > *bytes => {
+                        return fails(link, "connection reset");
+                    }
+                    Toxic::LimitData { .. } | Toxic::SlowClose { .. } => {}
+                }
+            }
+            self.env.sleep(takes).await;
+            Ok(takes)
+        })
+    }
+
+    fn closing<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(async move {
+            let mut takes = RTT;
+            for toxic in self.sick.borrow().get(link).into_iter().flatten() {
+                if let Toxic::SlowClose { delay_ms } = toxic {
+                    takes += Duration::from_millis(delay_ms * 2);
                 }
             }
             self.env.sleep(takes).await;

@@ -114,9 +114,33 @@ impl Brokers {
         Ok(format!("process {pid} and its children were killed"))
     }
 
-    /// Starts it again unless it runs, and waits until it takes AMQP.
+    /// SIGTERM, and waits until it is gone.
+    pub async fn terminate(&self, env: &Env, name: &NodeName) -> Result<String, String> {
+        let broker = self.find(name)?;
+        broker.down.replace(true);
+        let pid = self.tell(name, process::Word::Terminate).await?;
+        while broker.rabbit.lock().await.pid().is_some() {
+            env.sleep(LOOK_EVERY).await;
+        }
+        Ok(format!("process {pid} ended"))
+    }
+
+    /// SIGSTOP.
+    pub async fn pause(&self, name: &NodeName) -> Result<String, String> {
+        let pid = self.tell(name, process::Word::Pause).await?;
+        Ok(format!("process {pid} stands still"))
+    }
+
+    async fn tell(&self, name: &NodeName, word: process::Word) -> Result<u32, String> {
+        let pid = self.find(name)?.rabbit.lock().await.pid().ok_or("there is no process")?;
+        process::tell(pid, word).map_err(|why| why.to_string())?;
+        Ok(pid)
+    }
+
+    /// Starts it again unless it runs, lets it go on where it stands still, and waits until it takes
+    /// AMQP.
     pub async fn revive(&self, env: &Env, name: &NodeName) -> Result<(), String> {
-        let runs = self.find(name)?.rabbit.lock().await.pid().is_some();
+        let runs = self.tell(name, process::Word::Resume).await.is_ok();
         if !runs {
             self.start(name).await?;
         }

@@ -1,6 +1,9 @@
 //! The supervisor of the embedded backend in the real world: starts its processes, looks after their
 //! health, kills and restarts them for the faults, and puts proxies on the links that faults touch.
 
+mod probes;
+mod strikes;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +13,6 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use http::{Method, Request};
 
 use super::{
     brokers::Brokers,
@@ -379,22 +381,6 @@ impl Fleet {
         }
     }
 
-    async fn kill_process(&self, node: &NodeName) -> Result<String, ProviderError> {
-        let child = {
-            let mut members = self.members.borrow_mut();
-            let member = members.entry(node.clone()).or_default();
-            member.down = true;
-            member.spent += cpu(member.child.as_ref());
-            member.child.take()
-        };
-        let Some(mut child) = child else {
-            return Err(failed(node, "there is no process to kill"));
-        };
-        let pid = child.pid();
-        let status = child.kill().await.map_err(|why| failed(node, &why.to_string()))?;
-        Ok(format!("process {pid} ended ({status})"))
-    }
-
     async fn revive(&self, node: &NodeName) -> Result<String, ProviderError> {
         let begun = self.operator.now();
         if node.role() == BROKER {
@@ -408,6 +394,7 @@ impl Fleet {
     }
 
     async fn revive_process(&self, node: &NodeName) -> Result<(), ProviderError> {
+        self.resume_process(node);
         // One that died by itself in the meantime is started again too.
         let alive = self.ended(node).is_none()
             && self.members.borrow().get(node).is_some_and(|m| m.child.is_some() && !m.down);
@@ -416,35 +403,6 @@ impl Fleet {
         }
         let limit = self.plan.scenario.backend.healthy_within.0;
         self.await_healthy(node, limit).await.map_err(|why| failed(node, &why.to_string()))
-    }
-
-    async fn probe(&self, link: &LinkName) -> Result<Duration, ProviderError> {
-        let wrong = |why: String| ProviderError { victim: link.to_string(), why };
-        // A world of its own for each probe: a fresh connection, through the link's proxy.
-        let address = self.proxied.borrow().get(link).cloned();
-        let address = address.unwrap_or_else(|| self.address_of(link));
-        let at = BTreeMap::from([(link.to.clone(), address)]);
-        let boot = Boot { dial: at.clone(), dial_http: at, ..Boot::default() };
-        let name = NodeName::from("probe");
-        let world = RealWorld::new(name.clone(), boot, self.origin);
-        let env = Env::new(name, &self.plan.rng(), world);
-        let begun = env.now();
-        if link.from.as_str() == ROBOTS {
-            let request = Request::builder()
-                .method(Method::GET)
-                .uri("/health")
-                .body(bytes::Bytes::new())
-                .map_err(|why| wrong(why.to_string()))?;
-            env.http(&link.to, request).await.map_err(|why| wrong(why.to_string()))?;
-        } else if link.to.role() == BROKER {
-            env.broker(&link.to).await.map_err(|why| wrong(why.to_string()))?;
-        } else {
-            let rpc = client(env.clone(), vec![link.to.clone()]);
-            if let Health::Down(why) = health::look(&rpc, &link.to, health::THROUGH_FAULTS).await {
-                return Err(wrong(why));
-            }
-        }
-        Ok(env.now() - begun)
     }
 }
 
@@ -521,6 +479,28 @@ impl Provider for Fleet {
         Box::pin(self.kill_process(node))
     }
 
+    fn terminate<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        if node.role() == BROKER {
+            let ended = self.brokers.terminate(&self.operator, node);
+            return Box::pin(async move { ended.await.map_err(|why| failed(node, &why)) });
+        }
+        Box::pin(self.terminate_process(node))
+    }
+
+    fn pause<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        if node.role() == BROKER {
+            let paused = self.brokers.pause(node);
+            return Box::pin(async move { paused.await.map_err(|why| failed(node, &why)) });
+        }
+        Box::pin(std::future::ready(self.pause_process(node)))
+    }
+
     fn start<'a>(
         &'a self,
         node: &'a NodeName,
@@ -574,8 +554,16 @@ impl Provider for Fleet {
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,
+        load: usize,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
-        Box::pin(self.probe(link))
+        Box::pin(self.probe(link, load))
+    }
+
+    fn closing<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(self.probe_closing(link))
     }
 }
 

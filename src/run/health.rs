@@ -21,7 +21,12 @@ pub const THROUGH_FAULTS: Duration = Duration::from_secs(2);
 
 /// Asks the node how it is.
 pub async fn look(rpc: &Rpc, node: &NodeName, within: Duration) -> Health {
-    match ask(rpc, node, within).await {
+    look_with(rpc, node, 0, within).await
+}
+
+/// The same, with a question of `load` bytes more than it needs.
+pub async fn look_with(rpc: &Rpc, node: &NodeName, load: usize, within: Duration) -> Health {
+    match ask(rpc, node, load, within).await {
         Ok(answer) if answer.ready => Health::Up,
         Ok(answer) => Health::Down(answer.why),
         Err(why) => Health::Down(why),
@@ -39,11 +44,12 @@ pub async fn look_at_broker(env: &Env, broker: &NodeName, within: Duration) -> H
 
 /// Asks the node what its wall clock shows.
 pub async fn wall(rpc: &Rpc, node: &NodeName, within: Duration) -> Result<Wall, String> {
-    ask(rpc, node, within).await.map(|answer| Wall(answer.wall_ms))
+    ask(rpc, node, 0, within).await.map(|answer| Wall(answer.wall_ms))
 }
 
-async fn ask(rpc: &Rpc, node: &NodeName, within: Duration) -> Result<Answer, String> {
+async fn ask(rpc: &Rpc, node: &NodeName, load: usize, within: Duration) -> Result<Answer, String> {
     let policy = Policy { deadline: within, attempt: within, idempotent: false };
-    let answer = rpc.call_at::<_, Answer>(node, HEALTH, &HealthAsk {}, policy).await;
+    let question = HealthAsk { padding: vec![0; load].into() };
+    let answer = rpc.call_at::<_, Answer>(node, HEALTH, &question, policy).await;
     answer.map_err(|why| why.to_string())
 }

@@ -104,6 +104,20 @@ impl Provider for Outside {
         nobody(node.as_str())
     }
 
+    fn terminate<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        nobody(node.as_str())
+    }
+
+    fn pause<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        nobody(node.as_str())
+    }
+
     fn start<'a>(
         &'a self,
         node: &'a NodeName,
@@ -141,6 +155,7 @@ impl Provider for Outside {
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,
+        _load: usize,
     ) -> LocalBoxFuture<'a, Result<std::time::Duration, ProviderError>> {
         nobody(&link.to_string())
     }

@@ -147,7 +147,7 @@ impl VirtualFleet {
         if self.ended.borrow().contains(node) {
             self.sim.kill(node);
         }
-        if !self.sim.is_alive(node) {
+        if !self.sim.resume(node) {
             self.boot(node);
         }
         self.await_healthy(node)
@@ -264,6 +264,27 @@ impl Provider for VirtualFleet {
         })
     }
 
+    /// A node of the backend has no last words in either world.
+    fn terminate<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        self.kill(node)
+    }
+
+    fn pause<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        let paused = self.sim.pause(node);
+        Box::pin(async move {
+            if paused {
+                return Ok("its tasks stand still".to_owned());
+            }
+            Err(ProviderError { victim: node.to_string(), why: "it does not live".into() })
+        })
+    }
+
     fn start<'a>(
         &'a self,
         node: &'a NodeName,
@@ -317,8 +338,9 @@ impl Provider for VirtualFleet {
     fn round_trip<'a>(
         &'a self,
         link: &'a LinkName,
+        load: usize,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
-        let trip = self.sim.round_trip(&link.from, &link.to);
+        let trip = self.sim.round_trip_of(&link.from, &link.to, load);
         Box::pin(async move {
             trip.await
                 .map_err(|why| ProviderError { victim: link.to_string(), why: why.to_string() })
@@ -331,12 +353,17 @@ fn fault_of(toxics: &[Toxic]) -> LinkFault {
     let mut fault = LinkFault::NONE;
     for toxic in toxics {
         match toxic {
-            Toxic::Latency { latency_ms, jitter_ms } => {
+            Toxic::Latency { latency_ms, jitter_ms, around } => {
                 fault.latency += Duration::from_millis(*latency_ms);
                 fault.jitter += Duration::from_millis(*jitter_ms);
+                fault.around = *around;
             }
+            Toxic::Bandwidth { rate_kb } => fault.rate = u64::from(*rate_kb) * 1_000,
             Toxic::BlackHole => fault.stalled = true,
+            Toxic::Timeout => fault = LinkFault { stalled: true, swallows: true, ..fault },
             Toxic::Reset => fault.reset = true,
+            // They have no meaning here, and a plan with them is refused.
+            Toxic::SlowClose { .. } | Toxic::Slicer { .. } | Toxic::LimitData { .. } => {}
         }
     }
     fault

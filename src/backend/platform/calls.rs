@@ -251,8 +251,11 @@ mod tests {
     };
 
     fn reply(id: u64) -> Envelope {
-        Envelope::open(seal(&Head { kind: Kind::Reply, id, ..Head::default() }, &HealthAsk {}))
-            .unwrap()
+        Envelope::open(seal(
+            &Head { kind: Kind::Reply, id, ..Head::default() },
+            &HealthAsk::default(),
+        ))
+        .unwrap()
     }
 
     #[test]

@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_an_empty_message() {
-        let opened = Envelope::open(seal(&Head::default(), &wire::HealthAsk {})).unwrap();
+        let opened = Envelope::open(seal(&Head::default(), &wire::HealthAsk::default())).unwrap();
         assert!(opened.into_body().is_empty());
     }
 

@@ -45,6 +45,8 @@ pub(super) struct LinkState {
     changed: Notify,
     rng: Rng,
     connections: Cell<u64>,
+    /// When the line is free again, each way: all connections share it.
+    lines: [Rc<Cell<Instant>>; 2],
     scratch: Rc<RefCell<Box<[u8]>>>,
 }
 
@@ -56,6 +58,7 @@ impl LinkState {
             changed: Notify::new(),
             rng,
             connections: Cell::new(0),
+            lines: [(); 2].map(|()| Rc::new(Cell::new(Instant::now()))),
             scratch,
         }
     }
@@ -63,6 +66,9 @@ impl LinkState {
     /// From now on this is wrong with the link, for open connections as well.
     pub fn impair(&self, impairment: Impairment) {
         *self.impairment.borrow_mut() = Rc::new(impairment);
+        for line in &self.lines {
+            line.set(Instant::now());
+        }
         self.changed.notify_waiters();
     }
 
@@ -79,7 +85,7 @@ impl LinkState {
             if impairment.reset {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            if !impairment.black_hole {
+            if !impairment.lets_nothing_out() {
                 break;
             }
             changed.await;
@@ -89,11 +95,16 @@ impl LinkState {
         Ok(upstream)
     }
 
-    /// The random streams of one connection's two directions.
-    fn streams(&self) -> (Rng, Rng) {
+    /// What decides when the bytes of a new connection's two directions go out.
+    fn gates(&self) -> [Gate; 2] {
         let number = self.connections.replace(self.connections.get() + 1);
         let rng = self.rng.fork(&format!("connection/{number}"));
-        (rng.fork("up"), rng.fork("down"))
+        let gate = |name: &str, line: &Rc<Cell<Instant>>| Gate {
+            rng: rng.fork(name),
+            line: Rc::clone(line),
+            next_piece: Instant::now(),
+        };
+        [gate("up", &self.lines[0]), gate("down", &self.lines[1])]
     }
 }
 
@@ -113,7 +124,7 @@ pub(super) async fn carry(mut client: TcpStream, link: Rc<LinkState>) {
         tear(&client);
         return;
     };
-    let (up, down) = link.streams();
+    let [up, down] = link.gates();
     let end = {
         let (client_reads, client_writes) = client.split();
         let (upstream_reads, upstream_writes) = upstream.split();
@@ -139,7 +150,9 @@ async fn pump(pair: &mut [Direction<'_>; 2], link: &LinkState) -> End {
     loop {
         let mut changed = pin!(link.changed.notified());
         let impairment = link.impairment();
-        if impairment.reset {
+        // A stream never loses a part of what was said: one that did has no way to go on.
+        let goes_on = impairment.swallows || pair.iter().all(|direction| !direction.lost);
+        if impairment.reset || !goes_on {
             return End::Torn;
         }
         for direction in pair.iter_mut() {
@@ -205,11 +218,54 @@ struct Direction<'a> {
     /// Nothing more goes out.
     finished: bool,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Something that came in went nowhere.
+    lost: bool,
+    /// Bytes that may still pass, where that is limited.
+    allowance: Option<u64>,
+    gate: Gate,
+}
+
+/// Decides when something goes out.
+struct Gate {
     rng: Rng,
+    /// When the link's line is free again.
+    line: Rc<Cell<Instant>>,
+    /// The next piece goes no sooner.
+    next_piece: Instant,
+}
+
+impl Gate {
+    /// When what came in goes out; `None` while nothing does.
+    fn due(&mut self, arrived: Instant, what: &What, impairment: &Impairment) -> Option<Instant> {
+        if impairment.lets_nothing_out() {
+            return None;
+        }
+        let due = arrived + impairment.delay(&mut self.rng);
+        Some(match what {
+            What::Data(bytes, gone) => self.pace(due, bytes.len() - gone, impairment),
+            What::End => due + impairment.close_delay,
+            What::Broken => due,
+        })
+    }
+
+    fn pace(&mut self, mut due: Instant, bytes: usize, impairment: &Impairment) -> Instant {
+        if let Some((_, pause)) = impairment.pieces()
+            && !pause.is_zero()
+        {
+            due = due.max(self.next_piece);
+            self.next_piece = due + pause;
+        }
+        if let Some(rate) = impairment.rate {
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            due = due.max(self.line.get()) + takes;
+            self.line.set(due);
+        }
+        due
+    }
 }
 
 impl<'a> Direction<'a> {
-    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, rng: Rng) -> Self {
+    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, gate: Gate) -> Self {
         Self {
             from,
             to,
@@ -218,14 +274,18 @@ impl<'a> Direction<'a> {
             ended: false,
             finished: false,
             alarm: None,
-            rng,
+            lost: false,
+            allowance: None,
+            gate,
         }
     }
 
     /// The link has changed: what is held goes out when the new state of things says so.
     fn restamp(&mut self, impairment: &Impairment) {
+        self.allowance = impairment.limit.map(|limit| self.allowance.unwrap_or(limit));
+        self.gate.next_piece = Instant::now();
         for held in &mut self.held {
-            held.due = due(held.arrived, impairment, &mut self.rng);
+            held.due = self.gate.due(held.arrived, &held.what, impairment);
         }
     }
 
@@ -260,10 +320,12 @@ impl<'a> Direction<'a> {
         impairment: &Impairment,
         scratch: &mut [u8],
     ) -> Poll<Result<(), Broken>> {
-        let mut chunk = ReadBuf::new(scratch);
-        let what = match ready!(Pin::new(&mut self.from).poll_read(cx, &mut chunk)) {
-            Err(_) => What::Broken,
-            Ok(()) if chunk.filled().is_empty() => What::End,
+        let most = scratch.len().min(impairment.read_max());
+        let mut chunk = ReadBuf::new(&mut scratch[..most]);
+        match ready!(Pin::new(&mut self.from).poll_read(cx, &mut chunk)) {
+            Err(_) => self.hold(What::Broken, impairment),
+            Ok(()) if chunk.filled().is_empty() => self.hold(What::End, impairment),
+            Ok(()) if impairment.swallows => self.lost = true,
             Ok(()) => {
                 let mut rest = chunk.filled();
                 if self.held.is_empty() && impairment.is_clear() {
@@ -276,18 +338,32 @@ impl<'a> Direction<'a> {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                What::Data(rest.to_vec(), 0)
+                self.hold_data(rest, impairment);
             }
-        };
-        self.hold(what, impairment);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Holds as much as may pass, in pieces where they are asked for.
+    fn hold_data(&mut self, bytes: &[u8], impairment: &Impairment) {
+        let passes = self.allowance.map_or(bytes.len(), |left| {
+            usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())
+        });
+        self.allowance = self.allowance.map(|left| left - passes as u64);
+        let size = impairment.pieces().map_or(CHUNK_BYTES, |(size, _)| size);
+        for piece in bytes[..passes].chunks(size) {
+            self.hold(What::Data(piece.to_vec(), 0), impairment);
+        }
+        if passes < bytes.len() {
+            self.hold(What::Broken, impairment);
+        }
     }
 
     fn hold(&mut self, what: What, impairment: &Impairment) {
         self.ended = !matches!(what, What::Data(..));
         self.held_bytes += what.cost();
         let arrived = Instant::now();
-        let due = due(arrived, impairment, &mut self.rng);
+        let due = self.gate.due(arrived, &what, impairment);
         self.held.push_back(Held { arrived, due, what });
     }
 
@@ -330,10 +406,6 @@ impl What {
             Self::End | Self::Broken => HELD_OVERHEAD_BYTES,
         }
     }
-}
-
-fn due(arrived: Instant, impairment: &Impairment, rng: &mut Rng) -> Option<Instant> {
-    (!impairment.black_hole).then(|| arrived + impairment.delay(rng))
 }
 
 /// Ready at `due`, never before.

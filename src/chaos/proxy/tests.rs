@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::chaos::provider::{LinkName, Toxic};
+use crate::{
+    base::dist::Around,
+    chaos::provider::{LinkName, Toxic},
+};
 
 /// Long enough to be sure that nothing comes; nothing ever waits for less.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -25,6 +28,10 @@ fn on_loopback<T>(work: impl Future<Output = T>) -> T {
 
 fn link() -> LinkName {
     LinkName { from: "a/api-1".into(), to: "b/storage-1".into() }
+}
+
+fn latency(latency_ms: u64, jitter_ms: u64) -> Toxic {
+    Toxic::Latency { latency_ms, jitter_ms, around: Around::Uniform }
 }
 
 /// A proxy on one link to a listener of ours.
@@ -147,7 +154,7 @@ fn latency_holds_each_direction_back() {
     on_loopback(async {
         let stand = Stand::new().await;
         let (mut client, mut server) = stand.connect().await;
-        stand.impair(&[Toxic::Latency { latency_ms: 60, jitter_ms: 10 }]).await;
+        stand.impair(&[latency(60, 10)]).await;
         let start = Instant::now();
         send(&mut client, b"ping").await;
         expect(&mut server, b"ping").await;
@@ -163,7 +170,7 @@ fn jitter_keeps_the_order() {
     on_loopback(async {
         let stand = Stand::new().await;
         let (mut client, mut server) = stand.connect().await;
-        stand.impair(&[Toxic::Latency { latency_ms: 10, jitter_ms: 10 }]).await;
+        stand.impair(&[latency(10, 10)]).await;
         let all = pattern(400);
         let sending = async {
             for byte in &all {
@@ -186,7 +193,7 @@ fn healing_latency_lets_out_what_was_held() {
         let stand = Stand::new().await;
         let (mut client, mut server) = stand.connect().await;
         // Longer than the test may take.
-        stand.impair(&[Toxic::Latency { latency_ms: 3_600_000, jitter_ms: 0 }]).await;
+        stand.impair(&[latency(3_600_000, 0)]).await;
         send(&mut client, b"held").await;
         expect_nothing(&mut server).await;
         stand.impair(&[]).await;
@@ -372,5 +379,102 @@ fn a_command_without_end_is_not_collected_for_ever() {
         let _ = commands.write_all(&vec![b'x'; 65 * 1024]).await;
         let error = proxy.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    });
+}
+
+#[test]
+fn a_narrow_line_is_shared_by_all_connections_and_wide_again_when_healed() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut one, mut one_served) = stand.connect().await;
+        let (mut other, mut other_served) = stand.connect().await;
+        stand.impair(&[Toxic::Bandwidth { rate_kb: 100 }]).await;
+        let all = pattern(10_000);
+        let begun = Instant::now();
+        send(&mut one, &all).await;
+        send(&mut other, &all).await;
+        expect(&mut one_served, &all).await;
+        expect(&mut other_served, &all).await;
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+        stand.impair(&[Toxic::Bandwidth { rate_kb: 1 }]).await;
+        let much = pattern(600_000);
+        send(&mut one, &much).await;
+        stand.impair(&[]).await;
+        // Ten minutes' worth.
+        expect(&mut one_served, &much).await;
+    });
+}
+
+#[test]
+fn a_slicer_pauses_between_pieces_and_keeps_every_byte() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut client, mut server) = stand.connect().await;
+        stand.impair(&[Toxic::Slicer { size: 10, delay_ms: 5 }]).await;
+        let begun = Instant::now();
+        let all = pattern(205);
+        send(&mut client, &all).await;
+        let mut piece = [0; 205];
+        assert_eq!(server.read(&mut piece).await.unwrap(), 10);
+        assert_eq!(piece[..10], all[..10]);
+        expect(&mut server, &all[10..]).await;
+        assert!(begun.elapsed() >= Duration::from_millis(100), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_timeout_swallows_and_resets_only_those_who_lost_something_when_healed() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut loser, mut loser_served) = stand.connect().await;
+        let (mut keeper, mut keeper_served) = stand.connect().await;
+        stand.impair(&[Toxic::Timeout]).await;
+        send(&mut loser, b"lost").await;
+        expect_nothing(&mut loser_served).await;
+        let mut late = TcpStream::connect(stand.listen).await.unwrap();
+        send(&mut late, b"late").await;
+        expect_nothing(&mut late).await;
+        stand.impair(&[]).await;
+        expect_reset(&mut loser_served).await;
+        expect_reset(&mut loser).await;
+        send(&mut keeper, b"kept").await;
+        expect(&mut keeper_served, b"kept").await;
+        let mut late_served = stand.upstream.accept().await.unwrap().0;
+        expect(&mut late_served, b"late").await;
+    });
+}
+
+#[test]
+fn a_limit_tears_a_connection_after_so_many_bytes_from_its_start() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut client, mut server) = stand.connect().await;
+        send(&mut client, &pattern(1_000)).await;
+        expect(&mut server, &pattern(1_000)).await;
+        stand.impair(&[Toxic::LimitData { bytes: 10 }]).await;
+        send(&mut client, b"0123456789").await;
+        expect(&mut server, b"0123456789").await;
+        send(&mut client, b"x").await;
+        expect_reset(&mut server).await;
+        expect_reset(&mut client).await;
+        stand.impair(&[]).await;
+        let (mut client, mut server) = stand.connect().await;
+        send(&mut client, &pattern(1_000)).await;
+        expect(&mut server, &pattern(1_000)).await;
+    });
+}
+
+#[test]
+fn a_slow_close_holds_the_end_back_and_nothing_before_it() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut client, mut server) = stand.connect().await;
+        stand.impair(&[Toxic::SlowClose { delay_ms: 3_600_000 }]).await;
+        send(&mut client, b"bye").await;
+        client.shutdown().await.unwrap();
+        expect(&mut server, b"bye").await;
+        expect_nothing(&mut server).await;
+        stand.impair(&[]).await;
+        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
     });
 }

@@ -7,6 +7,7 @@
 
 mod broker;
 pub mod clock;
+pub mod closing;
 pub mod datagram;
 pub mod disk;
 pub mod http_body;

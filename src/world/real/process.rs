@@ -198,6 +198,31 @@ pub fn end_with_stdin() -> io::Result<()> {
     Ok(())
 }
 
+/// What a process can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// SIGTERM: end, when you have said goodbye.
+    Terminate,
+    /// SIGSTOP: stand still. It cannot be refused.
+    Pause,
+    /// SIGCONT: go on.
+    Resume,
+}
+
+/// Tells the process `pid` something. The caller knows that the id is still that of its process: one
+/// that has ended and was not waited for keeps it.
+pub fn tell(pid: u32, word: Word) -> io::Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = match word {
+        Word::Terminate => Signal::TERM,
+        Word::Pause => Signal::STOP,
+        Word::Resume => Signal::CONT,
+    };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("that is no process"))?;
+    Ok(kill_process(pid, signal)?)
+}
+
 /// What a process has cost so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -348,6 +373,27 @@ mod tests {
             assert!(!exists(child.pid()));
             assert_eq!(usage(child.pid()), None);
             assert_eq!(child.kill().await.unwrap().signal(), Some(9));
+        });
+    }
+
+    #[test]
+    fn a_child_stands_still_and_goes_on_and_ends_when_told_to() {
+        use std::os::unix::process::ExitStatusExt;
+        with_log(async |log| {
+            let mut child = Child::start(&order("stdin", log)).await.unwrap();
+            child.ready().await.unwrap();
+            // A signal is handled when the kernel comes to it.
+            let comes_to = async |pid, stopped: bool| {
+                while (state(pid) == Some('T')) != stopped {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tell(child.pid(), Word::Pause).unwrap();
+            comes_to(child.pid(), true).await;
+            tell(child.pid(), Word::Resume).unwrap();
+            comes_to(child.pid(), false).await;
+            tell(child.pid(), Word::Terminate).unwrap();
+            assert_eq!(child.wait().await.unwrap().signal(), Some(15));
         });
     }
 

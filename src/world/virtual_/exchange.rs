@@ -64,6 +64,13 @@ pub(super) struct Exchange {
     outcome: Option<Outcome>,
 }
 
+impl Exchange {
+    /// What the request has beside its head.
+    fn asks_bytes(&self) -> usize {
+        self.request.as_ref().map_or(0, |request| request.body().len())
+    }
+}
+
 fn broken(why: &str) -> Outcome {
     Err(HttpError::Broken(why.into()))
 }
@@ -104,9 +111,10 @@ impl Core {
             request: Some(request),
             outcome: None,
         };
+        let bytes = if warm.is_some() { exchange.asks_bytes() } else { 0 };
         let mut exchanges = self.exchanges.borrow_mut();
         let key = exchanges.insert(exchange);
-        let due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
+        let due_ns = self.carry_bytes(bytes, way_of(route, THERE), Parcel::Exchange(key));
         if let Some(exchange) = exchanges.get_mut(key) {
             exchange.due_ns = due_ns;
         }
@@ -136,7 +144,8 @@ impl Core {
             Stage::Granted => {
                 self.network.borrow_mut().get_mut(route).warm = Some(exchange.incarnation);
                 exchange.stage = Stage::Asking;
-                exchange.due_ns = self.carry(way_of(route, THERE), Parcel::Exchange(key));
+                let (bytes, way) = (exchange.asks_bytes(), way_of(route, THERE));
+                exchange.due_ns = self.carry_bytes(bytes, way, Parcel::Exchange(key));
             }
             Stage::Asking => {
                 let (server, incarnation) = (exchange.server, exchange.incarnation);
@@ -243,9 +252,10 @@ impl Core {
             drop(gone);
             return;
         }
+        let bytes = response.body().len();
         exchange.outcome = Some(Ok(response));
         exchange.stage = Stage::Answering;
-        self.carry(way_of(exchange.route, BACK), Parcel::Exchange(key));
+        self.carry_bytes(bytes, way_of(exchange.route, BACK), Parcel::Exchange(key));
     }
 
     /// The server of some exchanges died: what it worked on breaks, once its peers learn of it.

@@ -93,7 +93,11 @@ impl Core {
     /// Queues an item on a pipe; the caller has checked that it may.
     fn push(&self, link: &mut LinkState, key: Key, direction: u32, item: Item) {
         let way = way_of(link.route, direction);
-        let delay_ns = self.network.borrow_mut().delay_ns(way);
+        let bytes = match &item {
+            Item::Frame(frame) => frame.len(),
+            Item::End => 0,
+        };
+        let delay_ns = self.network.borrow_mut().delay_ns(way, bytes, self.now_ns());
         let pipe = &mut link.pipes[direction as usize];
         pipe.last_ns = pipe.last_ns.max(self.now_ns().saturating_add(delay_ns));
         pipe.flight.push_back((pipe.last_ns, item));

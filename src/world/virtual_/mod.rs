@@ -14,6 +14,8 @@ mod link;
 mod network;
 mod node;
 mod settings;
+#[cfg(test)]
+mod still_tests;
 mod store;
 mod stream;
 mod tasks;
@@ -93,10 +95,34 @@ impl Sim {
         self.core().kill(name)
     }
 
+    /// Lets a node stand still: it lives, its connections stay open, and what others send to it
+    /// waits until [`Sim::resume`]; its clock goes on. False when it does not live.
+    pub fn pause(&self, name: &NodeName) -> bool {
+        let living = self.living(name);
+        if let Some(node) = living {
+            self.core().pause(node);
+        }
+        living.is_some()
+    }
+
+    /// Lets a node go on that stands still; one that does not is left alone. False when it does not
+    /// live.
+    pub fn resume(&self, name: &NodeName) -> bool {
+        let living = self.living(name);
+        if let Some(node) = living {
+            self.core().resume(node);
+        }
+        living.is_some()
+    }
+
+    fn living(&self, name: &NodeName) -> Option<u32> {
+        let nodes = self.core().nodes.borrow();
+        nodes.find(name).filter(|&node| nodes.life(node).is_alive())
+    }
+
     /// Whether a node of that name lives.
     pub fn is_alive(&self, name: &NodeName) -> bool {
-        let nodes = self.core().nodes.borrow();
-        nodes.find(name).is_some_and(|node| nodes.life(node).is_alive())
+        self.living(name).is_some()
     }
 
     /// The names of all nodes that ever lived, in order.
@@ -175,12 +201,22 @@ impl Sim {
             && self.impair(other, one, LinkFault::BLACK_HOLE)
     }
 
-    /// The round trip from `from` to `to` right now, through whatever is wrong with the route, as a
+    /// The round trip from `from` to `to` right now, through whatever is wrong with the route, as an
     /// exchange would feel it. Waits while the route is stalled.
     pub fn round_trip(
         &self,
         from: &NodeName,
         to: &NodeName,
+    ) -> impl Future<Output = Result<Duration, NoTrip>> + 'static {
+        self.round_trip_of(from, to, 0)
+    }
+
+    /// The same with `load` bytes on the way there.
+    pub fn round_trip_of(
+        &self,
+        from: &NodeName,
+        to: &NodeName,
+        load: usize,
     ) -> impl Future<Output = Result<Duration, NoTrip>> + 'static {
         let (sim, route) = (Rc::clone(self.core()), self.route(from, to));
         async move {
@@ -197,7 +233,7 @@ impl Sim {
                 }));
                 core.carry(way_of(route, BACK), arrived);
             }));
-            sim.carry(way_of(route, THERE), there);
+            sim.carry_bytes(load, way_of(route, THERE), there);
             back.await.map_err(|_| NoTrip::Reset)
         }
     }

@@ -10,12 +10,17 @@ use super::{
     core::{Call, Core, Event, Kind},
     settings::{NetworkSettings, below},
 };
-use crate::base::{name::NodeName, pool::Key, rng::Rng, time::nanos};
+use crate::base::{dist::Around, name::NodeName, pool::Key, rng::Rng, time::nanos};
 
 /// The way from the dialler to the dialled.
 pub(super) const THERE: u32 = 0;
 /// The way from the dialled to the dialler.
 pub(super) const BACK: u32 = 1;
+
+/// What a parcel has that says nothing of its size: a head, mostly.
+const USUAL_BYTES: usize = 200;
+/// What waits for a narrow way fills a buffer of that length; senders slow down before it is longer.
+const QUEUE_MAX_NS: u64 = 10_000_000_000;
 
 /// What travels.
 pub(super) enum Parcel {
@@ -32,19 +37,32 @@ pub(super) enum Parcel {
 pub struct LinkFault {
     /// Delay on top of the usual one.
     pub latency: Duration,
-    /// Half width of a uniform jitter around that.
+    /// Width of the jitter around that.
     pub jitter: Duration,
+    /// How the delays lie around the mean.
+    pub around: Around,
+    /// Bytes that pass in a second; 0 where they take no time.
+    pub rate: u64,
     /// Nothing passes: what arrives waits until this ends, and keeps its order. Connections stay
     /// open; new ones hang.
     pub stalled: bool,
+    /// What is stalled goes nowhere: whatever is open is cut when this ends.
+    pub swallows: bool,
     /// Whatever is open is cut at once, and whatever is opened is cut as it opens.
     pub reset: bool,
 }
 
 impl LinkFault {
     /// Nothing is wrong.
-    pub const NONE: Self =
-        Self { latency: Duration::ZERO, jitter: Duration::ZERO, stalled: false, reset: false };
+    pub const NONE: Self = Self {
+        latency: Duration::ZERO,
+        jitter: Duration::ZERO,
+        around: Around::Uniform,
+        rate: 0,
+        stalled: false,
+        swallows: false,
+        reset: false,
+    };
     /// Nothing passes.
     pub const BLACK_HOLE: Self = Self { stalled: true, ..Self::NONE };
     /// Connections are cut.
@@ -71,10 +89,26 @@ struct Way {
     jitter_ns: u64,
     fault: LinkFault,
     held: Vec<Parcel>,
+    /// When a narrow way is free again.
+    free_ns: u64,
+}
+
+impl Way {
+    /// How long so many bytes wait for a narrow way and take on it.
+    fn queue_ns(&mut self, bytes: usize, now_ns: u64) -> u64 {
+        if self.fault.rate == 0 {
+            return 0;
+        }
+        let takes_ns = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.fault.rate);
+        let free_ns = self.free_ns.clamp(now_ns, now_ns.saturating_add(QUEUE_MAX_NS));
+        self.free_ns = free_ns.saturating_add(u64::try_from(takes_ns).unwrap_or(u64::MAX));
+        self.free_ns - now_ns
+    }
 }
 
 /// The way from one node to another and back.
 pub(super) struct Route {
+    dialler: u32,
     pub(super) dialled: u32,
     /// The incarnation of the dialled node to which an HTTP connection is open.
     pub(super) warm: Option<u32>,
@@ -87,15 +121,20 @@ impl Route {
         self.ways.iter().any(|way| way.fault.reset)
     }
 
-    fn delay_ns(&mut self, direction: u32) -> u64 {
-        let way = &self.ways[direction as usize];
+    fn delay_ns(&mut self, direction: u32, bytes: usize, now_ns: u64) -> u64 {
+        let way = &mut self.ways[direction as usize];
         let usual = way.fixed_ns + below(&mut self.rng, way.jitter_ns);
+        let usual = usual.saturating_add(way.queue_ns(bytes, now_ns));
         if way.fault.latency.is_zero() && way.fault.jitter.is_zero() {
             return usual;
         }
-        let half = nanos(way.fault.jitter);
-        let drawn = below(&mut self.rng, half.saturating_mul(2).saturating_add(1));
-        let extra = nanos(way.fault.latency).saturating_add(drawn).saturating_sub(half);
+        let (mean, width) = (nanos(way.fault.latency), nanos(way.fault.jitter));
+        let extra = if way.fault.around.is_uniform() {
+            let drawn = below(&mut self.rng, width.saturating_mul(2).saturating_add(1));
+            mean.saturating_add(drawn).saturating_sub(width)
+        } else {
+            way.fault.around.draw(&mut self.rng, mean as f64, width as f64) as u64
+        };
         usual.saturating_add(extra)
     }
 }
@@ -106,11 +145,23 @@ pub(super) struct Network {
     rng: Rng,
     routes: Vec<Route>,
     by_ends: BTreeMap<(u32, u32), u32>,
+    /// Nodes that stand still, and what has arrived there meanwhile, in order.
+    still: BTreeMap<u32, Vec<(u32, Parcel)>>,
 }
 
 impl Network {
     pub(super) fn new(rng: Rng, settings: NetworkSettings) -> Self {
-        Self { settings, rng, routes: Vec::new(), by_ends: BTreeMap::new() }
+        Self { settings, rng, routes: Vec::new(), by_ends: BTreeMap::new(), still: BTreeMap::new() }
+    }
+
+    /// From now on what arrives at that node waits.
+    pub(super) fn pause(&mut self, node: u32) {
+        self.still.entry(node).or_default();
+    }
+
+    /// What has waited at that node, which waits no longer.
+    pub(super) fn resume(&mut self, node: u32) -> Vec<(u32, Parcel)> {
+        self.still.remove(&node).unwrap_or_default()
     }
 
     /// The route from one node to another, made when first asked for.
@@ -132,10 +183,10 @@ impl Network {
         let ways = [THERE, BACK].map(|_| {
             let fixed_ns = span.draw(&mut rng);
             let jitter_ns = fixed_ns.saturating_mul(self.settings.jitter_percent) / 100;
-            Way { fixed_ns, jitter_ns, fault: LinkFault::NONE, held: Vec::new() }
+            Way { fixed_ns, jitter_ns, fault: LinkFault::NONE, held: Vec::new(), free_ns: 0 }
         });
         let route = self.routes.len() as u32;
-        self.routes.push(Route { dialled: to.0, warm: None, ways, rng });
+        self.routes.push(Route { dialler: from.0, dialled: to.0, warm: None, ways, rng });
         self.by_ends.insert((from.0, to.0), route);
         route
     }
@@ -144,26 +195,33 @@ impl Network {
         &mut self.routes[route as usize]
     }
 
-    /// How long the next parcel is under way.
-    pub(super) fn delay_ns(&mut self, way: u32) -> u64 {
-        self.routes[(way >> 1) as usize].delay_ns(way & 1)
+    /// How long the next parcel, of so many bytes, is under way.
+    pub(super) fn delay_ns(&mut self, way: u32, bytes: usize, now_ns: u64) -> u64 {
+        self.routes[(way >> 1) as usize].delay_ns(way & 1, bytes, now_ns)
     }
 
-    /// The parcel, unless its way is stalled and keeps it.
+    /// The parcel, unless its way is stalled and keeps it, or the node at its end stands still.
     fn pass(&mut self, way: u32, parcel: Parcel) -> Option<Parcel> {
-        let way = &mut self.routes[(way >> 1) as usize].ways[(way & 1) as usize];
-        if way.fault.stalled {
-            way.held.push(parcel);
+        let route = &mut self.routes[(way >> 1) as usize];
+        let end = if way & 1 == THERE { route.dialled } else { route.dialler };
+        let fault = &mut route.ways[(way & 1) as usize];
+        if fault.fault.stalled {
+            fault.held.push(parcel);
+            return None;
+        }
+        if let Some(waiting) = self.still.get_mut(&end) {
+            waiting.push((way, parcel));
             return None;
         }
         Some(parcel)
     }
 
-    /// Sets what is wrong with a way; hands back what it held, if that may go on now.
-    fn impair(&mut self, way: u32, fault: LinkFault) -> Vec<Parcel> {
+    /// Sets what is wrong with a way; hands back what was, and what it held, if that may go on now.
+    fn impair(&mut self, way: u32, fault: LinkFault) -> (LinkFault, Vec<Parcel>) {
         let way = &mut self.routes[(way >> 1) as usize].ways[(way & 1) as usize];
-        way.fault = fault;
-        if fault.stalled { Vec::new() } else { std::mem::take(&mut way.held) }
+        let before = std::mem::replace(&mut way.fault, fault);
+        way.free_ns = 0;
+        (before, if fault.stalled { Vec::new() } else { std::mem::take(&mut way.held) })
     }
 
     /// Routes to `node` with an open HTTP connection.
@@ -184,7 +242,9 @@ impl Network {
     /// Takes out everything that is held, to be dropped by the caller.
     pub(super) fn clear(&mut self) -> Vec<Parcel> {
         let ways = self.routes.iter_mut().flat_map(|route| &mut route.ways);
-        ways.flat_map(|way| std::mem::take(&mut way.held)).collect()
+        let held = ways.flat_map(|way| std::mem::take(&mut way.held));
+        let still = std::mem::take(&mut self.still).into_values().flatten();
+        held.chain(still.map(|(_, parcel)| parcel)).collect()
     }
 }
 
@@ -196,15 +256,28 @@ pub(super) const fn way_of(route: u32, direction: u32) -> u32 {
 impl Core {
     /// Sends a parcel on its way; tells when it arrives unless something holds it up.
     pub(super) fn carry(&self, way: u32, parcel: Parcel) -> u64 {
-        self.carry_after(0, way, parcel)
+        self.carry_bytes(0, way, parcel)
+    }
+
+    /// Sends a parcel with so many bytes beside the usual.
+    pub(super) fn carry_bytes(&self, bytes: usize, way: u32, parcel: Parcel) -> u64 {
+        let at_ns = self.arrival_ns(way, bytes);
+        self.plan(at_ns, Event::Arrive(way, parcel));
+        at_ns
     }
 
     /// Sends a parcel that arrives no sooner than `least_ns`.
     pub(super) fn carry_after(&self, least_ns: u64, way: u32, parcel: Parcel) -> u64 {
-        let delay_ns = self.network.borrow_mut().delay_ns(way);
-        let at_ns = self.now_ns().saturating_add(delay_ns).max(least_ns);
+        let at_ns = self.arrival_ns(way, 0).max(least_ns);
         self.plan(at_ns, Event::Arrive(way, parcel));
         at_ns
+    }
+
+    /// When what sets out now arrives.
+    fn arrival_ns(&self, way: u32, bytes: usize) -> u64 {
+        let now_ns = self.now_ns();
+        let bytes = bytes.saturating_add(USUAL_BYTES);
+        now_ns.saturating_add(self.network.borrow_mut().delay_ns(way, bytes, now_ns))
     }
 
     /// A parcel reaches the end of its way.
@@ -231,13 +304,14 @@ impl Core {
     pub(super) fn impair(&self, route: u32, direction: u32, fault: LinkFault) {
         let way = way_of(route, direction);
         self.note(Kind::Fault, way);
-        let freed = self.network.borrow_mut().impair(way, fault);
-        for parcel in freed {
-            self.carry_in_order(way, parcel);
-        }
-        if fault.reset {
+        let (before, freed) = self.network.borrow_mut().impair(way, fault);
+        // What was swallowed arrives nowhere: its connections are gone before it is let go.
+        if fault.reset || (before.swallows && !fault.swallows) {
             self.reset_links(route);
             self.reset_exchanges(route);
+        }
+        for parcel in freed {
+            self.carry_in_order(way, parcel);
         }
     }
 

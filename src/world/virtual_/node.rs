@@ -14,7 +14,7 @@ use http::{Request, Response};
 use tokio::sync::mpsc;
 
 use super::{
-    core::{Core, Kind, Sleep},
+    core::{Core, Event, Kind, Sleep},
     disk::Medium,
     store::Shelf,
     tasks::Work,
@@ -243,7 +243,25 @@ impl Core {
         let tasks = self.tasks.borrow_mut().kill(node);
         drop(tasks);
         drop(remains);
+        // What waited for one that stood still finds nobody.
+        self.resume(node);
         true
+    }
+
+    /// Lets a node stand still: none of its tasks goes on, and what arrives there waits.
+    pub(super) fn pause(&self, node: u32) {
+        self.note(Kind::Fault, node);
+        self.tasks.borrow_mut().pause(node);
+        self.network.borrow_mut().pause(node);
+    }
+
+    /// Lets a node go on that stands still.
+    pub(super) fn resume(&self, node: u32) {
+        self.tasks.borrow_mut().resume(node);
+        let waiting = self.network.borrow_mut().resume(node);
+        for (way, parcel) in waiting {
+            self.plan(self.now_ns(), Event::Arrive(way, parcel));
+        }
     }
 
     /// What the wall clock of a node shows.

@@ -2,7 +2,7 @@
 //! made by hand; waking allocates nothing.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -120,11 +120,25 @@ pub(super) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Arc<Ready>,
+    /// Nodes that stand still, and their tasks that were woken meanwhile, in order.
+    still: BTreeMap<u32, Vec<Key>>,
 }
 
 impl Tasks {
     pub(super) fn new(ready: Arc<Ready>) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), ready }
+        Self { slots: Vec::new(), free: Vec::new(), ready, still: BTreeMap::new() }
+    }
+
+    /// From now on no task of that node goes on.
+    pub(super) fn pause(&mut self, node: u32) {
+        self.still.entry(node).or_default();
+    }
+
+    /// Lets the tasks of that node go on; those that were woken meanwhile are queued.
+    pub(super) fn resume(&mut self, node: u32) {
+        for task in self.still.remove(&node).unwrap_or_default() {
+            self.ready.push(task);
+        }
     }
 
     /// Puts in a task of `node`, which nobody has woken yet.
@@ -154,10 +168,18 @@ impl Tasks {
         work
     }
 
-    /// Takes a woken task out to be polled; its node comes with it.
+    /// Takes a woken task out to be polled; its node comes with it. `None` where it has ended, or
+    /// its node stands still, which remembers it.
     pub(super) fn take(&mut self, task: Key) -> Option<(u32, Running)> {
         let place = self.slots.get_mut(task.slot as usize)?;
         if place.generation != task.generation {
+            return None;
+        }
+        if let Some(woken) = self.still.get_mut(&place.node) {
+            // Its bell is not answered: whoever rings it again changes nothing.
+            if !woken.contains(&task) {
+                woken.push(task);
+            }
             return None;
         }
         place.bell.answer();
