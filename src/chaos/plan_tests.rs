@@ -137,3 +137,14 @@ fn adjoining_faults_of_one_victim_are_allowed_and_overlapping_ones_are_not() {
     let error = two("2s").unwrap_err().to_string();
     assert!(error.contains("line 1 cannot both hold on a/core-1"), "{error}");
 }
+
+#[test]
+fn each_kind_is_taken_in_its_worlds_and_in_no_other() {
+    for entry in FAULTS {
+        let plan = Plan::parse(entry.example, Path::new("example.toml")).unwrap();
+        for world in World::BOTH {
+            let taken = plan.check_world(*world);
+            assert_eq!(taken.is_ok(), entry.worlds.contains(world), "{}: {taken:?}", entry.name);
+        }
+    }
+}
