@@ -15,6 +15,7 @@ use super::{
         directory::{Directory, Instance},
         discovery::{Registrar, Replica},
         ids::Ids,
+        meddler::Meddler,
         monitor::Monitor,
         page::with_health,
         phosphor::Phosphor,
@@ -56,6 +57,8 @@ pub struct Node {
     pub directory: Directory,
     /// The config as it stands.
     pub live: Live,
+    /// What a fault plan may have it do to messages and to its disk.
+    pub meddler: Meddler,
     /// Verifies session tokens.
     pub verifier: Rc<Verifier>,
     /// What it talks over, where the backend has brokers.
@@ -111,6 +114,7 @@ impl Node {
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
+            meddler: Meddler::new(&env),
             bus,
             ids: Rc::new(ids),
             kv: Kv::new(&rpc),
@@ -177,6 +181,7 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let name = node.env.name().clone();
     let mut router = Router::default();
     router.phosphor = node.rpc.phosphor().clone();
+    router.meddler = Some(node.meddler.clone());
     let (replica, monitor) = mount(&node, &mut router).await?.unzip();
     let own = Instance {
         incarnation: node.config.incarnation,

@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "lets only so much a second pass a link, in each direction, all its connections together",
     bites: "an exchange of a few kilobytes took at least half of the time that they need at that rate",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[KeyEntry {
         name: "rate",

@@ -17,8 +17,9 @@ use futures_util::{
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::{
+    event::{Event, Gauges},
     fault::{Baseline, Seen, Stage},
-    provider::Provider,
+    provider::{Health, Provider},
     resolved::{Resolved, ResolvedFault},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub type Sink = Rc<dyn Fn(Record)>;
 
 /// How long before it is due a fault starts to measure its victims.
 const LEAD: Duration = Duration::from_millis(2_500);
+/// How often it is looked whether something has happened, or a victim is well again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long `heal_all` waits for a fault that is being played to let go. It lets go at once where
 /// the future of `run` is polled or dropped; this is for one who does neither.
 const LET_GO_LIMIT: Duration = Duration::from_secs(2);
@@ -82,6 +85,8 @@ struct Scene {
 pub struct Conductor {
     env: Env,
     provider: Rc<dyn Provider>,
+    /// What faults may wait for.
+    gauges: Gauges,
     scenes: Vec<Scene>,
     sink: Sink,
     /// True once nothing may be injected any more.
@@ -92,7 +97,13 @@ pub struct Conductor {
 
 impl Conductor {
     /// A conductor of these faults; nothing happens yet.
-    pub fn new(env: Env, provider: Rc<dyn Provider>, resolved: Resolved, sink: Sink) -> Self {
+    pub fn new(
+        env: Env,
+        provider: Rc<dyn Provider>,
+        gauges: Gauges,
+        resolved: Resolved,
+        sink: Sink,
+    ) -> Self {
         let scenes = resolved.faults.into_iter().zip(0..).map(|(fault, number)| Scene {
             number,
             window: Cell::new(fault.window(Time::ZERO)),
@@ -105,6 +116,7 @@ impl Conductor {
         Self {
             env,
             provider,
+            gauges,
             scenes: scenes.collect(),
             sink,
             closed: watch::Sender::new(false),
@@ -112,11 +124,12 @@ impl Conductor {
         }
     }
 
-    /// Plays every fault, `zero` being time zero of the plan. Ends when the last one is healed, or
-    /// once [`Self::heal_all`] was called. It may be dropped at any moment; call `heal_all` then.
-    pub async fn run(&self, zero: Time) {
+    /// Plays every fault, `zero` being time zero of the plan. What has not happened by `end` is waited
+    /// for no longer. Ends when the last fault is healed, or once [`Self::heal_all`] was called. It may
+    /// be dropped at any moment; call `heal_all` then.
+    pub async fn run(&self, zero: Time, end: Time) {
         join_all(self.scenes.iter().map(|scene| async move {
-            let play = self.play(scene, zero);
+            let play = self.play(scene, zero, end);
             let closed = self.when_closed();
             pin_mut!(play, closed);
             // Biased: once closed, nothing new is begun.
@@ -164,8 +177,10 @@ impl Conductor {
     }
 
     /// One fault from its first measurement to its healing.
-    async fn play(&self, scene: &Scene, zero: Time) {
+    async fn play(&self, scene: &Scene, zero: Time, end: Time) {
+        let Some(zero) = self.zero_of(scene, zero, end).await else { return };
         let (due, off) = scene.fault.window(zero);
+        let off = off.min(end.max(due));
         scene.window.set((due, off));
         self.env.sleep_until(due.saturating_sub(LEAD)).await;
         self.wait_for_victims(scene).await;
@@ -191,12 +206,47 @@ impl Conductor {
                 let rest = off - self.env.now();
                 // It is over when its time is, whatever goes on.
                 let _ = self.env.timeout(rest, scene.fault.fault().go_on(&stage)).await;
-                self.env.sleep_until(off).await;
+                let rest = off - self.env.now();
+                let _ = self.env.timeout(rest, self.recovered(scene)).await;
             }
             // It may have struck some of its victims: it is healed at once.
             Err(error) => self.tell(scene, FaultChange::Failed, due, error.to_string()),
         }
         self.heal(scene).await;
+    }
+
+    /// The moment from which a fault counts; none when what it waits for does not happen by `end`.
+    async fn zero_of(&self, scene: &Scene, zero: Time, end: Time) -> Option<Time> {
+        let Some(event) = scene.fault.after else { return Some(zero) };
+        self.env.sleep_until(zero).await;
+        if self.env.timeout(end - zero, self.happens(event)).await.is_ok() {
+            return Some(self.env.now());
+        }
+        let (seen, wanted) = ((self.gauges)(event.gauge), event.count);
+        let never = format!("it waits for {event}, which did not happen: {seen} of {wanted}");
+        self.tell(scene, FaultChange::Failed, end, never);
+        scene.state.set(State::Skipped);
+        None
+    }
+
+    async fn happens(&self, event: Event) {
+        while (self.gauges)(event.gauge) < event.count {
+            self.env.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Resolves when all victims of a fault that ends so are well by themselves; for others never.
+    async fn recovered(&self, scene: &Scene) {
+        if !scene.fault.until_recovered {
+            return std::future::pending().await;
+        }
+        loop {
+            let looks = scene.fault.nodes.iter().map(|node| self.provider.health(node));
+            if join_all(looks).await.iter().all(|seen| matches!(seen, Ok(Health::Up))) {
+                return;
+            }
+            self.env.sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Looks whether it bit; no longer than it is in force.
@@ -280,6 +330,7 @@ impl Conductor {
             provider: &*self.provider,
             nodes: &scene.fault.nodes,
             links: &scene.fault.links,
+            lasts: scene.fault.lasts.0,
             is_down,
         }
     }

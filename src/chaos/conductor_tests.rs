@@ -20,6 +20,9 @@ const KILL: &str =
 const SLOW: &str = "[[fault]]\nkind = \"latency\"\nlinks = { az = \"a\" }\nlatency = \"100ms\"\n\
                     jitter = \"50ms\"\nat = \"65s\"\nfor = \"15s\"\n";
 
+/// Later than anything here.
+const END: Time = Time(24 * 3_600_000_000_000);
+
 struct Stand {
     clock: Rc<Clock>,
     fake: Rc<Fake>,
@@ -43,7 +46,7 @@ fn stand(plan: &str, troubles: &[Trouble]) -> Stand {
         Record::Fault(event) => heard.borrow_mut().push(event),
         other => panic!("{other:?}"),
     });
-    let conductor = Conductor::new(env, fake.clone(), resolved, sink);
+    let conductor = Conductor::new(env, fake.clone(), fake.gauges(), resolved, sink);
     Stand { clock, fake, conductor, events }
 }
 
@@ -62,7 +65,7 @@ impl Stand {
         let env = self.clock.env();
         self.clock.run(async {
             let until = Duration::from_secs_f64(seconds);
-            let _ = env.timeout(until, self.conductor.run(Time::ZERO)).await;
+            let _ = env.timeout(until, self.conductor.run(Time::ZERO, END)).await;
             self.conductor.heal_all().await
         })
     }
@@ -72,7 +75,7 @@ impl Stand {
 fn a_plan_is_played_on_time_and_bites_and_heals() {
     let stand = stand(&[KILL, SLOW].concat(), &[]);
     let zero = Time::from_secs_f64(20.0);
-    stand.clock.run(stand.conductor.run(zero));
+    stand.clock.run(stand.conductor.run(zero, END));
     let expected = [(0, Injected), (0, Bit), (0, Healed), (1, Injected), (1, Bit), (1, Healed)];
     assert_eq!(stand.changes(), expected);
     let events = stand.events.borrow();
@@ -91,7 +94,7 @@ fn the_snapshot_shows_what_is_in_force() {
     let stand = stand(KILL, &[]);
     let env = stand.clock.env();
     let seen = stand.clock.run(async {
-        let run = stand.conductor.run(Time::ZERO);
+        let run = stand.conductor.run(Time::ZERO, END);
         let _ = env.timeout(Duration::from_secs(32), run).await;
         stand.conductor.snapshot()
     });
@@ -103,7 +106,7 @@ fn the_snapshot_shows_what_is_in_force() {
 #[test]
 fn a_kill_that_killed_nothing_missed() {
     let stand = stand(KILL, &[Trouble::KillsNothing]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
     assert!(stand.effect(Missed).contains("still answers"), "{}", stand.effect(Missed));
 }
@@ -112,14 +115,14 @@ fn a_kill_that_killed_nothing_missed() {
 fn a_kill_of_a_dead_node_missed() {
     let stand = stand(KILL, &[]);
     stand.fake.dead.borrow_mut().insert("b/storage-1".into());
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert!(stand.effect(FaultChange::Missed).contains("down before"));
 }
 
 #[test]
 fn latency_that_never_reached_the_link_missed() {
     let stand = stand(SLOW, &[Trouble::ImpairIsLost]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert!(stand.effect(FaultChange::Missed).contains("0.4 ms → 0.4 ms"));
 }
 
@@ -131,7 +134,7 @@ fn partition_and_reset_bite_and_heal() {
              {{ az = \"b\" }}] }}\nat = \"3s\"\nfor = \"5s\"\n"
         );
         let stand = stand(&plan, &[]);
-        stand.clock.run(stand.conductor.run(Time::ZERO));
+        stand.clock.run(stand.conductor.run(Time::ZERO, END));
         assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
         assert_eq!(stand.events.borrow()[0].victims.len(), 2, "{kind}");
     }
@@ -143,7 +146,7 @@ const SKEW: &str = "[[fault]]\nkind = \"skew\"\nselect = { role = \"core\" }\nmo
 #[test]
 fn a_clock_is_moved_read_and_put_back() {
     let stand = stand(SKEW, &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
     assert!(stand.effect(Bit).contains("a/core-1: its clock is -1500 ms off"), "{SKEW}");
     assert!(stand.fake.is_well());
@@ -153,7 +156,7 @@ fn a_clock_is_moved_read_and_put_back() {
 fn a_clock_that_was_not_moved_missed() {
     for by in ["-1500ms", "1ms"] {
         let stand = stand(&SKEW.replace("-1500ms", by), &[Trouble::SkewIsLost]);
-        stand.clock.run(stand.conductor.run(Time::ZERO));
+        stand.clock.run(stand.conductor.run(Time::ZERO, END));
         assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{by}");
     }
 }
@@ -162,7 +165,7 @@ fn a_clock_that_was_not_moved_missed() {
 fn a_node_whose_clock_is_wrong_is_not_down() {
     let slow = SLOW.replace("65s", "4s").replace("15s", "2s");
     let stand = stand(&[SKEW.to_owned(), slow].concat(), &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let bit: Vec<String> = stand.events.borrow().iter().map(|e| e.effect.clone()).collect();
     assert!(bit.iter().any(|effect| effect.contains("6 of 6 links measured")), "{bit:?}");
 }
@@ -170,7 +173,7 @@ fn a_node_whose_clock_is_wrong_is_not_down() {
 #[test]
 fn what_failed_half_way_is_healed_at_once() {
     let stand = stand(SLOW, &[Trouble::SecondLinkFails]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert_eq!(stand.changes(), [(0, Failed), (0, Healed)]);
     assert!(stand.fake.is_well());
     let cures = stand.fake.calls.borrow().iter().filter(|call| call.contains("cure")).count();
@@ -180,7 +183,7 @@ fn what_failed_half_way_is_healed_at_once() {
 #[test]
 fn a_start_that_fails_once_is_tried_again() {
     let stand = stand(KILL, &[Trouble::StartFailsOnce]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert_eq!(stand.changes().last(), Some(&(0, FaultChange::Healed)));
     assert!(stand.fake.is_well());
 }
@@ -228,7 +231,7 @@ fn an_injection_that_hangs_is_healed_while_the_run_is_still_polled() {
             env.sleep(Duration::from_secs(31)).await;
             stand.conductor.heal_all().await
         };
-        future::join(stand.conductor.run(Time::ZERO), heal).await.1
+        future::join(stand.conductor.run(Time::ZERO, END), heal).await.1
     });
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(*stand.fake.calls.borrow(), ["30.00 kill b/storage-1", "31.00 start b/storage-1"]);
@@ -239,7 +242,7 @@ fn nothing_is_injected_after_heal_all() {
     let stand = stand(&[KILL, SLOW].concat(), &[]);
     stand.clock.run(async {
         assert!(stand.conductor.heal_all().await.is_empty());
-        stand.conductor.run(Time::ZERO).await;
+        stand.conductor.run(Time::ZERO, END).await;
     });
     assert!(stand.fake.calls.borrow().is_empty());
     assert!(stand.events.borrow().is_empty());
@@ -249,7 +252,7 @@ fn nothing_is_injected_after_heal_all() {
 fn a_fault_waits_until_its_victim_is_free() {
     let again = KILL.replace("30s", "35s");
     let stand = stand(&[KILL, &again].concat(), &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let calls = stand.fake.calls.borrow().clone();
     let expected = [
         "30.00 kill b/storage-1",
@@ -266,7 +269,7 @@ fn a_fault_waits_until_its_victim_is_free() {
 fn links_of_a_dead_node_are_not_asked_to_be_well() {
     let kill = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"70s\"\nfor = \"30s\"\n";
     let stand = stand(&[kill, SLOW].concat(), &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     assert_eq!(stand.changes().last(), Some(&(0, FaultChange::Healed)));
     assert!(stand.changes().contains(&(1, FaultChange::Healed)), "{:?}", stand.changes());
 }
@@ -276,7 +279,7 @@ fn the_provider_is_told_what_the_plan_says() {
     let stand = stand(SLOW, &[]);
     let env = stand.clock.env();
     stand.clock.run(async {
-        let _ = env.timeout(Duration::from_secs(66), stand.conductor.run(Time::ZERO)).await;
+        let _ = env.timeout(Duration::from_secs(66), stand.conductor.run(Time::ZERO, END)).await;
     });
     let toxic = Toxic::Latency { latency_ms: 100, jitter_ms: 50, around: Around::Uniform };
     assert!(stand.fake.sick.borrow().values().all(|toxics| *toxics == [toxic.clone()]));
@@ -298,11 +301,11 @@ fn each_fault_on_processes_bites_and_heals_and_misses_when_nothing_was_struck() 
     for kind in ["terminate", "pause", "restart", "crash-loop", "rolling-restart"] {
         let plan = on_nodes(kind, "\"a/core-1\", \"b/core-1\"", "");
         let well = stand(&plan, &[]);
-        well.clock.run(well.conductor.run(Time::ZERO));
+        well.clock.run(well.conductor.run(Time::ZERO, END));
         assert_eq!(well.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
         assert!(well.fake.is_well(), "{kind}");
         let idle = stand(&plan, &[Trouble::KillsNothing]);
-        idle.clock.run(idle.conductor.run(Time::ZERO));
+        idle.clock.run(idle.conductor.run(Time::ZERO, END));
         assert_eq!(idle.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{kind}");
         for half in 0..60 {
             let cut = stand(&plan, &[]);
@@ -315,7 +318,7 @@ fn each_fault_on_processes_bites_and_heals_and_misses_when_nothing_was_struck() 
 #[test]
 fn a_restart_does_not_wait_for_its_end() {
     let stand = stand(&on_nodes("restart", "\"a/core-1\"", ""), &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let calls = stand.fake.calls.borrow().clone();
     let expected = ["3.00 terminate a/core-1", "3.02 start a/core-1", "23.00 start a/core-1"];
     assert_eq!(calls, expected);
@@ -325,7 +328,7 @@ fn a_restart_does_not_wait_for_its_end() {
 fn a_rolling_restart_takes_one_after_the_other() {
     let plan = on_nodes("rolling-restart", "\"a/core-1\", \"b/core-1\"", "pause = \"2s\"");
     let stand = stand(&plan, &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let calls = stand.fake.calls.borrow()[..4].to_vec();
     let expected = [
         "3.00 terminate a/core-1",
@@ -339,7 +342,7 @@ fn a_rolling_restart_takes_one_after_the_other() {
 #[test]
 fn a_crash_loop_goes_on_until_its_end() {
     let stand = stand(&on_nodes("crash-loop", "\"a/core-1\"", "lives = \"3s\""), &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let deaths = told(&stand).iter().filter(|call| *call == "kill a/core-1").count();
     // Every 3.52 s within 20 s.
     assert_eq!(deaths, 6, "{:?}", told(&stand));
@@ -363,11 +366,11 @@ fn each_fault_on_links_bites_and_heals_and_misses_when_nothing_was_made_sick() {
              for = \"20s\"\n"
         );
         let well = stand(&plan, &[]);
-        well.clock.run(well.conductor.run(Time::ZERO));
+        well.clock.run(well.conductor.run(Time::ZERO, END));
         assert_eq!(well.changes(), [(0, Injected), (0, Bit), (0, Healed)], "{kind}");
         assert!(well.fake.is_well(), "{kind}");
         let idle = stand(&plan, &[Trouble::ImpairIsLost]);
-        idle.clock.run(idle.conductor.run(Time::ZERO));
+        idle.clock.run(idle.conductor.run(Time::ZERO, END));
         assert_eq!(idle.changes(), [(0, Injected), (0, Missed), (0, Healed)], "{kind}");
         for half in 0..60 {
             let cut = stand(&plan, &[]);
@@ -382,8 +385,69 @@ fn flapping_comes_and_goes_until_its_end() {
     let plan = "[[fault]]\nkind = \"flapping\"\nlinks = { from = \"robots\" }\ndown = \"2s\"\n\
                 up = \"3s\"\nat = \"3s\"\nfor = \"20s\"\n";
     let stand = stand(plan, &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let impaired = told(&stand).iter().filter(|call| call.starts_with("impair")).count();
     assert_eq!(impaired, 4, "{:?}", told(&stand));
     assert!(told(&stand).last().unwrap().starts_with("cure"), "{:?}", told(&stand));
+}
+
+const WAITS: &str = "[[fault]]\nkind = \"kill\"\nnodes = [\"b/core-1\"]\nafter = { accepts = 1 }\n\
+                     at = \"3s\"\nfor = \"5s\"\n";
+
+#[test]
+fn what_waits_for_something_begins_after_it() {
+    // The fake counts what it was told: the kill of the storage is the first.
+    let stand = stand(&[WAITS, KILL].concat(), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    let events = stand.events.borrow();
+    let first = events.iter().find(|event| event.fault == 0).unwrap();
+    assert_eq!(first.change, Injected);
+    let at = first.at.as_secs_f64();
+    assert!((33.0..33.2).contains(&at), "{at}");
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn what_waits_for_something_that_never_happens_failed() {
+    let stand = stand(WAITS, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, Time::from_secs_f64(60.0)));
+    assert_eq!(stand.changes(), [(0, Failed)]);
+    assert!(stand.effect(Failed).contains("0 of 1"), "{}", stand.effect(Failed));
+}
+
+#[test]
+fn a_fault_may_end_with_the_recovery_of_its_victims() {
+    let kill = KILL.replace("5s", "20s").replace("for", "until = \"recovered\"\nfor");
+    let stand = stand(&kill, &[]);
+    let env = stand.clock.env();
+    stand.clock.run(async {
+        let someone = async {
+            env.sleep(Duration::from_secs(38)).await;
+            stand.fake.dead.borrow_mut().clear();
+        };
+        futures_util::join!(stand.conductor.run(Time::ZERO, END), someone);
+    });
+    let events = stand.events.borrow();
+    let healed = events.iter().find(|event| event.change == Healed).unwrap();
+    assert!((38.0..38.5).contains(&healed.at.as_secs_f64()), "{}", healed.at);
+}
+
+const LOSES: &str = "[[fault]]\nkind = \"message-drop\"\nnodes = [\"b/core-1\"]\ntoxicity = 0.2\n\
+                     of = \"replies\"\nat = \"3s\"\nfor = \"9s\"\n";
+
+#[test]
+fn messages_are_touched_and_then_no_more() {
+    let stand = stand(LOSES, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert_eq!(stand.effect(Bit), "b/core-1: 7 of 7 messages were lost");
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn where_nobody_calls_no_message_is_touched() {
+    let stand = stand(LOSES, &[Trouble::ImpairIsLost]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
+    assert!(stand.effect(Missed).contains("none of 0 messages"), "{}", stand.effect(Missed));
 }

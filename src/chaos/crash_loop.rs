@@ -19,6 +19,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "kills a node (SIGKILL), starts it, and kills it again each time it has been well for a while",
     bites: "the process was gone and its health check not answered, twice, with a life between",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[KeyEntry {
         name: "lives",

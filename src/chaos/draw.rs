@@ -46,20 +46,41 @@ impl Ground<'_> {
         rng: &mut Rng,
     ) -> Option<ResolvedFault> {
         (0..TRIES_MAX).find_map(|_| {
-            let (at, lasts) = self.draw_window(rng)?;
-            let (nodes, links) = match entry.hits {
-                Hits::Nodes => (self.draw_nodes(rng), Vec::new()),
-                Hits::Links => (Vec::new(), self.draw_links(rng)),
-            };
-            if nodes.is_empty() && links.is_empty() {
-                return None;
-            }
-            let fault = ResolvedFault::new((entry.draw)(rng), at, lasts, nodes, links);
-            if lasts.0 < fault.fault().needs(fault.victims().len()) {
-                return None;
-            }
-            taken.iter().all(|other| agree(&fault, other)).then_some(fault)
+            let window = self.draw_window(rng)?;
+            self.draw_once(entry, window, taken, rng)
         })
+    }
+
+    /// The same for one that begins at a given moment and lasts so long.
+    pub fn draw_at(
+        &self,
+        entry: &FaultEntry,
+        window: (Span, Span),
+        taken: &[ResolvedFault],
+        rng: &mut Rng,
+    ) -> Option<ResolvedFault> {
+        (0..TRIES_MAX).find_map(|_| self.draw_once(entry, window, taken, rng))
+    }
+
+    fn draw_once(
+        &self,
+        entry: &FaultEntry,
+        (at, lasts): (Span, Span),
+        taken: &[ResolvedFault],
+        rng: &mut Rng,
+    ) -> Option<ResolvedFault> {
+        let (nodes, links) = match entry.hits {
+            Hits::Nodes => (self.draw_nodes(entry, rng), Vec::new()),
+            Hits::Links => (Vec::new(), self.draw_links(rng)),
+        };
+        if nodes.is_empty() && links.is_empty() {
+            return None;
+        }
+        let fault = ResolvedFault::new((entry.draw)(rng), at, lasts, nodes, links);
+        if lasts.0 < fault.fault().needs(fault.victims().len()) {
+            return None;
+        }
+        taken.iter().all(|other| agree(&fault, other)).then_some(fault)
     }
 
     /// When, and for how long, in whole milliseconds: short ones are likelier.
@@ -74,11 +95,12 @@ impl Ground<'_> {
     }
 
     /// Mostly one node; now and then all of an AZ.
-    fn draw_nodes(&self, rng: &mut Rng) -> Vec<NodeName> {
-        let Some(node) = pick(self.nodes, rng) else { return Vec::new() };
+    fn draw_nodes(&self, entry: &FaultEntry, rng: &mut Rng) -> Vec<NodeName> {
+        let fit: Vec<&NodeName> = self.nodes.iter().filter(|node| entry.suits(node)).collect();
+        let Some(&node) = pick(&fit, rng) else { return Vec::new() };
         let whole_az = rng.chance(0.15);
         let hit = |other: &&NodeName| *other == node || (whole_az && other.az() == node.az());
-        sorted(self.nodes.iter().filter(hit))
+        sorted(fit.into_iter().filter(hit))
     }
 
     /// One link, those of a node, those of an AZ, those between two AZs, or the robots'.

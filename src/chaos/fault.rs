@@ -6,11 +6,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bandwidth, crash_loop, flapping,
+    bandwidth, crash_loop, error_answers, flapping,
     keys::Keys,
-    kill, latency, limit_data, partition, pause,
+    kill, latency, limit_data, message_delay, message_drop, message_duplicate, message_reorder,
+    partition, pause,
     provider::{LinkName, Provider, ProviderError},
-    reset, restart, rolling_restart, skew, slicer, slow_close, terminate, timeout,
+    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, terminate,
+    timeout,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -68,6 +70,8 @@ pub struct FaultEntry {
     pub bites: &'static str,
     /// What it hits.
     pub hits: Hits,
+    /// The roles of nodes that it has a meaning for; none where it has for all.
+    pub roles: &'static [&'static str],
     /// The worlds in which it has a meaning; in any other a plan with it is refused.
     pub worlds: &'static [World],
     /// Its own keys, beside those that every fault has.
@@ -98,6 +102,13 @@ pub const FAULTS: &[FaultEntry] = &[
     reset::ENTRY,
     limit_data::ENTRY,
     slow_close::ENTRY,
+    message_delay::ENTRY,
+    message_drop::ENTRY,
+    message_duplicate::ENTRY,
+    message_reorder::ENTRY,
+    error_answers::ENTRY,
+    slow_handler::ENTRY,
+    slow_disk::ENTRY,
     skew::ENTRY,
 ];
 
@@ -107,6 +118,11 @@ pub fn entry(name: &str) -> Option<&'static FaultEntry> {
 }
 
 impl FaultEntry {
+    /// Whether it has a meaning for that node.
+    pub fn suits(&self, node: &NodeName) -> bool {
+        self.roles.is_empty() || self.roles.contains(&node.role())
+    }
+
     /// Why a fault of this kind cannot be played in `world`, and what to do; none where it can.
     pub(super) fn refusal(&self, world: World) -> Option<String> {
         if self.worlds.contains(&world) {
@@ -179,6 +195,8 @@ pub struct Stage<'a> {
     pub nodes: &'a [NodeName],
     /// The links to hit.
     pub links: &'a [LinkName],
+    /// For how long the plan wants it.
+    pub lasts: Duration,
     /// True for a node that another fault keeps down: nothing can be measured there.
     pub is_down: &'a dyn Fn(&NodeName) -> bool,
 }

@@ -19,6 +19,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "lets nothing pass a link for a while, then everything, and so on: a partition on and off",
     bites: "no answer came back over links that answered before, and then one did",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[
         KeyEntry { name: "down", means: "how long nothing passes each time; left out: `1s`" },

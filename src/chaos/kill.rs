@@ -15,6 +15,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "kills a node at once (SIGKILL), keeps it down, and starts it again",
     bites: "the process is gone and its health check is not answered",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

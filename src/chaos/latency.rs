@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "holds everything on a link back for a while, in each direction; the order is kept",
     bites: "the round trip over the links rose by at least half of `latency`",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[
         KeyEntry { name: "latency", means: "the mean delay of each direction, in whole ms" },

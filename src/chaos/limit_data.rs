@@ -19,6 +19,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "resets each connection of a link once that much has passed in one direction; open ones count from the start of the fault",
     bites: "an exchange of more than that fails over links that carried it before",
     hits: Hits::Links,
+    roles: &[],
     // There, a connection is not made of bytes.
     worlds: &[World::Real],
     keys: &[KeyEntry { name: "bytes", means: "how much: a whole number from 1 to 65,536" }],

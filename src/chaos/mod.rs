@@ -3,25 +3,36 @@
 //! One file a kind, and one word in [`fault::FAULTS`]; a [`provider::Provider`] knows how to reach
 //! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone.
 
+pub mod event;
 pub mod fault;
 pub mod provider;
 
 mod aim;
 mod keys;
+mod when;
 
 pub mod draw;
 
+mod group;
+mod monkey;
 pub mod plan;
+mod planned;
 pub mod resolved;
 mod written;
 
 mod bandwidth;
 mod crash_loop;
+mod error_answers;
 mod flapping;
 mod kill;
 mod latency;
 mod limit_data;
 mod links;
+mod message_delay;
+mod message_drop;
+mod message_duplicate;
+mod message_reorder;
+mod messages;
 mod nodes;
 mod partition;
 mod pause;
@@ -31,6 +42,8 @@ mod rolling_restart;
 mod skew;
 mod slicer;
 mod slow_close;
+mod slow_disk;
+mod slow_handler;
 mod terminate;
 mod timeout;
 

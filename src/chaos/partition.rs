@@ -17,6 +17,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "lets nothing pass a link, both ways: connections stay open and stall, new ones too; what was sent arrives after the healing",
     bites: "no answer comes back over links that answered before",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

@@ -15,6 +15,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "lets a node stand still (SIGSTOP), and go on (SIGCONT): its connections stay open, what is sent to it waits, and time passes without it",
     bites: "the node answers no health check, though it lives",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

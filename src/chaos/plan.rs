@@ -1,26 +1,21 @@
 //! A fault plan as people write it: `chaos/*.toml` to a typed value, and from there, with the
 //! nodes and links of a target and a seed, to the faults of one run.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::{Spanned, de::DeTable};
 
 use super::{
-    aim::Aim,
-    fault::{self, FAULTS, Fault, FaultEntry, Hits, World},
-    keys::{At, Keys, Source},
+    draw::Ground,
+    fault::World,
+    group,
+    keys::{Keys, Source},
+    monkey::Monkey,
+    planned::{Planned, Sheet},
     provider::LinkName,
     resolved::{Resolved, ResolvedFault},
 };
-use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
+use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span};
 
 /// Draws of the victims of one fault until it is in nobody's way, where the run may do without it.
 const TRIES_MAX: u32 = 32;
@@ -29,65 +24,76 @@ const TRIES_MAX: u32 = 32;
 pub const FAULTS_MAX: usize = 1_000;
 
 /// A plan: what is broken when, and for how long. Whom it hits is not yet drawn.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// What it is for, in a sentence.
     pub about: String,
-    path: PathBuf,
-    text: String,
     faults: Vec<Planned>,
-}
-
-#[derive(Debug, Clone)]
-struct Planned {
-    place: At,
-    kind: At,
-    entry: &'static FaultEntry,
-    fault: Arc<dyn Fault>,
-    aim: Aim,
-    at: Spanned<Span>,
-    lasts: Spanned<Span>,
+    monkeys: Vec<Monkey>,
 }
 
 impl Plan {
     /// No faults at all.
     pub fn none() -> Self {
-        Self {
-            about: String::new(),
-            path: PathBuf::from("none"),
-            text: String::new(),
-            faults: Vec::new(),
-        }
+        Self::default()
     }
 
-    /// Reads a plan's file.
+    /// Reads a plan's file, and those that it is made of.
     pub fn load(path: &Path) -> Result<Self, FileError> {
+        Self::load_at(path, 0)
+    }
+
+    pub(super) fn load_at(path: &Path, depth: usize) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path).map_err(|error| FileError {
             path: path.to_owned(),
             line: None,
             key: None,
             what: format!("cannot be read: {error}"),
         })?;
-        Self::parse(&text, path)
+        Self::parse_at(&text, path, depth)
     }
 
     /// Reads a plan that came from `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
+        Self::parse_at(text, path, 0)
+    }
+
+    fn parse_at(text: &str, path: &Path, depth: usize) -> Result<Self, FileError> {
         let source = Source { path, text: Some(text) };
         let table = DeTable::parse(text).map_err(|error| {
             source.error(&error.span().unwrap_or(0..0), "", error.message().trim())
         })?;
+        let sheet = Arc::new(Sheet { path: path.to_owned(), text: text.to_owned() });
         let mut keys = Keys::new(source, "", table.span(), table.into_inner());
         let about = keys.text("about")?.map(Spanned::into_inner).unwrap_or_default();
-        let faults = match keys.value("fault") {
-            Some(list) => read_faults(&keys, list)?,
-            None => Vec::new(),
-        };
+        let mut plan = Self { about, ..Self::default() };
+        for fault in group::tables(&mut keys, "fault")? {
+            plan.faults.push(group::fault(fault, &sheet, plan.faults.len())?);
+        }
+        for group in group::tables(&mut keys, "group")? {
+            plan.faults.extend(group::group(group, &sheet, plan.faults.len())?);
+        }
+        for monkey in group::tables(&mut keys, "monkey")? {
+            plan.monkeys.push(Monkey::read(monkey, &sheet)?);
+        }
+        for other in group::tables(&mut keys, "plan")? {
+            let (other, at) = group::plan(other, depth)?;
+            plan.take_in(other, at);
+        }
         keys.finish()?;
-        Ok(Self { about, path: path.to_owned(), text: text.to_owned(), faults })
+        Ok(plan)
     }
 
-    /// The kinds of its faults, in order.
+    /// Adds what another plan breaks, that much later.
+    fn take_in(&mut self, other: Self, at: Span) {
+        self.faults.extend(other.faults.into_iter().map(|mut planned| {
+            planned.offset = Span(planned.offset.0.saturating_add(at.0));
+            planned
+        }));
+        self.monkeys.extend(other.monkeys);
+    }
+
+    /// The kinds of its faults, in order; without those of its monkeys.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.faults.iter().map(|planned| planned.fault.kind())
     }
@@ -96,10 +102,10 @@ impl Plan {
     pub fn check_world(&self, world: World) -> Result<(), FileError> {
         for planned in &self.faults {
             if let Some(why) = planned.entry.refusal(world) {
-                return Err(self.source().error(&planned.kind, "fault.kind", why));
+                return Err(planned.sheet.source().error(&planned.kind, "fault.kind", why));
             }
         }
-        Ok(())
+        self.monkeys.iter().find_map(|monkey| monkey.refusal(world)).map_or(Ok(()), Err)
     }
 
     /// Draws the victims among the nodes and links of a target, with the stream `chaos` of the
@@ -111,18 +117,26 @@ impl Plan {
         duration: Duration,
         rng: &Rng,
     ) -> Result<Resolved, FileError> {
-        let (nodes, links) = (nodes.iter().cloned().collect(), links.iter().cloned().collect());
         let rng = rng.fork("chaos");
-        let mut faults: Vec<ResolvedFault> = Vec::new();
+        let ground = Ground { nodes, links, duration };
+        let mut drawn = Drawn::on(&ground);
         for (number, planned) in self.faults.iter().enumerate() {
-            let mut stream = rng.fork(&format!("fault/{number}"));
-            let fault = self.resolve_one(planned, &nodes, &links, duration, &mut stream)?;
-            if let Some((earlier, victim)) =
-                faults.iter().enumerate().find_map(|(i, other)| Some((i, other.clash(&fault)?)))
-            {
-                return Err(self.cannot_both_hold(planned, earlier, &victim));
+            if planned.beats.when.repeats() {
+                drawn.repeat(planned, number, &rng)?;
+                continue;
             }
-            faults.push(fault);
+            for moment in planned.moments(duration, &rng) {
+                let fault =
+                    drawn.draw(planned, moment, &mut rng.fork(&format!("fault/{number}")))?;
+                if let Some((earlier, victim)) = drawn.clash(&fault) {
+                    return Err(self.cannot_both_hold(planned, earlier, &victim));
+                }
+                drawn.take(fault, number);
+            }
+        }
+        let mut faults = drawn.faults;
+        for (number, monkey) in self.monkeys.iter().enumerate() {
+            monkey.draw(&ground, &mut faults, &rng.fork(&format!("monkey/{number}")));
         }
         Ok(Resolved { faults })
     }
@@ -138,109 +152,97 @@ impl Plan {
         rng: &Rng,
         is_on: impl Fn(&str) -> bool,
     ) -> Result<Resolved, FileError> {
-        let (nodes, links) = (nodes.iter().cloned().collect(), links.iter().cloned().collect());
         let rng = rng.fork("chaos");
-        let mut faults: Vec<ResolvedFault> = Vec::new();
+        let ground = Ground { nodes, links, duration };
+        let mut drawn = Drawn::on(&ground);
         let on = self.faults.iter().enumerate().filter(|(_, fault)| is_on(fault.entry.name));
         for (number, planned) in on {
-            // The first draw is that of `resolve`.
-            let mut stream = rng.fork(&format!("fault/{number}"));
+            drawn.repeat(planned, number, &rng)?;
+        }
+        Ok(Resolved { faults: drawn.faults })
+    }
+
+    fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
+        let other = self.faults.get(earlier);
+        let line = other.and_then(|other| other.sheet.source().line(&other.place));
+        let what = format!(
+            "this `{}` and the fault of line {} cannot both hold on {victim}: they overlap in time",
+            planned.fault.kind(),
+            line.unwrap_or_default(),
+        );
+        planned.beats.when.wrong(planned.sheet.source(), what)
+    }
+}
+
+/// The faults that are drawn so far.
+struct Drawn {
+    nodes: BTreeSet<NodeName>,
+    links: BTreeSet<LinkName>,
+    duration: Duration,
+    faults: Vec<ResolvedFault>,
+    /// Of each the number of the planned one that it comes from.
+    from: Vec<usize>,
+}
+
+impl Drawn {
+    fn on(ground: &Ground<'_>) -> Self {
+        Self {
+            nodes: ground.nodes.iter().cloned().collect(),
+            links: ground.links.iter().cloned().collect(),
+            duration: ground.duration,
+            faults: Vec::new(),
+            from: Vec::new(),
+        }
+    }
+
+    fn draw(
+        &self,
+        planned: &Planned,
+        moment: Span,
+        rng: &mut Rng,
+    ) -> Result<ResolvedFault, FileError> {
+        planned.resolve(moment, &self.nodes, &self.links, self.duration, rng)
+    }
+
+    /// The planned fault, and the victim, with which this one cannot hold.
+    fn clash(&self, fault: &ResolvedFault) -> Option<(usize, String)> {
+        let others = self.from.iter().zip(&self.faults);
+        others.into_iter().find_map(|(&from, other)| Some((from, other.clash(fault)?)))
+    }
+
+    fn take(&mut self, fault: ResolvedFault, number: usize) {
+        self.faults.push(fault);
+        self.from.push(number);
+    }
+
+    /// Takes a fault at each of its moments. One that is in another's way is drawn again, and left out
+    /// where that helps nothing.
+    fn repeat(&mut self, planned: &Planned, number: usize, rng: &Rng) -> Result<(), FileError> {
+        let source = planned.sheet.source();
+        let moments = planned.moments(self.duration, rng);
+        if moments.is_empty() {
+            let what = format!("does not strike once in a run of {}", Span(self.duration));
+            return Err(planned.beats.when.wrong(source, what));
+        }
+        for (time, moment) in moments.into_iter().enumerate() {
+            // The first draw is the one that a fault has which strikes once.
+            let again = if time == 0 { String::new() } else { format!("/{time}") };
+            let mut stream = rng.fork(&format!("fault/{number}{again}"));
             for _ in 0..TRIES_MAX {
-                let fault = self.resolve_one(planned, &nodes, &links, duration, &mut stream)?;
-                if faults.iter().all(|other| other.clash(&fault).is_none()) {
-                    faults.push(fault);
+                let fault = self.draw(planned, moment, &mut stream)?;
+                if self.clash(&fault).is_none() {
+                    self.take(fault, number);
                     break;
                 }
             }
         }
-        Ok(Resolved { faults })
-    }
-
-    fn resolve_one(
-        &self,
-        planned: &Planned,
-        nodes: &BTreeSet<NodeName>,
-        links: &BTreeSet<LinkName>,
-        duration: Duration,
-        rng: &mut Rng,
-    ) -> Result<ResolvedFault, FileError> {
-        let source = self.source();
-        let (at, lasts) = (*planned.at.get_ref(), *planned.lasts.get_ref());
-        let ends = Span(at.0.saturating_add(lasts.0));
-        if ends.0 > duration {
-            let what = format!(
-                "the fault lasts until {ends} after time zero, and the run only {}: start it \
-                 earlier, make it shorter, or make the run longer",
-                Span(duration)
-            );
-            return Err(source.error(&planned.lasts.span(), "fault.for", what));
+        if self.faults.len() > FAULTS_MAX {
+            let what =
+                format!("makes more than {FAULTS_MAX} faults of this plan: strike less often");
+            return Err(planned.beats.when.wrong(source, what));
         }
-        let (nodes, links) = planned.aim.resolve(source, nodes, links, rng)?;
-        let needs = planned.fault.needs(nodes.len().max(links.len()));
-        if lasts.0 < needs {
-            let what = format!(
-                "must be {} or more: {} victims, one after the other, need that to be broken and \
-                 measured",
-                Span(needs),
-                nodes.len().max(links.len())
-            );
-            return Err(source.error(&planned.lasts.span(), "fault.for", what));
-        }
-        Ok(ResolvedFault::new(planned.fault.clone(), at, lasts, nodes, links))
+        Ok(())
     }
-
-    fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
-        let source = self.source();
-        let other = self.faults.get(earlier).and_then(|other| source.line(&other.place));
-        let what = format!(
-            "this `{}` and the fault of line {} cannot both hold on {victim}: they overlap in time",
-            planned.fault.kind(),
-            other.unwrap_or_default(),
-        );
-        source.error(&planned.at.span(), "fault.at", what)
-    }
-
-    fn source(&self) -> Source<'_> {
-        Source { path: &self.path, text: Some(&self.text) }
-    }
-}
-
-fn read_faults<'t>(keys: &Keys<'t>, list: Spanned<DeValue<'t>>) -> Result<Vec<Planned>, FileError> {
-    let at = list.span();
-    let DeValue::Array(list) = list.into_inner() else {
-        return Err(keys.source.error(&at, "fault", "must be written as [[fault]], once for each"));
-    };
-    if list.len() > FAULTS_MAX {
-        let what = format!("there are {} faults, and {FAULTS_MAX} are the most", list.len());
-        return Err(keys.source.error(&at, "fault", what));
-    }
-    list.into_iter().map(|fault| read_fault(keys.table("fault", fault)?)).collect()
-}
-
-fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
-    let names = FAULTS.iter().map(|entry| entry.name);
-    let Some(kind) = keys.text("kind")? else {
-        return Err(keys.lacks("kind", &must_be_one_of("", names)));
-    };
-    let Some(entry) = fault::entry(kind.get_ref()) else {
-        let hint = must_be_one_of(kind.get_ref(), names);
-        let what = format!("`{}` is no kind of fault: {hint}", kind.get_ref());
-        return Err(keys.source.error(&kind.span(), "fault.kind", what));
-    };
-    let aim = match entry.hits {
-        Hits::Nodes => Aim::nodes(&mut keys)?,
-        Hits::Links => Aim::links(&mut keys)?,
-    };
-    let at = keys.needed_span("at", "say when, after time zero: at = \"30s\"")?;
-    let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
-    if lasts.get_ref().0.is_zero() {
-        let what = "must be more than zero: a fault of no length breaks nothing";
-        return Err(keys.wrong(&lasts.span(), "for", what));
-    }
-    let fault = (entry.read)(&mut keys)?;
-    let place = keys.at.clone();
-    keys.finish()?;
-    Ok(Planned { place, kind: kind.span(), entry, fault, aim, at, lasts })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Drawing the victims of a plan.
 
 use super::*;
+use crate::chaos::event::{Event, Gauge};
 
 fn nodes() -> Vec<NodeName> {
     let mut nodes: Vec<NodeName> = ["a", "b", "c"]
@@ -147,4 +148,140 @@ fn each_kind_is_taken_in_its_worlds_and_in_no_other() {
             assert_eq!(taken.is_ok(), entry.worlds.contains(world), "{}: {taken:?}", entry.name);
         }
     }
+}
+
+fn plan(text: &str, seconds: u64, seed: &str) -> Result<Resolved, FileError> {
+    let plan = Plan::parse(text, Path::new("plan.toml"))?;
+    plan.resolve(&nodes(), &links(), Duration::from_secs(seconds), &Rng::from_seed(seed))
+}
+
+fn starts(resolved: &Resolved) -> Vec<f64> {
+    resolved.faults.iter().map(|fault| fault.at.0.as_secs_f64()).collect()
+}
+
+const ONE_CORE: &str =
+    "kind = \"kill\"\nselect = { role = \"core\" }\nmode = \"one\"\nfor = \"5s\"\n";
+
+#[test]
+fn every_strikes_again_and_again_and_draws_anew() {
+    let text = format!("[[fault]]\n{ONE_CORE}every = \"20s\"\n");
+    let resolved = plan(&text, 104, "42").unwrap();
+    // The one at 100 s would end after the run.
+    assert_eq!(starts(&resolved), [20.0, 40.0, 60.0, 80.0]);
+    let victims: BTreeSet<_> = resolved.faults.iter().map(|f| f.nodes[0].clone()).collect();
+    assert!(victims.len() > 1, "{victims:?}");
+    let text = format!("[[fault]]\n{ONE_CORE}every = \"20s\"\nat = \"3s\"\ntimes = 2\n");
+    assert_eq!(starts(&plan(&text, 104, "42").unwrap()), [3.0, 23.0]);
+}
+
+#[test]
+fn what_strikes_again_leaves_out_what_cannot_hold() {
+    let text =
+        "[[fault]]\nkind = \"kill\"\nnodes = [\"b/storage-1\"]\nfor = \"25s\"\nevery = \"20s\"\n";
+    assert_eq!(starts(&plan(text, 130, "42").unwrap()), [20.0, 60.0, 100.0]);
+}
+
+#[test]
+fn poisson_strikes_as_often_as_it_says_in_the_mean() {
+    let text = format!("[[fault]]\n{ONE_CORE}poisson = \"60s\"\nat = \"10s\"\n");
+    let day = plan(&text, 86_400, "42").unwrap();
+    // 1,440 in the mean, deviation 38; some find no free victim. No more than a plan may have.
+    assert_eq!(day.faults.len(), 1_000);
+    let hours = plan(&text, 36_000, "42").unwrap();
+    assert!((520..=680).contains(&hours.faults.len()), "{}", hours.faults.len());
+    assert!(starts(&hours).iter().all(|at| *at > 10.0));
+    assert_eq!(hours, plan(&text, 36_000, "42").unwrap());
+    assert_ne!(starts(&hours), starts(&plan(&text, 36_000, "43").unwrap()));
+}
+
+#[test]
+fn a_sequence_follows_and_a_parallel_group_falls_together() {
+    let two = format!("[[group.fault]]\n{ONE_CORE}[[group.fault]]\n{ONE_CORE}");
+    let sequence = format!("[[group]]\nname = \"twice\"\nat = \"10s\"\npause = \"2s\"\n{two}");
+    assert_eq!(starts(&plan(&sequence, 60, "42").unwrap()), [10.0, 17.0]);
+    let again = format!("[[group]]\nevery = \"20s\"\npause = \"2s\"\n{two}");
+    assert_eq!(starts(&plan(&again, 60, "42").unwrap()), [20.0, 40.0, 27.0, 47.0]);
+    let parallel = format!(
+        "[[group]]\norder = \"parallel\"\nat = \"10s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = \
+         [\"a/core-1\"]\nfor = \"5s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = [\"b/core-1\"]\n\
+         for = \"5s\"\nat = \"1s\"\n"
+    );
+    assert_eq!(starts(&plan(&parallel, 60, "42").unwrap()), [10.0, 11.0]);
+}
+
+#[test]
+fn a_plan_takes_in_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = format!("[[fault]]\n{ONE_CORE}at = \"5s\"\n");
+    std::fs::write(folder.path().join("inner.toml"), inner).unwrap();
+    let outer = folder.path().join("outer.toml");
+    let twice = "[[plan]]\nfile = \"inner.toml\"\n[[plan]]\nfile = \"inner.toml\"\nat = \"20s\"\n";
+    std::fs::write(&outer, twice).unwrap();
+    let plan = Plan::load(&outer).unwrap();
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(60), &Rng::from_seed("1")).unwrap();
+    assert_eq!(starts(&resolved), [5.0, 25.0]);
+    std::fs::write(&outer, "[[plan]]\nfile = \"outer.toml\"\n").unwrap();
+    let error = Plan::load(&outer).unwrap_err();
+    assert!(error.what.contains("4 deep"), "{error}");
+}
+
+#[test]
+fn a_monkey_keeps_to_its_kinds_and_to_so_many_at_once() {
+    let text =
+        "[[monkey]]\npoisson = \"20s\"\nkinds = [\"kill\", \"latency\"]\nlongest = \"10s\"\n";
+    let resolved = plan(text, 600, "42").unwrap();
+    assert!(resolved.faults.len() > 10, "{}", resolved.faults.len());
+    for (n, fault) in resolved.faults.iter().enumerate() {
+        assert!(["kill", "latency"].contains(&fault.kind()));
+        assert!((3.0..=10.0).contains(&fault.lasts.0.as_secs_f64()), "{}", fault.lasts);
+        let window = (fault.at, fault.lasts);
+        assert!(resolved.faults[..n].iter().all(|other| !other.overlaps(window)));
+    }
+    assert_eq!(resolved, plan(text, 600, "42").unwrap());
+}
+
+#[test]
+fn what_waits_for_an_event_reads_back() {
+    let text = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nafter = { jobs-open = 100 }\n\
+                until = \"recovered\"\nfor = \"5s\"\n";
+    let resolved = plan(text, 60, "42").unwrap();
+    let fault = &resolved.faults[0];
+    assert_eq!(fault.after, Some(Event { gauge: Gauge::JobsOpen, count: 100 }));
+    assert!(fault.until_recovered && fault.at.0.is_zero());
+    assert_eq!(toml::from_str::<Resolved>(&toml::to_string(&resolved).unwrap()).unwrap(), resolved);
+    assert_eq!(plan(&resolved.to_plan("again"), 60, "1").unwrap(), resolved);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_where_it_stands() {
+    let of = |keys: &str| {
+        let text = format!("[[fault]]\n{ONE_CORE}{keys}\n");
+        plan(&text, 60, "42").unwrap_err().to_string()
+    };
+    for (keys, words) in [
+        ("every = \"10s\"\npoisson = \"10s\"", "plan.toml:7: fault.poisson"),
+        ("every = \"10ms\"", "must be a second or more"),
+        ("every = \"70s\"", "does not strike once in a run of"),
+        ("at = \"1s\"\ntimes = 3", "only beside `every` or `poisson`"),
+        ("every = \"10s\"\ntimes = 0", "from 1 to 1000"),
+        ("every = \"10s\"\nafter = { accepts = 1 }", "cannot stand beside `after`"),
+        ("after = { accept = 1 }", "accepts"),
+        ("after = { }", "say what it waits for"),
+        ("at = \"1s\"\nuntil = \"dawn\"", "must be \"recovered\""),
+        ("", "say when"),
+    ] {
+        assert!(of(keys).contains(words), "{keys}: {}", of(keys));
+    }
+    let group = |rest: &str| plan(&format!("[[group]]\n{rest}"), 60, "42").unwrap_err().to_string();
+    assert!(group("at = \"1s\"").contains("[[group.fault]]"));
+    assert!(group("order = \"seqence\"\nat = \"1s\"").contains("sequence"));
+    assert!(
+        group("order = \"parallel\"\npause = \"1s\"\nat = \"1s\"").contains("only in a sequence")
+    );
+    let monkey =
+        |rest: &str| plan(&format!("[[monkey]]\n{rest}"), 60, "42").unwrap_err().to_string();
+    assert!(monkey("at = \"1s\"").contains("say how often"));
+    assert!(monkey("every = \"9s\"\nkinds = [\"kil\"]").contains("kill"));
+    assert!(monkey("every = \"9s\"\nlongest = \"1s\"").contains("shortest"));
 }

@@ -92,6 +92,62 @@ pub enum Toxic {
     Reset,
 }
 
+/// What happens to messages at a node that serves, of the endpoints that fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Meddling {
+    /// A pattern of endpoints: `/core/job/*`.
+    pub endpoint: String,
+    /// Which messages: requests that reach the node, replies that it sends, news that reach it.
+    pub of: Vec<Of>,
+    /// What happens to them.
+    pub how: Meddle,
+    /// To this share of them, each drawn by itself.
+    pub toxicity: f64,
+    /// It ends by itself after this.
+    pub lasts: Duration,
+}
+
+/// Which messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Those that ask for something.
+    Requests,
+    /// Those that answer.
+    Replies,
+    /// Those that are said one way.
+    News,
+}
+
+/// What happens to messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddle {
+    /// They never arrive.
+    Lost,
+    /// They arrive late, by the mean and the width around it.
+    Late(Duration, Duration),
+    /// They arrive twice.
+    Twice,
+    /// They arrive after the next one.
+    Overtaken,
+    /// They are answered with an error, and nothing is done.
+    Refused,
+    /// They are handled that much later, and count as in work meanwhile.
+    Slow(Duration, Duration),
+    /// Not messages: syncs of the node's disk take that much longer.
+    SlowSync(Duration, Duration),
+}
+
+/// How many messages a node met and touched since it began to meddle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Meddled {
+    /// It still does.
+    pub on: bool,
+    /// Messages that it may happen to.
+    pub met: u64,
+    /// Messages that it happened to.
+    pub touched: u64,
+}
+
 /// A victim could not be reached or did not do as told.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{victim}: {why}")]
@@ -165,6 +221,24 @@ pub trait Provider {
         toxics: &'a [Toxic],
     ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
 
+    /// Has a node meddle with messages, instead of what it did before.
+    fn meddle<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _what: &'a Meddling,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(ready(Err(no_messages(node))))
+    }
+
+    /// What a node has done to messages so far; with `end` it does nothing from now on.
+    fn meddled<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _end: bool,
+    ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
+        Box::pin(ready(Err(no_messages(node))))
+    }
+
     /// The round trip of one small exchange over a link right now, through whatever is wrong with
     /// it, on a connection of its own; the question has `load` bytes beside its own words. Never
     /// tried again on failure, and without a deadline: the conductor sets one.
@@ -183,4 +257,9 @@ pub trait Provider {
         let why = "a connection has no end of its own here".to_owned();
         Box::pin(ready(Err(ProviderError { victim: link.to_string(), why })))
     }
+}
+
+fn no_messages(node: &NodeName) -> ProviderError {
+    let why = "nobody can touch messages there: it is no service of the reference backend";
+    ProviderError { victim: node.to_string(), why: why.to_owned() }
 }

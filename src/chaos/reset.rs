@@ -17,6 +17,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "resets every connection of a link, and every new one at once",
     bites: "exchanges fail over links that answered before",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::{
+    event::Event,
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
     provider::LinkName,
@@ -34,6 +35,10 @@ pub struct ResolvedFault {
     pub nodes: Vec<NodeName>,
     /// The links that it hits.
     pub links: Vec<LinkName>,
+    /// What has to happen first: then `at` counts from that moment, and not from time zero.
+    pub after: Option<Event>,
+    /// It is over as soon as its victims are well by themselves.
+    pub until_recovered: bool,
     fault: Arc<dyn Fault>,
 }
 
@@ -45,10 +50,14 @@ struct Written {
     at: Span,
     #[serde(rename = "for")]
     lasts: Span,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    until_recovered: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeName>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     links: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Event>,
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     settings: toml::Table,
 }
@@ -76,7 +85,7 @@ impl ResolvedFault {
         nodes: Vec<NodeName>,
         links: Vec<LinkName>,
     ) -> Self {
-        Self { at, lasts, nodes, links, fault }
+        Self { at, lasts, nodes, links, after: None, until_recovered: false, fault }
     }
 
     /// Its kind's word.
@@ -105,12 +114,18 @@ impl ResolvedFault {
     pub(super) fn clash(&self, other: &Self) -> Option<String> {
         let (from, to) = self.window(Time::ZERO);
         let (other_from, other_to) = other.window(Time::ZERO);
-        if to <= other_from || other_to <= from {
+        // Nobody knows yet when that will be which one of them waits for: then they take turns.
+        if to <= other_from || other_to <= from || self.after != other.after {
             return None;
         }
         let node = self.nodes.iter().find(|node| other.nodes.contains(node));
         let link = self.links.iter().find(|link| other.links.contains(link));
         node.map(ToString::to_string).or_else(|| link.map(ToString::to_string))
+    }
+
+    /// Whether it is in force at some moment of that window, as far as is known beforehand.
+    pub(super) fn overlaps(&self, (at, lasts): (Span, Span)) -> bool {
+        self.after.is_some() || (self.at.0 < at.0 + lasts.0 && at.0 < self.at.0 + self.lasts.0)
     }
 
     /// True when the two hit one victim, at whatever time.
@@ -132,6 +147,8 @@ impl From<ResolvedFault> for Written {
             kind: fault.kind().to_owned(),
             at: fault.at,
             lasts: fault.lasts,
+            until_recovered: fault.until_recovered,
+            after: fault.after,
             settings: fault.fault.settings(),
             links: fault.links.iter().map(ToString::to_string).collect(),
             nodes: fault.nodes,
@@ -156,6 +173,9 @@ impl TryFrom<Written> for ResolvedFault {
         let links: Result<Vec<LinkName>, _> =
             written.links.iter().map(|link| link.parse()).collect();
         let links = links.map_err(|error: super::provider::NotALink| error.to_string())?;
-        Ok(Self::new(fault, written.at, written.lasts, written.nodes, links))
+        let mut read = Self::new(fault, written.at, written.lasts, written.nodes, links);
+        read.after = written.after;
+        read.until_recovered = written.until_recovered;
+        Ok(read)
     }
 }

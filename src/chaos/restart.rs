@@ -16,6 +16,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "asks a node to end (SIGTERM) and starts it again as soon as it is gone; `for` is the time that it has until it must be well",
     bites: "the process was gone, its health check was not answered, and it was started anew",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

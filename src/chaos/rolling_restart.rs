@@ -19,6 +19,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "asks nodes to end (SIGTERM) and starts them again, one after the other, each once the one before is well",
     bites: "each process in its turn was gone, its health check was not answered, and it was well again before the next",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[KeyEntry {
         name: "pause",

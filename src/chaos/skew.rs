@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "moves a node's wall clock ahead or behind; its timers are not touched",
     bites: "the clock, by the node's own word, is off by that much",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: &[World::Virtual],
     keys: &[KeyEntry {
         name: "by",

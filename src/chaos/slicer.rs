@@ -19,6 +19,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "cuts what passes a link into small pieces, with a pause between two, in each direction",
     bites: "an exchange of eight pieces took at least half of the pauses between them",
     hits: Hits::Links,
+    roles: &[],
     // There, a message is one thing.
     worlds: &[World::Real],
     keys: &[

@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "holds the end of each connection of a link back for a while, in each direction",
     bites: "a connection that was ended on one side was ended on the other no sooner than that",
     hits: Hits::Links,
+    roles: &[],
     // There, an HTTP connection has no end of its own.
     worlds: &[World::Real],
     keys: &[KeyEntry { name: "delay", means: "how long, in whole ms" }],

@@ -16,6 +16,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "asks a node to end (SIGTERM), keeps it down, and starts it again; one that has no last words goes as if it were killed",
     bites: "the process is gone and its health check is not answered",
     hits: Hits::Nodes,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

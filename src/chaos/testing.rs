@@ -19,7 +19,10 @@ use bytes::Bytes;
 use futures_util::future::{self, LocalBoxFuture};
 use http::{Request, Response};
 
-use super::provider::{Health, LinkName, Provider, ProviderError, Toxic};
+use super::{
+    event::Gauges,
+    provider::{Health, LinkName, Meddled, Meddling, Provider, ProviderError, Toxic},
+};
 use crate::{
     base::{
         name::NodeName,
@@ -152,6 +155,8 @@ pub(super) struct Fake {
     pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
     /// Clocks that are moved, and by how much.
     pub moved: RefCell<BTreeMap<NodeName, i64>>,
+    /// Nodes that meddle with messages.
+    pub meddling: RefCell<BTreeMap<NodeName, Meddling>>,
     /// Everything that it was told to change, with the second.
     pub calls: RefCell<Vec<String>>,
 }
@@ -182,6 +187,7 @@ impl Fake {
             still: RefCell::default(),
             sick: RefCell::default(),
             moved: RefCell::default(),
+            meddling: RefCell::default(),
             calls: RefCell::default(),
         })
     }
@@ -209,11 +215,18 @@ impl Fake {
         Ok("gone after 20 ms".into())
     }
 
+    /// How often something was told to change is counted as what faults wait for.
+    pub fn gauges(self: &Rc<Self>) -> Gauges {
+        let this = Rc::clone(self);
+        Rc::new(move |_| this.calls.borrow().len() as u64)
+    }
+
     pub fn is_well(&self) -> bool {
         self.dead.borrow().is_empty()
             && self.still.borrow().is_empty()
             && self.sick.borrow().is_empty()
             && self.moved.borrow().is_empty()
+            && self.meddling.borrow().is_empty()
     }
 }
 
@@ -309,6 +322,31 @@ impl Provider for Fake {
             let ahead_ms = self.moved.borrow().get(node).copied().unwrap_or_default();
             Ok(Wall(self.env.wall().0.saturating_add_signed(ahead_ms)))
         })
+    }
+
+    fn meddle<'a>(
+        &'a self,
+        node: &'a NodeName,
+        what: &'a Meddling,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        self.note(&format!("meddle {node}"));
+        self.meddling.borrow_mut().insert(node.clone(), what.clone());
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn meddled<'a>(
+        &'a self,
+        node: &'a NodeName,
+        end: bool,
+    ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
+        if end {
+            self.note(&format!("end {node}"));
+            self.meddling.borrow_mut().remove(node);
+        }
+        let on = self.meddling.borrow().contains_key(node);
+        // Messages come all the time, but where nobody calls.
+        let met = if self.has(Trouble::ImpairIsLost) { 0 } else { 7 };
+        Box::pin(future::ready(Ok(Meddled { on, met, touched: met })))
     }
 
     fn impair<'a>(

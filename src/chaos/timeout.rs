@@ -18,6 +18,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "swallows what is sent over a link, both ways, and closes nothing; connections that lost something are reset at the healing",
     bites: "no answer comes back over links that answered before",
     hits: Hits::Links,
+    roles: &[],
     worlds: World::BOTH,
     keys: &[],
     example: "[[fault]]\n\

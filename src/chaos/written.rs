@@ -34,6 +34,10 @@ fn to_table(fault: &ResolvedFault) -> String {
     }
     lines.push(format!("at = {}", quoted(&fault.at.to_string())));
     lines.push(format!("for = {}", quoted(&fault.lasts.to_string())));
+    lines.extend(fault.after.map(|event| format!("after = {event}")));
+    if fault.until_recovered {
+        lines.push("until = \"recovered\"".to_owned());
+    }
     lines.join("\n") + "\n"
 }
 

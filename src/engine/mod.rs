@@ -224,6 +224,12 @@ impl Engine {
         self.hub.figures()
     }
 
+    /// The same for one who looks now and then while the engine is at work.
+    pub fn onlooker(&self) -> impl Fn() -> Figures + use<> {
+        let hub = Rc::clone(&self.hub);
+        move || hub.figures()
+    }
+
     /// Bytes to and fro so far, in the order of `OpKind::ALL`, where the target counts them.
     pub fn traffic(&self) -> Option<Vec<Flow>> {
         self.hub.target.traffic().map(target::Traffic::so_far)

@@ -19,7 +19,7 @@ use super::{
     costs::Costs,
     facts,
     folder::Folder,
-    health,
+    health, meddle,
     node::{NodeOrder, UNHEARD},
     operator,
     plan::RunPlan,
@@ -38,7 +38,7 @@ use crate::{
     },
     base::{name::NodeName, time::Wall},
     chaos::{
-        provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
+        provider::{Health, LinkName, Meddled, Meddling, Provider, ProviderError, ROBOTS, Toxic},
         proxy::Controller,
     },
     city::City,
@@ -549,6 +549,22 @@ impl Provider for Fleet {
             let controller = controller.ok_or_else(|| wrong("no proxy is on this link".into()))?;
             controller.impair(link, toxics).await.map_err(|why| wrong(why.to_string()))
         })
+    }
+
+    fn meddle<'a>(
+        &'a self,
+        node: &'a NodeName,
+        what: &'a Meddling,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(meddle::begin(&self.rpc, node, what))
+    }
+
+    fn meddled<'a>(
+        &'a self,
+        node: &'a NodeName,
+        end: bool,
+    ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
+        Box::pin(meddle::look(&self.rpc, node, end))
     }
 
     fn round_trip<'a>(

@@ -20,6 +20,7 @@ use super::{
     again::Judged,
     approval,
     costs::Costs,
+    gauges::gauges,
     plan::{RunPlan, now},
     progress::Progress,
     recorder::Recorder,
@@ -256,6 +257,7 @@ impl Show {
         let conductor = Conductor::new(
             self.stage.operator(),
             Rc::clone(&self.stage).provider(),
+            gauges(engine.onlooker()),
             self.plan.faults.clone(),
             sink,
         );
@@ -277,8 +279,12 @@ impl Show {
         self.enter(Phase::Load);
         let zero = robots.now();
         self.marks.set((self.stage.costs(), None));
-        let demand =
-            async { futures_util::join!(engine.load(time.duration.0), conductor.run(zero)) };
+        let demand = async {
+            futures_util::join!(
+                engine.load(time.duration.0),
+                conductor.run(zero, zero + time.duration.0)
+            )
+        };
         let (missed, demand) = (self.until_a_gate_ends_it(), demand);
         pin_mut!(missed, demand);
         // What is broken then is healed after the drain, as always.

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    costs::Costs, facts, health, plan::RunPlan, services, signals::Stops, stage::Stage,
+    costs::Costs, facts, health, meddle, plan::RunPlan, services, signals::Stops, stage::Stage,
     supervisor::Supervisor,
 };
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
         platform::{bus::FEDERATED, rpc::Rpc},
     },
     base::{name::NodeName, time::Wall},
-    chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
+    chaos::provider::{
+        Health, LinkName, Meddled, Meddling, Provider, ProviderError, ROBOTS, Toxic,
+    },
     city::City,
     history::services::ServiceMap,
     world::{
@@ -333,6 +335,22 @@ impl Provider for VirtualFleet {
             let why = "one of its ends never lived".to_owned();
             if known { Ok(()) } else { Err(ProviderError { victim: link.to_string(), why }) }
         })
+    }
+
+    fn meddle<'a>(
+        &'a self,
+        node: &'a NodeName,
+        what: &'a Meddling,
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(meddle::begin(&self.rpc, node, what))
+    }
+
+    fn meddled<'a>(
+        &'a self,
+        node: &'a NodeName,
+        end: bool,
+    ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
+        Box::pin(meddle::look(&self.rpc, node, end))
     }
 
     fn round_trip<'a>(

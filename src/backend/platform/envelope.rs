@@ -63,7 +63,7 @@ pub struct Head<'a> {
 }
 
 /// A frame as received, opened: fields are read where they lie.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Envelope {
     frame: Bytes,
     path: (usize, usize),

@@ -10,6 +10,7 @@ pub mod directory;
 pub mod discovery;
 pub mod envelope;
 pub mod ids;
+pub mod meddler;
 pub mod meter;
 pub mod monitor;
 pub mod page;
@@ -23,6 +24,7 @@ pub mod rpc;
 #[cfg(test)]
 mod rpc_tests;
 pub mod server;
+pub mod sick_disk;
 pub mod token;
 pub mod watch;
 mod way;

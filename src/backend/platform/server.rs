@@ -6,6 +6,7 @@ use std::{
     collections::BTreeSet,
     future::{Future, poll_fn},
     rc::Rc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use prost::Message;
 use super::{
     directory::service_of,
     envelope::{Envelope, Head, Kind, Status, seal},
+    meddler::{Fate, Meddler},
     meter::{Meter, Served},
     phosphor::Phosphor,
     quick::QuickMap,
@@ -51,6 +53,8 @@ pub struct Router {
     served: Vec<Rc<Served>>,
     /// Traces what is served.
     pub(in crate::backend) phosphor: Phosphor,
+    /// Meddles with what is served; left out: one that nobody else has.
+    pub(in crate::backend) meddler: Option<Meddler>,
 }
 
 impl Router {
@@ -167,6 +171,7 @@ struct Inner {
     /// What is served by other means than rpc.
     elsewhere: RefCell<Vec<Rc<Served>>>,
     meter: Meter,
+    meddler: Meddler,
 }
 
 /// Counts one ask in flight for as long as it lives: also when its caller goes away.
@@ -197,11 +202,13 @@ impl Server {
 
     fn with(
         env: &Env,
-        router: Router,
+        mut router: Router,
         ready: &Rc<Cell<bool>>,
         in_flight_max: usize,
         meter: &Meter,
     ) -> Self {
+        let meddler = router.meddler.take().unwrap_or_else(|| Meddler::new(env));
+        meddler.mount(&mut router);
         Self(Rc::new(Inner {
             env: env.clone(),
             router,
@@ -213,6 +220,7 @@ impl Server {
             peak: Cell::new(0),
             elsewhere: RefCell::default(),
             meter: meter.clone(),
+            meddler,
         }))
     }
 
@@ -279,10 +287,48 @@ impl Server {
     pub(super) fn take_in(&self, frame: Bytes, to: &Rc<dyn Outgoing>) -> bool {
         match Envelope::open(frame) {
             Ok(ask) if ask.kind != Kind::Reply => {
-                self.take(ask, to);
+                if self.0.meddler.is_on() {
+                    self.take_meddled(ask, to);
+                } else {
+                    self.take(ask, to);
+                }
                 true
             }
             Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// The same for a message that something may happen to, here or on the way back.
+    fn take_meddled(&self, ask: Envelope, to: &Rc<dyn Outgoing>) {
+        let meddler = &self.0.meddler;
+        let to = meddler.way_back(ask.path(), to);
+        let this = self.clone();
+        let late = |by: Duration, guard: Option<InFlight>, ask: Envelope, to: Rc<dyn Outgoing>| {
+            self.0.env.spawn(async move {
+                this.0.env.sleep(by).await;
+                drop(guard);
+                this.take(ask, &to);
+            });
+        };
+        match meddler.fate(ask.path(), ask.kind) {
+            Fate::Passes => {
+                self.take(ask, &to);
+                meddler.passed();
+            }
+            Fate::IsLost => {}
+            Fate::IsLate(by) => late(by, None, ask, to),
+            Fate::IsSlow(by) => late(by, self.enter(), ask, to),
+            Fate::ComesTwice => {
+                self.take(ask.clone(), &to);
+                self.take(ask, &to);
+            }
+            Fate::IsOvertaken => {
+                let this = self.clone();
+                meddler.hold(Box::new(move || this.take(ask, &to)));
+            }
+            Fate::IsRefused => {
+                give(&to, seal_status(ask.id, Code::Internal.status(), "told to fail"));
+            }
         }
     }
 

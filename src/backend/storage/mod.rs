@@ -16,12 +16,17 @@ mod rows;
 mod serving;
 mod snapshot;
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use super::{
     layout::STORAGE,
     node::Node,
-    platform::rpc::{Code, Router, RpcError, refuse},
+    platform::{
+        rpc::{Code, Router, RpcError, refuse},
+        sick_disk::SickDisk,
+    },
     wire::platform as wire,
 };
 use crate::{
@@ -50,6 +55,8 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Serves storage on this node: alone, or with the other nodes that hold replicas.
 pub async fn serve(node: &Node, router: &mut Router) -> Result<(), StoreError> {
     let store = node.env.store("backend").await?;
+    let (env, meddler) = (node.env.clone(), node.meddler.clone());
+    let store: Store = Rc::new(SickDisk { env, store, meddler });
     let early = node.planted(ACK_BEFORE_WRITE);
     let is_storage = |name: &&NodeName| name.role() == STORAGE;
     let all: Vec<NodeName> = node.config.nodes.iter().filter(is_storage).cloned().collect();
