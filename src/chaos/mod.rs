@@ -1,13 +1,16 @@
 //! Faults: plan, aim, schedule, bite, healing.
 //!
 //! One file a kind, and one word in [`fault::FAULTS`]; a [`provider::Provider`] knows how to reach
-//! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone.
+//! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone, and
+//! [`providers`], whose victims are processes and what engines keep.
 
 pub mod fault;
+pub mod lease;
 pub mod provider;
 
 mod aim;
 mod keys;
+pub mod limits;
 
 pub mod draw;
 
@@ -17,7 +20,9 @@ mod written;
 
 mod bandwidth;
 mod crash_loop;
+mod disconnect;
 mod flapping;
+mod inject;
 mod kill;
 mod latency;
 mod limit_data;
@@ -35,6 +40,7 @@ mod terminate;
 mod timeout;
 
 pub mod conductor;
+pub mod providers;
 pub mod proxy;
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use super::{
     aim::Aim,
     fault::{self, FAULTS, Fault, FaultEntry, Hits, World},
     keys::{At, Keys, Source},
-    provider::LinkName,
+    limits::Limits,
+    provider::{LinkName, Strike},
     resolved::{Resolved, ResolvedFault},
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
@@ -33,6 +34,8 @@ pub const FAULTS_MAX: usize = 1_000;
 pub struct Plan {
     /// What it is for, in a sentence.
     pub about: String,
+    /// How far its faults may reach.
+    pub limits: Limits,
     path: PathBuf,
     text: String,
     faults: Vec<Planned>,
@@ -54,6 +57,7 @@ impl Plan {
     pub fn none() -> Self {
         Self {
             about: String::new(),
+            limits: Limits::default(),
             path: PathBuf::from("none"),
             text: String::new(),
             faults: Vec::new(),
@@ -79,12 +83,16 @@ impl Plan {
         })?;
         let mut keys = Keys::new(source, "", table.span(), table.into_inner());
         let about = keys.text("about")?.map(Spanned::into_inner).unwrap_or_default();
+        let limits = match keys.value("limits") {
+            Some(table) => Limits::read(keys.table("limits", table)?)?,
+            None => Limits::default(),
+        };
         let faults = match keys.value("fault") {
             Some(list) => read_faults(&keys, list)?,
             None => Vec::new(),
         };
         keys.finish()?;
-        Ok(Self { about, path: path.to_owned(), text: text.to_owned(), faults })
+        Ok(Self { about, limits, path: path.to_owned(), text: text.to_owned(), faults })
     }
 
     /// The kinds of its faults, in order.
@@ -100,6 +108,34 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Refuses faults that strike a node in a way that it has not. They are all those of this plan,
+    /// in its order.
+    pub fn check_strikes(
+        &self,
+        resolved: &Resolved,
+        can: impl Fn(&NodeName, Strike) -> bool,
+    ) -> Result<(), FileError> {
+        for (planned, fault) in self.faults.iter().zip(&resolved.faults) {
+            let Some(strike) = planned.fault.strike() else { continue };
+            if let Some(node) = fault.nodes.iter().find(|node| !can(node, strike)) {
+                let what = format!(
+                    "there is no way to {strike} {node}, and to bring it back: give one in \
+                     [victims] of the target's file, or take another fault"
+                );
+                return Err(self.source().error(&planned.kind, "fault.kind", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses faults that are to be in force together and would break a limit then. They are all
+    /// those of this plan, in its order.
+    pub fn check_limits(&self, resolved: &Resolved, nodes: &[NodeName]) -> Result<(), FileError> {
+        let Some((number, key, why)) = resolved.breach(nodes) else { return Ok(()) };
+        let place = self.faults.get(number).map_or(0..0, |planned| planned.at.span());
+        Err(self.source().error(&place, key, why))
     }
 
     /// Draws the victims among the nodes and links of a target, with the stream `chaos` of the
@@ -124,7 +160,7 @@ impl Plan {
             }
             faults.push(fault);
         }
-        Ok(Resolved { faults })
+        Ok(Resolved { faults, limits: self.limits })
     }
 
     /// The same for a run that varies what it breaks: only the kinds that are on are drawn at all,
@@ -153,7 +189,7 @@ impl Plan {
                 }
             }
         }
-        Ok(Resolved { faults })
+        Ok(Resolved { faults, limits: self.limits })
     }
 
     fn resolve_one(

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::{
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
+    limits::Limits,
     provider::LinkName,
 };
 use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
@@ -20,6 +21,9 @@ pub struct Resolved {
     /// In the order of the plan; a fault's number in the history is its place here.
     #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ResolvedFault>,
+    /// How far they may reach.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 /// One fault with its victims.
@@ -62,6 +66,23 @@ impl Resolved {
         })
     }
 
+    /// The number of the first fault that breaks a limit when it begins, the limit's key, and why.
+    pub fn breach(&self, nodes: &[NodeName]) -> Option<(usize, &'static str, String)> {
+        let windows: Vec<_> = self.faults.iter().map(|fault| fault.window(Time::ZERO)).collect();
+        (0..self.faults.len()).find_map(|number| {
+            let begins = windows[number].0;
+            // Of two that begin at once the later one in the plan is too much.
+            let holds = |other: &usize| {
+                let (from, to) = windows[*other];
+                from < begins && begins < to || from == begins && *other <= number
+            };
+            let together: Vec<_> =
+                (0..self.faults.len()).filter(holds).map(|other| &self.faults[other]).collect();
+            let (key, why) = self.limits.breach(&together, nodes)?;
+            Some((number, key, why))
+        })
+    }
+
     /// The links that some fault may strike: a proxy is put on these, and on no others.
     pub fn links_touched(&self) -> BTreeSet<LinkName> {
         self.faults.iter().flat_map(|fault| fault.links.iter().cloned()).collect()
@@ -82,6 +103,18 @@ impl ResolvedFault {
     /// Its kind's word.
     pub fn kind(&self) -> &'static str {
         self.fault.kind()
+    }
+
+    pub(super) fn keeps_down(&self) -> bool {
+        self.fault.keeps_down()
+    }
+
+    pub(super) fn one_by_one(&self) -> bool {
+        self.fault.one_by_one()
+    }
+
+    pub(super) fn cuts(&self) -> bool {
+        self.fault.cuts()
     }
 
     pub(super) fn fault(&self) -> &dyn Fault {
