@@ -51,8 +51,11 @@ fn links() -> Vec<LinkName> {
 }
 
 fn load(path: &Path) -> Result<Resolved, FileError> {
-    let duration = Duration::from_secs(90);
-    Plan::load(path)?.resolve(&nodes(), &links(), duration, &Rng::from_seed("42"))
+    let (plan, duration) = (Plan::load(path)?, Duration::from_secs(90));
+    let resolved = plan.resolve(&nodes(), &links(), duration, &Rng::from_seed("42"))?;
+    plan.check_strikes(&resolved, |_, strike| strike.fits_own())?;
+    plan.check_limits(&resolved, &nodes())?;
+    Ok(resolved)
 }
 
 #[test]

@@ -89,6 +89,12 @@ impl Wall {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The same as a moment that people can read; one beyond all calendars is 1970.
+    pub fn timestamp(self) -> jiff::Timestamp {
+        let ms = i64::try_from(self.0).unwrap_or_default();
+        jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+    }
+
     /// How long until `later`; zero when it has passed.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))

@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::{
     event::{Event, Gauges},
     fault::{Baseline, Seen, Stage},
+    lease::{Act, Deed, GRACE, Lease, Ledger, NoLedger},
+    limits::Limits,
     provider::{Health, Provider},
     resolved::{Resolved, ResolvedFault},
 };
@@ -89,6 +91,8 @@ pub struct Conductor {
     gauges: Gauges,
     scenes: Vec<Scene>,
     sink: Sink,
+    ledger: Rc<dyn Ledger>,
+    limits: Limits,
     /// True once nothing may be injected any more.
     closed: watch::Sender<bool>,
     /// A fault has let its victims go.
@@ -104,6 +108,7 @@ impl Conductor {
         resolved: Resolved,
         sink: Sink,
     ) -> Self {
+        let limits = resolved.limits;
         let scenes = resolved.faults.into_iter().zip(0..).map(|(fault, number)| Scene {
             number,
             window: Cell::new(fault.window(Time::ZERO)),
@@ -119,9 +124,18 @@ impl Conductor {
             gauges,
             scenes: scenes.collect(),
             sink,
+            ledger: Rc::new(NoLedger),
+            limits,
             closed: watch::Sender::new(false),
             freed: Notify::new(),
         }
+    }
+
+    /// Writes every lease and every act down there.
+    #[must_use]
+    pub fn written_in(mut self, ledger: Rc<dyn Ledger>) -> Self {
+        self.ledger = ledger;
+        self
     }
 
     /// Plays every fault, `zero` being time zero of the plan. What has not happened by `end` is waited
@@ -193,9 +207,13 @@ impl Conductor {
         self.wait_for_victims(scene).await;
         if self.env.now() >= off {
             let late = "its victims were not free before it was over";
-            self.tell(scene, FaultChange::Failed, due, late.to_owned());
-            scene.state.set(State::Skipped);
-            return;
+            return self.skip(scene, late.to_owned());
+        }
+        if let Err(why) = self.wait_for_limits(scene).await {
+            return self.skip(scene, format!("refused: {why}"));
+        }
+        if let Err(why) = self.ledger.take(&self.lease(scene)) {
+            return self.skip(scene, format!("its lease could not be written down: {why}"));
         }
         scene.since.set(self.env.now());
         scene.state.set(State::UnderWay);
@@ -249,6 +267,53 @@ impl Conductor {
         }
     }
 
+    /// It never starts.
+    fn skip(&self, scene: &Scene, why: String) {
+        self.tell(scene, FaultChange::Failed, scene.window.get().0, why);
+        scene.state.set(State::Skipped);
+    }
+
+    /// Waits until it breaks no limit beside what is in force: an earlier fault may not be healed
+    /// yet. Half of its own time later it is not worth it any more; then it is an error, which one.
+    async fn wait_for_limits(&self, scene: &Scene) -> Result<(), String> {
+        let (due, off) = scene.window.get();
+        let latest = due + (off - due) / 2;
+        loop {
+            let freed = self.freed.notified();
+            let Some(why) = self.breach(scene) else { return Ok(()) };
+            let left = latest - self.env.now();
+            if left.is_zero() {
+                return Err(why);
+            }
+            // Whether one was freed or the time is over: the next look tells.
+            let _ = self.env.timeout(left, freed).await;
+        }
+    }
+
+    /// Which limit it would break beside all that is in force: what was to be healed by now may not
+    /// be.
+    fn breach(&self, scene: &Scene) -> Option<String> {
+        let others =
+            self.scenes.iter().filter(|other| other.number != scene.number && other.is_in_force());
+        let together: Vec<_> = others.chain([scene]).map(|scene| &scene.fault).collect();
+        let (key, why) = self.limits.breach(&together, &self.provider.nodes())?;
+        Some(format!("{why} (`{key}`)"))
+    }
+
+    fn lease(&self, scene: &Scene) -> Lease {
+        let nodes = scene.fault.nodes.iter();
+        let taken = self.env.wall().timestamp();
+        let lasts = (scene.window.get().1 - self.env.now()) + GRACE;
+        Lease {
+            fault: scene.number,
+            kind: scene.fault.kind().to_owned(),
+            nodes: nodes.map(|node| (node.clone(), self.provider.tag(node))).collect(),
+            links: scene.fault.links.clone(),
+            taken,
+            expires: taken.saturating_add(lasts).unwrap_or(taken),
+        }
+    }
+
     /// Looks whether it bit; no longer than it is in force.
     async fn measure(&self, scene: &Scene, stage: &Stage<'_>, before: &Baseline) {
         let (due, off) = scene.window.get();
@@ -265,6 +330,7 @@ impl Conductor {
     async fn heal(&self, scene: &Scene) -> Seen {
         let before = scene.before.borrow().clone();
         let is_down = |node: &NodeName| self.is_down(node, scene);
+        self.act(scene, Deed::Heal, String::new());
         let seen = scene.fault.fault().heal(&self.stage(scene, &is_down), &before).await;
         let (change, state) = if seen.holds {
             (FaultChange::Healed, State::Healed)
@@ -273,6 +339,9 @@ impl Conductor {
         };
         self.tell(scene, change, scene.window.get().1, seen.what.clone());
         scene.state.set(state);
+        if state == State::Healed {
+            self.ledger.give_back(scene.number);
+        }
         self.freed.notify_waiters();
         seen
     }
@@ -336,6 +405,15 @@ impl Conductor {
     }
 
     fn tell(&self, scene: &Scene, change: FaultChange, planned: Time, effect: String) {
+        let deed = match change {
+            FaultChange::Injected => Deed::Inject,
+            FaultChange::Bit => Deed::Bit,
+            FaultChange::Missed => Deed::Missed,
+            FaultChange::Failed => Deed::Failed,
+            FaultChange::Healed => Deed::HealVerified,
+            FaultChange::HealUnverified => Deed::HealUnverified,
+        };
+        self.act(scene, deed, effect.clone());
         (self.sink)(Record::Fault(FaultEvent {
             fault: scene.number,
             kind: scene.fault.kind().to_owned(),
@@ -345,6 +423,14 @@ impl Conductor {
             at: self.env.now(),
             effect,
         }));
+    }
+}
+
+impl Conductor {
+    fn act(&self, scene: &Scene, act: Deed, what: String) {
+        let victims = scene.fault.victims().iter().map(ToString::to_string).collect();
+        let kind = scene.fault.kind().to_owned();
+        self.ledger.tell(&Act { act, fault: scene.number, kind, victims, what });
     }
 }
 

@@ -451,3 +451,102 @@ fn where_nobody_calls_no_message_is_touched() {
     assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
     assert!(stand.effect(Missed).contains("none of 0 messages"), "{}", stand.effect(Missed));
 }
+
+/// What the books were told, in order, beside what the target was.
+#[derive(Default)]
+struct Book {
+    lines: RefCell<Vec<String>>,
+    fake: RefCell<Option<Rc<Fake>>>,
+    full: bool,
+}
+
+impl Book {
+    fn note(&self, line: String) {
+        self.lines.borrow_mut().push(line);
+    }
+
+    /// Calls that the target has had so far.
+    fn calls(&self) -> usize {
+        self.fake.borrow().as_ref().map_or(0, |fake| fake.calls.borrow().len())
+    }
+}
+
+impl Ledger for Book {
+    fn take(&self, lease: &Lease) -> Result<(), String> {
+        if self.full {
+            return Err("no space left".to_owned());
+        }
+        let lasts = lease.expires.duration_since(lease.taken).as_secs();
+        let calls = self.calls();
+        self.note(format!("take {} for {lasts} s after {calls} calls", lease.victims().join(",")));
+        Ok(())
+    }
+
+    fn give_back(&self, fault: u32) {
+        self.note(format!("give back {fault}"));
+    }
+
+    fn tell(&self, act: &Act) {
+        self.note(format!("{:?} {}", act.act, act.kind));
+    }
+}
+
+fn kept(plan: &str, troubles: &[Trouble], full: bool) -> (Stand, Rc<Book>) {
+    let stand = stand(plan, troubles);
+    let fake = RefCell::new(Some(stand.fake.clone()));
+    let book = Rc::new(Book { fake, full, ..Book::default() });
+    let conductor = stand.conductor.written_in(book.clone());
+    (Stand { conductor, ..stand }, book)
+}
+
+#[test]
+fn a_lease_is_taken_before_anything_is_touched_and_given_back_when_all_is_well() {
+    let (stand, book) = kept(KILL, &[], false);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    let expected = [
+        "take b/storage-1 for 125 s after 0 calls",
+        "Inject kill",
+        "Bit kill",
+        "Heal kill",
+        "HealVerified kill",
+        "give back 0",
+    ];
+    assert_eq!(*book.lines.borrow(), expected);
+    let (stand, book) = kept(KILL, &[Trouble::StartFails], false);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(book.lines.borrow().last().unwrap(), "HealUnverified kill");
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_broken() {
+    let (stand, _) = kept(KILL, &[], true);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Failed)]);
+    assert!(stand.effect(Failed).contains("no space left"), "{}", stand.effect(Failed));
+    assert!(stand.fake.calls.borrow().is_empty());
+}
+
+/// A node is killed, and another when the first is to be well again.
+fn one_after_the_other(limits: &str) -> String {
+    let other = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"35s\"\nfor = \"10s\"\n";
+    [&format!("[limits]\n{limits}\n"), KILL, other].concat()
+}
+
+#[test]
+fn what_would_break_a_limit_waits_and_is_refused_when_that_does_not_help() {
+    for limits in ["at_once = 1", "azs = 1"] {
+        let plan = one_after_the_other(limits);
+        let well = stand(&plan, &[]);
+        well.clock.run(well.conductor.run(Time::ZERO, END));
+        let expected = [(0, Injected), (0, Bit), (0, Healed), (1, Injected), (1, Bit), (1, Healed)];
+        assert_eq!(well.changes(), expected, "{limits}");
+        let sick = stand(&plan, &[Trouble::StartFails]);
+        sick.clock.run(sick.conductor.run(Time::ZERO, END));
+        let failed = sick.effect(Failed);
+        assert!(failed.starts_with("refused: ") && failed.contains(&limits[..3]), "{failed}");
+        assert_eq!(sick.changes().iter().filter(|(_, change)| *change == Injected).count(), 1);
+        let struck: Vec<String> =
+            told(&sick).into_iter().filter(|c| c.contains("a/core")).collect();
+        assert!(struck.is_empty(), "{struck:?}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{
     fault::{Baseline, Fault, FaultEntry, Hits, KeyEntry, Seen, Stage, World},
     keys::Keys,
     nodes,
-    provider::ProviderError,
+    provider::{ProviderError, Strike},
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span};
 
@@ -84,6 +84,10 @@ impl Fault for CrashLoop {
 
     fn keeps_down(&self) -> bool {
         true
+    }
+
+    fn strike(&self) -> Option<Strike> {
+        Some(Strike::Kill)
     }
 
     fn needs(&self, _victims: usize) -> Duration {

@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_drawn_reads_back_from_a_plan() {
         for seed in 0..50 {
-            let resolved = Resolved { faults: drawn(seed, 120) };
+            let resolved = Resolved { faults: drawn(seed, 120), ..Resolved::default() };
             let text = toml::to_string(&resolved).unwrap();
             assert_eq!(toml::from_str::<Resolved>(&text).unwrap(), resolved);
         }

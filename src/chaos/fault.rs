@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bandwidth, crash_loop, error_answers, flapping,
+    bandwidth, crash_loop, disconnect, error_answers, flapping, inject,
     keys::Keys,
     kill, latency, limit_data, message_delay, message_drop, message_duplicate, message_reorder,
     partition, pause,
-    provider::{LinkName, Provider, ProviderError},
+    provider::{LinkName, Provider, ProviderError, Strike},
     reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, terminate,
     timeout,
 };
@@ -93,6 +93,8 @@ pub const FAULTS: &[FaultEntry] = &[
     restart::ENTRY,
     crash_loop::ENTRY,
     rolling_restart::ENTRY,
+    disconnect::ENTRY,
+    inject::ENTRY,
     latency::ENTRY,
     bandwidth::ENTRY,
     slicer::ENTRY,
@@ -212,6 +214,21 @@ pub trait Fault: fmt::Debug + Send + Sync {
 
     /// True when its nodes are down while it is in force: nothing can be measured there.
     fn keeps_down(&self) -> bool {
+        false
+    }
+
+    /// What it does to its nodes; none of one that hits links, or nodes in a way of its own.
+    fn strike(&self) -> Option<Strike> {
+        None
+    }
+
+    /// True when it strikes its nodes one after the other: never is more than one of them down.
+    fn one_by_one(&self) -> bool {
+        false
+    }
+
+    /// True when nothing comes through its links, for a while at least.
+    fn cuts(&self) -> bool {
         false
     }
 

@@ -78,6 +78,10 @@ impl Fault for Flapping {
         texts.into_iter().map(|(key, span)| (key.to_owned(), span.to_string().into())).collect()
     }
 
+    fn cuts(&self) -> bool {
+        true
+    }
+
     fn needs(&self, _victims: usize) -> Duration {
         self.down.0 + LOOKS_NEED
     }

@@ -135,6 +135,15 @@ impl<'t> Keys<'t> {
         }
     }
 
+    /// True or false.
+    pub fn flag(&mut self, key: &'static str) -> Result<Option<bool>, FileError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Ok(Some(*flag)),
+            other => Err(self.wrong_type(&value.span(), key, "true or false", other)),
+        }
+    }
+
     /// A whole number within a range that must be there; `hint` tells how to write it.
     pub fn count(
         &mut self,

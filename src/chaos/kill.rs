@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{
     fault::{FaultEntry, Hits, World},
     nodes::{self, KeptDown},
+    provider::Strike,
 };
 
-const FAULT: KeptDown = KeptDown { kind: "kill", verb: nodes::KILL };
+const FAULT: KeptDown = KeptDown { kind: "kill", verb: nodes::KILL, strike: Strike::Kill };
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {

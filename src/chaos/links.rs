@@ -46,6 +46,10 @@ impl Fault for Silent {
         toml::Table::new()
     }
 
+    fn cuts(&self) -> bool {
+        true
+    }
+
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
         Box::pin(baseline(stage, 0))
     }

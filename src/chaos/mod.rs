@@ -1,14 +1,17 @@
 //! Faults: plan, aim, schedule, bite, healing.
 //!
 //! One file a kind, and one word in [`fault::FAULTS`]; a [`provider::Provider`] knows how to reach
-//! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone.
+//! a victim. Nothing here knows which world it runs in, but for [`proxy`], which is sockets alone, and
+//! [`providers`], whose victims are processes and what engines keep.
 
 pub mod event;
 pub mod fault;
+pub mod lease;
 pub mod provider;
 
 mod aim;
 mod keys;
+pub mod limits;
 mod when;
 
 pub mod draw;
@@ -22,8 +25,10 @@ mod written;
 
 mod bandwidth;
 mod crash_loop;
+mod disconnect;
 mod error_answers;
 mod flapping;
+mod inject;
 mod kill;
 mod latency;
 mod limit_data;
@@ -48,6 +53,7 @@ mod terminate;
 mod timeout;
 
 pub mod conductor;
+pub mod providers;
 pub mod proxy;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
     draw::Ground,
     fault::{self, FAULTS, FaultEntry, World},
     keys::{At, Keys},
+    limits::Limits,
     planned::Sheet,
     resolved::ResolvedFault,
     when::When,
@@ -68,9 +69,20 @@ impl Monkey {
         Some(self.sheet.source().error(&self.place, "monkey.kinds", why))
     }
 
+    /// An error about what it draws.
+    pub fn error(&self, key: &str, what: &str) -> FileError {
+        self.sheet.source().error(&self.place, key, what)
+    }
+
     /// Adds what it breaks to `faults`. Where nothing fits beside what is there, it does nothing at
     /// that moment.
-    pub fn draw(&self, ground: &Ground<'_>, faults: &mut Vec<ResolvedFault>, rng: &Rng) {
+    pub fn draw(
+        &self,
+        ground: &Ground<'_>,
+        limits: Limits,
+        faults: &mut Vec<ResolvedFault>,
+        rng: &Rng,
+    ) {
         let mut times = rng.fork("when");
         let moments = self.when.moments(ground.duration, self.shortest.0, &mut times);
         for (number, at) in moments.into_iter().enumerate() {
@@ -82,7 +94,8 @@ impl Monkey {
                 continue;
             }
             let kind = self.kinds[rng.below(self.kinds.len())];
-            faults.extend(ground.draw_at(kind, window, faults, &mut rng));
+            let drawn = ground.draw_at(kind, window, faults, &mut rng);
+            faults.extend(drawn.filter(|fault| fault.keeps_to(limits, faults, ground.nodes)));
         }
     }
 

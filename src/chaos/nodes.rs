@@ -7,7 +7,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use super::{
     fault::{Baseline, Fault, Seen, Stage},
-    provider::{Health, Provider, ProviderError},
+    provider::{Health, Provider, ProviderError, Strike},
 };
 use crate::base::name::NodeName;
 
@@ -30,12 +30,17 @@ pub(super) const KILL: Verb = |provider, node| provider.kill(node);
 pub(super) const TERMINATE: Verb = |provider, node| provider.terminate(node);
 /// Sends SIGSTOP.
 pub(super) const PAUSE: Verb = |provider, node| provider.pause(node);
+/// Takes it off its networks.
+pub(super) const DISCONNECT: Verb = |provider, node| provider.disconnect(node);
+/// Does what the target's file has for it.
+pub(super) const INJECT: Verb = |provider, node| provider.inject(node);
 
 /// One thing is done to all nodes at once, which keeps them down until they are brought back.
 #[derive(Debug)]
 pub(super) struct KeptDown {
     pub kind: &'static str,
     pub verb: Verb,
+    pub strike: Strike,
 }
 
 impl Fault for KeptDown {
@@ -49,6 +54,10 @@ impl Fault for KeptDown {
 
     fn keeps_down(&self) -> bool {
         true
+    }
+
+    fn strike(&self) -> Option<Strike> {
+        Some(self.strike)
     }
 
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{
     fault::{FaultEntry, Hits, World},
     nodes::{self, KeptDown},
+    provider::Strike,
 };
 
-const FAULT: KeptDown = KeptDown { kind: "pause", verb: nodes::PAUSE };
+const FAULT: KeptDown = KeptDown { kind: "pause", verb: nodes::PAUSE, strike: Strike::Pause };
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {

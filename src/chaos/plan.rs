@@ -10,9 +10,10 @@ use super::{
     fault::World,
     group,
     keys::{Keys, Source},
+    limits::Limits,
     monkey::Monkey,
     planned::{Planned, Sheet},
-    provider::LinkName,
+    provider::{LinkName, Strike},
     resolved::{Resolved, ResolvedFault},
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span};
@@ -28,6 +29,8 @@ pub const FAULTS_MAX: usize = 1_000;
 pub struct Plan {
     /// What it is for, in a sentence.
     pub about: String,
+    /// How far its faults may reach; plans that it takes in keep to these, too.
+    pub limits: Limits,
     faults: Vec<Planned>,
     monkeys: Vec<Monkey>,
 }
@@ -66,7 +69,11 @@ impl Plan {
         let sheet = Arc::new(Sheet { path: path.to_owned(), text: text.to_owned() });
         let mut keys = Keys::new(source, "", table.span(), table.into_inner());
         let about = keys.text("about")?.map(Spanned::into_inner).unwrap_or_default();
-        let mut plan = Self { about, ..Self::default() };
+        let limits = match keys.value("limits") {
+            Some(table) => Limits::read(keys.table("limits", table)?)?,
+            None => Limits::default(),
+        };
+        let mut plan = Self { about, limits, ..Self::default() };
         for fault in group::tables(&mut keys, "fault")? {
             plan.faults.push(group::fault(fault, &sheet, plan.faults.len())?);
         }
@@ -108,6 +115,48 @@ impl Plan {
         self.monkeys.iter().find_map(|monkey| monkey.refusal(world)).map_or(Ok(()), Err)
     }
 
+    /// Refuses faults that strike a node in a way that it has not.
+    pub fn check_strikes(
+        &self,
+        resolved: &Resolved,
+        can: impl Fn(&NodeName, Strike) -> bool,
+    ) -> Result<(), FileError> {
+        for fault in &resolved.faults {
+            let Some(strike) = fault.fault().strike() else { continue };
+            if let Some(node) = fault.nodes.iter().find(|node| !can(node, strike)) {
+                let what = format!(
+                    "there is no way to {strike} {node}, and to bring it back: give one in \
+                     [victims] of the target's file, or take another fault"
+                );
+                return Err(self.error(fault, "fault.kind", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses faults that are to be in force together and would break a limit then.
+    pub fn check_limits(&self, resolved: &Resolved, nodes: &[NodeName]) -> Result<(), FileError> {
+        let Some((number, key, why)) = resolved.breach(nodes) else { return Ok(()) };
+        Err(self.error(&resolved.faults[number], key, why))
+    }
+
+    /// An error about a fault, at its place.
+    fn error(&self, fault: &ResolvedFault, key: &str, what: String) -> FileError {
+        let planned = fault.planned.and_then(|number| self.faults.get(number));
+        let monkey = self.monkeys.first().map(|monkey| monkey.error(key, &what));
+        let at_its_place = planned.map(|planned| {
+            let place =
+                if key == "fault.kind" { &planned.kind } else { planned.beats.when.place() };
+            planned.sheet.source().error(place, key, what.as_str())
+        });
+        at_its_place.or(monkey).unwrap_or(FileError {
+            path: "none".into(),
+            line: None,
+            key: Some(key.to_owned()),
+            what,
+        })
+    }
+
     /// Draws the victims among the nodes and links of a target, with the stream `chaos` of the
     /// run's root stream; each fault has a stream of its own, so that adding one changes no other.
     pub fn resolve(
@@ -119,7 +168,7 @@ impl Plan {
     ) -> Result<Resolved, FileError> {
         let rng = rng.fork("chaos");
         let ground = Ground { nodes, links, duration };
-        let mut drawn = Drawn::on(&ground);
+        let mut drawn = Drawn::on(&ground, self.limits);
         for (number, planned) in self.faults.iter().enumerate() {
             if planned.beats.when.repeats() {
                 drawn.repeat(planned, number, &rng)?;
@@ -136,9 +185,10 @@ impl Plan {
         }
         let mut faults = drawn.faults;
         for (number, monkey) in self.monkeys.iter().enumerate() {
-            monkey.draw(&ground, &mut faults, &rng.fork(&format!("monkey/{number}")));
+            let rng = rng.fork(&format!("monkey/{number}"));
+            monkey.draw(&ground, self.limits, &mut faults, &rng);
         }
-        Ok(Resolved { faults })
+        Ok(Resolved { faults, limits: self.limits })
     }
 
     /// The same for a run that varies what it breaks: only the kinds that are on are drawn at all,
@@ -154,12 +204,12 @@ impl Plan {
     ) -> Result<Resolved, FileError> {
         let rng = rng.fork("chaos");
         let ground = Ground { nodes, links, duration };
-        let mut drawn = Drawn::on(&ground);
+        let mut drawn = Drawn::on(&ground, self.limits);
         let on = self.faults.iter().enumerate().filter(|(_, fault)| is_on(fault.entry.name));
         for (number, planned) in on {
             drawn.repeat(planned, number, &rng)?;
         }
-        Ok(Resolved { faults: drawn.faults })
+        Ok(Resolved { faults: drawn.faults, limits: self.limits })
     }
 
     fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
@@ -179,19 +229,18 @@ struct Drawn {
     nodes: BTreeSet<NodeName>,
     links: BTreeSet<LinkName>,
     duration: Duration,
+    limits: Limits,
     faults: Vec<ResolvedFault>,
-    /// Of each the number of the planned one that it comes from.
-    from: Vec<usize>,
 }
 
 impl Drawn {
-    fn on(ground: &Ground<'_>) -> Self {
+    fn on(ground: &Ground<'_>, limits: Limits) -> Self {
         Self {
             nodes: ground.nodes.iter().cloned().collect(),
             links: ground.links.iter().cloned().collect(),
             duration: ground.duration,
+            limits,
             faults: Vec::new(),
-            from: Vec::new(),
         }
     }
 
@@ -206,13 +255,18 @@ impl Drawn {
 
     /// The planned fault, and the victim, with which this one cannot hold.
     fn clash(&self, fault: &ResolvedFault) -> Option<(usize, String)> {
-        let others = self.from.iter().zip(&self.faults);
-        others.into_iter().find_map(|(&from, other)| Some((from, other.clash(fault)?)))
+        self.faults.iter().find_map(|other| Some((other.planned?, other.clash(fault)?)))
     }
 
-    fn take(&mut self, fault: ResolvedFault, number: usize) {
+    fn take(&mut self, mut fault: ResolvedFault, number: usize) {
+        fault.planned = Some(number);
         self.faults.push(fault);
-        self.from.push(number);
+    }
+
+    /// Whether one more may be in force beside the others.
+    fn fits(&self, fault: &ResolvedFault) -> bool {
+        let nodes: Vec<NodeName> = self.nodes.iter().cloned().collect();
+        self.clash(fault).is_none() && fault.keeps_to(self.limits, &self.faults, &nodes)
     }
 
     /// Takes a fault at each of its moments. One that is in another's way is drawn again, and left out
@@ -230,7 +284,7 @@ impl Drawn {
             let mut stream = rng.fork(&format!("fault/{number}{again}"));
             for _ in 0..TRIES_MAX {
                 let fault = self.draw(planned, moment, &mut stream)?;
-                if self.clash(&fault).is_none() {
+                if self.fits(&fault) {
                     self.take(fault, number);
                     break;
                 }

@@ -158,6 +158,40 @@ pub struct ProviderError {
     pub why: String,
 }
 
+/// What can be done to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strike {
+    /// Ended at once.
+    Kill,
+    /// Asked to end.
+    Terminate,
+    /// Stopped where it stands.
+    Pause,
+    /// Taken off its networks.
+    Disconnect,
+    /// Whatever its target's file has for it.
+    Inject,
+}
+
+impl fmt::Display for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+            Self::Pause => "pause",
+            Self::Disconnect => "disconnect",
+            Self::Inject => "inject",
+        })
+    }
+}
+
+impl Strike {
+    /// Whether a node that the run itself starts can be struck so.
+    pub fn fits_own(self) -> bool {
+        matches!(self, Self::Kill | Self::Terminate | Self::Pause)
+    }
+}
+
 /// What a look at a node saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -175,6 +209,15 @@ pub trait Provider {
     /// Every link that a plan may name (dialler to dialled).
     fn links(&self) -> Vec<LinkName>;
 
+    /// What somebody must know of a node, beside its name, who puts it back when this process is
+    /// dead: asked for before the node is touched, and written into the lease. No secrets.
+    fn tag(&self, _: &NodeName) -> String {
+        String::new()
+    }
+
+    /// Takes in the [`Self::tag`] of a node that another process had asked for, who is dead now.
+    fn recall(&self, _: &NodeName, _tag: &str) {}
+
     /// Kills a node at once (SIGKILL): nothing of it runs on, and nothing starts it again but
     /// [`Self::start`]. Resolves when it is gone; the text is what was measured.
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
@@ -189,6 +232,22 @@ pub trait Provider {
     /// Lets a node stand still where it is (SIGSTOP), its connections open, until [`Self::start`].
     fn pause<'a>(&'a self, node: &'a NodeName)
     -> LocalBoxFuture<'a, Result<String, ProviderError>>;
+
+    /// Takes a node off its networks until [`Self::start`].
+    fn disconnect<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(ready(Err(not_here(node))))
+    }
+
+    /// Does to a node what its target's file has for it, until [`Self::start`].
+    fn inject<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(ready(Err(not_here(node))))
+    }
 
     /// Starts a node again that was killed or has ended; lets one go on that stands still. Resolves
     /// when it is healthy; the text is what was measured. A node that runs is left alone: that is no
@@ -262,4 +321,10 @@ pub trait Provider {
 fn no_messages(node: &NodeName) -> ProviderError {
     let why = "nobody can touch messages there: it is no service of the reference backend";
     ProviderError { victim: node.to_string(), why: why.to_owned() }
+}
+
+/// What is said where only other kinds of nodes can be struck so.
+fn not_here(node: &NodeName) -> ProviderError {
+    let why = "a node that the run itself starts cannot be struck so".to_owned();
+    ProviderError { victim: node.to_string(), why }
 }

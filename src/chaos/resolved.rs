@@ -10,6 +10,7 @@ use super::{
     event::Event,
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
+    limits::Limits,
     provider::LinkName,
 };
 use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
@@ -21,6 +22,9 @@ pub struct Resolved {
     /// In the order of the plan; a fault's number in the history is its place here.
     #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ResolvedFault>,
+    /// How far they may reach.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 /// One fault with its victims.
@@ -39,6 +43,8 @@ pub struct ResolvedFault {
     pub after: Option<Event>,
     /// It is over as soon as its victims are well by themselves.
     pub until_recovered: bool,
+    /// The number of the fault in the plan that it comes from; none where nobody wrote it down.
+    pub(super) planned: Option<usize>,
     fault: Arc<dyn Fault>,
 }
 
@@ -71,6 +77,23 @@ impl Resolved {
         })
     }
 
+    /// The number of the first fault that breaks a limit when it begins, the limit's key, and why.
+    pub fn breach(&self, nodes: &[NodeName]) -> Option<(usize, &'static str, String)> {
+        let windows: Vec<_> = self.faults.iter().map(|fault| fault.window(Time::ZERO)).collect();
+        (0..self.faults.len()).find_map(|number| {
+            let begins = windows[number].0;
+            // Of two that begin at once the later one in the plan is too much.
+            let holds = |other: &usize| {
+                let (from, to) = windows[*other];
+                from < begins && begins < to || from == begins && *other <= number
+            };
+            let together: Vec<_> =
+                (0..self.faults.len()).filter(holds).map(|other| &self.faults[other]).collect();
+            let (key, why) = self.limits.breach(&together, nodes)?;
+            Some((number, key, why))
+        })
+    }
+
     /// The links that some fault may strike: a proxy is put on these, and on no others.
     pub fn links_touched(&self) -> BTreeSet<LinkName> {
         self.faults.iter().flat_map(|fault| fault.links.iter().cloned()).collect()
@@ -85,12 +108,24 @@ impl ResolvedFault {
         nodes: Vec<NodeName>,
         links: Vec<LinkName>,
     ) -> Self {
-        Self { at, lasts, nodes, links, after: None, until_recovered: false, fault }
+        Self { at, lasts, nodes, links, after: None, until_recovered: false, planned: None, fault }
     }
 
     /// Its kind's word.
     pub fn kind(&self) -> &'static str {
         self.fault.kind()
+    }
+
+    pub(super) fn keeps_down(&self) -> bool {
+        self.fault.keeps_down()
+    }
+
+    pub(super) fn one_by_one(&self) -> bool {
+        self.fault.one_by_one()
+    }
+
+    pub(super) fn cuts(&self) -> bool {
+        self.fault.cuts()
     }
 
     pub(super) fn fault(&self) -> &dyn Fault {
@@ -126,6 +161,14 @@ impl ResolvedFault {
     /// Whether it is in force at some moment of that window, as far as is known beforehand.
     pub(super) fn overlaps(&self, (at, lasts): (Span, Span)) -> bool {
         self.after.is_some() || (self.at.0 < at.0 + lasts.0 && at.0 < self.at.0 + self.lasts.0)
+    }
+
+    /// Whether it may be in force beside all others that are at the same time.
+    pub(super) fn keeps_to(&self, limits: Limits, others: &[Self], nodes: &[NodeName]) -> bool {
+        let window = (self.at, self.lasts);
+        let at_once = others.iter().filter(|other| other.overlaps(window));
+        let together: Vec<&Self> = at_once.chain([self]).collect();
+        limits.breach(&together, nodes).is_none()
     }
 
     /// True when the two hit one victim, at whatever time.

@@ -7,7 +7,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use super::{
     fault::{Baseline, Fault, FaultEntry, Hits, Seen, Stage, World},
     nodes,
-    provider::ProviderError,
+    provider::{ProviderError, Strike},
 };
 
 /// Its place in the list.
@@ -42,6 +42,10 @@ impl Fault for Restart {
 
     fn keeps_down(&self) -> bool {
         true
+    }
+
+    fn strike(&self) -> Option<Strike> {
+        Some(Strike::Terminate)
     }
 
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {

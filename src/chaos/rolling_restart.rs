@@ -9,7 +9,7 @@ use super::{
     fault::{Baseline, Fault, FaultEntry, Hits, KeyEntry, Seen, Stage, World},
     keys::Keys,
     nodes,
-    provider::ProviderError,
+    provider::{ProviderError, Strike},
 };
 use crate::base::{file::FileError, rng::Rng, span::Span};
 
@@ -73,6 +73,14 @@ impl Fault for RollingRestart {
     }
 
     fn keeps_down(&self) -> bool {
+        true
+    }
+
+    fn strike(&self) -> Option<Strike> {
+        Some(Strike::Terminate)
+    }
+
+    fn one_by_one(&self) -> bool {
         true
     }
 

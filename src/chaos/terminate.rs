@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::{
     fault::{FaultEntry, Hits, World},
     nodes::{self, KeptDown},
+    provider::Strike,
 };
 
-const FAULT: KeptDown = KeptDown { kind: "terminate", verb: nodes::TERMINATE };
+const FAULT: KeptDown =
+    KeptDown { kind: "terminate", verb: nodes::TERMINATE, strike: Strike::Terminate };
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {

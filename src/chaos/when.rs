@@ -112,6 +112,11 @@ impl When {
         moments
     }
 
+    /// Where it is written.
+    pub fn place(&self) -> &At {
+        &self.place
+    }
+
     /// The error for something about when it strikes, at its place.
     pub fn wrong(&self, source: Source<'_>, what: impl Into<String>) -> FileError {
         source.error(&self.place, &self.key, what)

@@ -7,6 +7,11 @@ impl Resolved {
     /// The text of a plan's file.
     pub fn to_plan(&self, about: &str) -> String {
         let mut text = format!("about = {}\n", quoted(about));
+        if !self.limits.is_none() {
+            // A struct of numbers and spans is always TOML.
+            let limits = toml::to_string(&self.limits).unwrap_or_default();
+            text.extend(["\n[limits]\n", &limits]);
+        }
         for fault in &self.faults {
             text.push('\n');
             text.push_str(&to_table(fault));
@@ -55,6 +60,8 @@ mod tests {
         chaos::{Plan, fault::FAULTS, provider::LinkName},
     };
 
+    const LIMITS: &str = "[limits]\nazs = 3\nmajority = true\nabort_above = 50\n";
+
     #[test]
     fn every_kind_reads_back_as_the_very_same_faults() {
         let nodes = ["a/api-1", "b/api-1", "a/core-1", "b/core-1", "c/core-1", "b/storage-1"]
@@ -70,8 +77,9 @@ mod tests {
             let hour = Duration::from_hours(1);
             plan.resolve(&nodes, &links, hour, &Rng::from_seed(seed)).unwrap()
         };
-        for entry in FAULTS {
-            let drawn = read(entry.example, "42");
+        for (entry, limits) in FAULTS.iter().zip(["", LIMITS].into_iter().cycle()) {
+            let example = [limits, entry.example].concat();
+            let drawn = read(&example, "42");
             let text = drawn.to_plan("he said \"no\",\nand 'yes'");
             // Another seed: nothing is left to be drawn.
             assert_eq!(read(&text, "another"), drawn, "{text}");

@@ -28,6 +28,8 @@ pub struct Args {
 enum What {
     /// Kinds of faults.
     Faults,
+    /// Ways to reach the victims of a backend that the run does not start.
+    Providers,
     /// Laws of the city.
     Laws,
     /// Kinds of robots.
@@ -45,6 +47,9 @@ enum What {
 pub fn main(args: &Args) -> anyhow::Result<u8> {
     let rows: Vec<Row> = match args.what {
         What::Faults => chaos::fault::FAULTS.iter().map(|f| row(f.name, f.means)).collect(),
+        What::Providers => {
+            chaos::providers::PROVIDERS.iter().map(|p| row(p.name, p.means)).collect()
+        }
         What::Laws => law::registry::LAWS.iter().map(law_row).collect(),
         What::Robots => robot::ROBOTS.iter().map(|r| row(r.name, r.what)).collect(),
         What::Targets => targets(),

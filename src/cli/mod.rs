@@ -4,6 +4,8 @@
 mod backend;
 mod check;
 mod clean;
+mod guard;
+mod heal;
 mod list;
 mod node;
 mod proxy;
@@ -48,6 +50,8 @@ enum Command {
     Replay(replay::Args),
     /// Sign off the robots and end the jobs that a run left at a target.
     Clean(clean::Args),
+    /// Put back what dead runs left: faults in force, processes, robots at a target.
+    Heal(heal::Args),
     /// The smallest fault plan and city that still break the law of a run.
     Shrink(shrink::Args),
     /// The embedded backend alone.
@@ -63,6 +67,9 @@ enum Command {
     /// One node of the embedded backend (started by `run`).
     #[command(hide = true)]
     Node,
+    /// The guardian of a run (started by `run`).
+    #[command(hide = true)]
+    Guard,
     /// The fault proxy of a run (started by `run`).
     #[command(hide = true)]
     Proxy(proxy::Args),
@@ -107,6 +114,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Report(args) => report::main(&args),
         Command::Replay(args) => replay::main(&args),
         Command::Clean(args) => clean::main(&args),
+        Command::Heal(args) => heal::main(&args),
         Command::Shrink(args) => shrink::main(&args),
         Command::Backend(args) => backend::main(args),
         Command::Target(args) => target::main(args),
@@ -114,6 +122,7 @@ fn dispatch(command: Command) -> u8 {
         Command::List(args) => list::main(&args),
         Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),
+        Command::Guard => guard::main(),
         Command::Proxy(args) => proxy::main(&args),
     };
     done.unwrap_or_else(|error| {

@@ -28,7 +28,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, other: &Self) {
+    /// Those of both.
+    pub fn add(&mut self, other: &Self) {
         self.planned += other.planned;
         self.sent += other.sent;
         self.ok += other.ok;

@@ -189,6 +189,9 @@ pub struct Ending {
     /// It ended before it was through: what is missing says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_short: bool,
+    /// Why all faults were called off before their time, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<String>,
     /// What could not be put back.
     #[serde(default)]
     pub left_behind: Vec<String>,

@@ -142,6 +142,8 @@ impl Evidence<'_> {
                 .filter(|gate| measured && gate.verdict == GateVerdict::Unknown)
                 .map(|gate| format!("gate not measured: {}", gate.gate)),
         );
+        let called_off = self.figures.end.iter().flat_map(|end| &end.called_off);
+        doubts.extend(called_off.map(|why| format!("called off: {why}")));
         let lost = self.figures.end.iter().flat_map(|end| &end.lost);
         doubts.extend(lost.map(|node| format!("{node} ended by itself; see its log")));
         doubts.extend(self.unknown_laws());

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc, time::Durati
 
 use tokio::sync::Mutex;
 
-use super::health;
+use super::{health, ledger::Books};
 use crate::{
     backend::platform::bus::FEDERATED,
     base::name::NodeName,
@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Brokers {
     by_name: RefCell<BTreeMap<NodeName, Rc<Broker>>>,
+    /// Where each is noted that was started.
+    books: RefCell<Option<Books>>,
 }
 
 struct Broker {
@@ -37,12 +39,12 @@ struct Broker {
 }
 
 impl Brokers {
-    /// Starts a broker at `port` for each of `names`, which keeps its files below `folder`, and waits
-    /// until all take AMQP. `dialled` tells where one reaches another.
+    /// Starts a broker at `port` for each of `names`, which keeps its files in the run's folder, and
+    /// waits until all take AMQP. `dialled` tells where one reaches another.
     pub async fn bring_up(
         &self,
         env: &Env,
-        folder: &Path,
+        books: &Books,
         ports: &BTreeMap<NodeName, u16>,
         dialled: impl Fn(&NodeName, &NodeName) -> String,
     ) -> Result<(), String> {
@@ -50,6 +52,8 @@ impl Brokers {
             return Ok(());
         }
         installed()?;
+        let folder = &books.folder().file("brokers");
+        self.books.replace(Some(books.clone()));
         for (name, &port) in ports {
             let others = ports.keys().filter(|other| *other != name);
             let config = Config {
@@ -77,7 +81,11 @@ impl Brokers {
 
     async fn start(&self, name: &NodeName) -> Result<(), String> {
         let broker = self.find(name)?;
-        broker.rabbit.lock().await.start().await.map_err(|why| format!("{name}: {why}"))?;
+        let mut rabbit = broker.rabbit.lock().await;
+        rabbit.start().await.map_err(|why| format!("{name}: {why}"))?;
+        if let (Some(books), Some(pid)) = (&*self.books.borrow(), rabbit.pid()) {
+            books.note_process(name.as_str(), pid);
+        }
         broker.down.replace(false);
         Ok(())
     }

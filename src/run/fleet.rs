@@ -19,7 +19,9 @@ use super::{
     costs::Costs,
     facts,
     folder::Folder,
-    health, meddle,
+    health,
+    ledger::{Books, By},
+    meddle,
     node::{NodeOrder, UNHEARD},
     operator,
     plan::RunPlan,
@@ -231,6 +233,10 @@ impl Fleet {
         let _ = told.keep(&self.folder);
     }
 
+    fn books(&self) -> Books {
+        Books::of(&self.folder, By::Run)
+    }
+
     /// Where robots reach each API node.
     pub fn api_addresses(&self) -> impl Iterator<Item = (&NodeName, &str)> {
         self.addresses
@@ -256,6 +262,7 @@ impl Fleet {
         let order = order(&self.folder, &words, "nodes/proxy", String::new())?;
         let (child, replies, commands) =
             process::Child::start_talking(&order).map_err(system("the fault proxy"))?;
+        self.books().note_process("the fault proxy", child.pid());
         *self.proxy.borrow_mut() = Some(child);
         let (controller, talk) = Controller::new(replies, commands);
         self.operator.spawn(talk);
@@ -279,8 +286,8 @@ impl Fleet {
             let link = LinkName { from: from.clone(), to: to.clone() };
             self.proxied.borrow().get(&link).cloned().unwrap_or_else(|| self.address_of(&link))
         };
-        let folder = self.folder.file("brokers");
-        let up = self.brokers.bring_up(&self.operator, &folder, &ports, dialled);
+        let books = self.books();
+        let up = self.brokers.bring_up(&self.operator, &books, &ports, dialled);
         up.await.map_err(FleetError::Brokers)
     }
 
@@ -324,6 +331,7 @@ impl Fleet {
         let log = format!("nodes/{}", node.as_str().replace('/', "-"));
         let order = order(&self.folder, &["node"], &log, words)?;
         let child = process::Child::start(&order).await.map_err(system(node.as_str()))?;
+        self.books().note_process(node.as_str(), child.pid());
         let mut members = self.members.borrow_mut();
         let member = members.entry(node.clone()).or_default();
         member.child = Some(child);

@@ -59,6 +59,11 @@ impl Folder {
         &self.path
     }
 
+    /// The folder of all runs, this one's among them.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)

@@ -6,11 +6,15 @@ mod brokers;
 pub mod clean;
 pub mod collector;
 pub mod costs;
+pub mod detours;
 pub mod facts;
 pub mod fleet;
 pub mod folder;
 mod gauges;
+pub mod guardian;
+pub mod heal;
 pub mod health;
+pub mod ledger;
 pub mod lock;
 pub mod meddle;
 mod meter;
@@ -29,12 +33,14 @@ pub mod show;
 pub mod shrink;
 pub mod signals;
 pub mod stage;
+pub mod stop_condition;
 pub mod supervisor;
 pub mod swarm;
 pub mod target_check;
 pub mod target_init;
 pub mod targets;
 pub mod traces;
+pub mod victims;
 pub mod virtual_;
 pub mod virtual_fleet;
 
@@ -81,6 +87,12 @@ pub enum RunError {
     /// The target was unfit before the load began.
     #[error("the target is not fit for a run: {0}")]
     Unfit(String),
+    /// An earlier run left something that cannot be put back.
+    #[error(
+        "a dead run left something that could not be put back: {0}. See to it, and let \
+         `robot-city heal` look again"
+    )]
+    LeftBehind(String),
     /// A signal came before there was anything to judge.
     #[error("interrupted before the load began; nothing was left running")]
     Interrupted,
@@ -94,6 +106,7 @@ impl RunError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Unfit(_) => Exit::Unfit,
+            Self::LeftBehind(_) => Exit::LeftBehind,
             Self::Interrupted => Exit::Interrupted,
             Self::Crash(_) => Exit::Crash,
         }

@@ -1,14 +1,30 @@
 //! A backend that is not ours: the run starts nothing and stops nothing of it, and looks only whether
-//! it is there. Faults have no victims in it.
+//! it is there. Faults hit the victims that its file names.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    rc::Rc,
+    time::Instant,
+};
 
-use futures_util::future::{LocalBoxFuture, ready};
+use futures_util::future::LocalBoxFuture;
 
-use super::{costs::Costs, plan::RunPlan, signals::Signals, stage::Stage};
+use super::{
+    costs::Costs,
+    detours::{self, Detours},
+    folder::Folder,
+    plan::RunPlan,
+    signals::Signals,
+    stage::Stage,
+    victims,
+};
 use crate::{
-    base::{name::NodeName, time::Wall},
-    chaos::provider::{Health, LinkName, Provider, ProviderError, ROBOTS, Toxic},
+    base::name::NodeName,
+    chaos::{
+        provider::{Provider, ROBOTS},
+        providers::Outsiders,
+    },
     target::mapped::{Compiled, reach},
     world::{
         Env,
@@ -20,6 +36,9 @@ use crate::{
 pub struct Outside {
     plan: RunPlan,
     target: Compiled,
+    victims: Rc<Outsiders>,
+    detours: Rc<Detours>,
+    folder: Folder,
     origin: Instant,
     operator: Env,
     signals: Signals,
@@ -27,14 +46,28 @@ pub struct Outside {
 
 impl Outside {
     /// Connects nothing yet.
-    pub fn new(plan: &RunPlan, run: &str, origin: Instant) -> anyhow::Result<Self> {
+    pub fn new(
+        plan: &RunPlan,
+        run: &str,
+        folder: &Folder,
+        origin: Instant,
+    ) -> anyhow::Result<Self> {
         let mapping = plan.mapping.as_ref();
         let mapping = mapping.ok_or_else(|| anyhow::anyhow!("the plan has no mapping"))?;
+        let target = plan.compile(mapping, run)?;
+        let operator = env(plan, "operator", origin);
+        let named = victims::read(mapping)?;
+        let hands = victims::hands(mapping, &named);
+        let detours = Rc::new(Detours::new(detours::links(&target), Rc::clone(&hands)));
+        let victims = Outsiders::new(&named, &hands).over(&operator, detours.clone());
         Ok(Self {
             plan: plan.clone(),
-            target: plan.compile(mapping, run)?,
+            target,
+            victims: Rc::new(victims),
+            detours,
+            folder: folder.clone(),
             origin,
-            operator: env(plan, "operator", origin),
+            operator,
             signals: Signals::take()?,
         })
     }
@@ -57,15 +90,28 @@ impl Stage for Outside {
     }
 
     fn provider(self: Rc<Self>) -> Rc<dyn Provider> {
-        self
+        self.victims.clone()
     }
 
+    /// Looks also whether those are there whom the plan is about to hit.
     fn start(&self) -> LocalBoxFuture<'_, Result<(), String>> {
-        Box::pin(reach(&self.target))
+        Box::pin(async {
+            reach(&self.target).await?;
+            let faults = self.plan.faults.faults.iter();
+            let hit: BTreeSet<&NodeName> = faults.flat_map(|fault| &fault.nodes).collect();
+            self.victims.check(hit).await?;
+            let touched = self.plan.faults.links_touched();
+            let (seed, env) = (&self.plan.seed, &self.operator);
+            self.detours.start(&self.folder, seed, env, &touched).await
+        })
+    }
+
+    fn detours(&self) -> BTreeMap<String, SocketAddr> {
+        self.detours.table()
     }
 
     fn stop(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(ready(()))
+        Box::pin(self.detours.stop())
     }
 
     fn costs(&self) -> Option<Costs> {
@@ -82,81 +128,5 @@ impl Stage for Outside {
 
     fn wants_line(&self) -> bool {
         true
-    }
-}
-
-/// What every fault is told.
-fn nobody<'a, T: 'a>(victim: &str) -> LocalBoxFuture<'a, Result<T, ProviderError>> {
-    let why = "the run did not start this backend, and cannot reach into it".to_owned();
-    Box::pin(ready(Err(ProviderError { victim: victim.to_owned(), why })))
-}
-
-impl Provider for Outside {
-    fn nodes(&self) -> Vec<NodeName> {
-        Vec::new()
-    }
-
-    fn links(&self) -> Vec<LinkName> {
-        Vec::new()
-    }
-
-    fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn terminate<'a>(
-        &'a self,
-        node: &'a NodeName,
-    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn pause<'a>(
-        &'a self,
-        node: &'a NodeName,
-    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn start<'a>(
-        &'a self,
-        node: &'a NodeName,
-    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn health<'a>(
-        &'a self,
-        node: &'a NodeName,
-    ) -> LocalBoxFuture<'a, Result<Health, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        _ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
-        nobody(node.as_str())
-    }
-
-    fn impair<'a>(
-        &'a self,
-        link: &'a LinkName,
-        _toxics: &'a [Toxic],
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        nobody(&link.to_string())
-    }
-
-    fn round_trip<'a>(
-        &'a self,
-        link: &'a LinkName,
-        _load: usize,
-    ) -> LocalBoxFuture<'a, Result<std::time::Duration, ProviderError>> {
-        nobody(&link.to_string())
     }
 }

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     approval::{self, Approval},
-    facts,
+    detours, facts,
     folder::Folder,
+    victims,
 };
 use crate::{
     backend::{api::doubled, layout::Layout, plants},
@@ -24,8 +25,9 @@ use crate::{
     },
     chaos::{
         fault::World,
+        limits::Limits,
         plan::Plan as FaultPlan,
-        provider::{LinkName, ROBOTS},
+        provider::{LinkName, Provider as _, ROBOTS},
         resolved::Resolved,
     },
     city::City,
@@ -251,6 +253,12 @@ impl RunPlan {
             let why = "it speaks through real sockets, and the virtual world has none: --time real";
             return Err(source.error("target", why));
         }
+        let victims = victims::read(&mapping)?;
+        if compiled.is_embedded() && !victims.is_empty() {
+            let why = "the run starts this backend itself, and its nodes are the victims: leave the \
+                       table out";
+            return Err(mapping.source().error("victims", why));
+        }
         let scale = scenario.time.time_scale;
         if !compiled.declares.scaled_time && (scale - 1.0).abs() > f64::EPSILON {
             let why = format!(
@@ -304,14 +312,29 @@ impl RunPlan {
         if self.is_calm() {
             return Ok(FaultPlan::none());
         }
-        FaultPlan::load(Path::new(&self.scenario.chaos))
+        let mut plan = FaultPlan::load(Path::new(&self.scenario.chaos))?;
+        if !self.starts_backend() {
+            plan.limits = plan.limits.over(Limits::OF_OTHERS);
+        }
+        Ok(plan)
     }
 
     /// The faults of that plan with the victims of this run's seed.
     pub fn aim(&self, faults: &FaultPlan, azs: &[String]) -> Result<Resolved, FileError> {
-        let nodes = self.nodes(azs);
         let duration = self.scenario.time.duration.0;
-        faults.resolve(&nodes, &links(&nodes), duration, &self.rng())
+        let Some(outsiders) = victims::outsiders(self)? else {
+            let nodes = self.nodes(azs);
+            let resolved = faults.resolve(&nodes, &links(&nodes), duration, &self.rng())?;
+            faults.check_strikes(&resolved, |_, strike| strike.fits_own())?;
+            faults.check_limits(&resolved, &nodes)?;
+            return Ok(resolved);
+        };
+        let (nodes, links) = (outsiders.nodes(), detours::links_of(self)?);
+        let links: Vec<LinkName> = links.into_keys().collect();
+        let resolved = faults.resolve(&nodes, &links, duration, &self.rng())?;
+        faults.check_strikes(&resolved, |node, strike| outsiders.can(node, strike))?;
+        faults.check_limits(&resolved, &nodes)?;
+        Ok(resolved)
     }
 
     /// The same for the kinds that are on; one that is in another's way is drawn again, or left out.

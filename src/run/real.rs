@@ -12,6 +12,9 @@ use super::{
     Ended, RunError, Ui,
     fleet::Fleet,
     folder::Folder,
+    guardian::Guardian,
+    heal,
+    ledger::{Books, By},
     lock::{Holder, Lock},
     outputs,
     outside::Outside,
@@ -24,6 +27,7 @@ use crate::{city::City, report::verdict::Exit, world::real::run_local};
 
 /// Runs a plan to its verdict.
 pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
+    sweep(plan, out)?;
     let (billing, origin) = now(plan);
     let folder = Folder::create(out, &plan.name, &billing.run)?;
     plan.keep(&folder)?;
@@ -38,6 +42,7 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
 pub fn trial(plan: &RunPlan, out: &Path) -> anyhow::Result<Played> {
     let (billing, origin) = now(plan);
     let folder = Folder::create(out, &plan.name, &billing.run)?;
+    plan.keep(&folder)?;
     play(plan, &folder, Ui::None, billing, origin)
 }
 
@@ -49,18 +54,55 @@ fn play(
     origin: Instant,
 ) -> anyhow::Result<Played> {
     let city = Rc::new(plan.city(&folder.file("city"))?);
-    let _lock = lock(plan, folder, &city, &billing)?;
+    let target_lock = lock(plan, folder, &city, &billing)?;
+    let books = Books::of(folder, By::Run);
+    // Held until this process is no more: nobody heals what it may still break.
+    let owner = books.own()?;
     let traces = Traces::real(plan, &billing.run, folder.path(), origin)?;
     run_local(async move {
         let stage: Rc<dyn Stage> = if plan.starts_backend() {
             let collector = traces.as_ref().and_then(Traces::address);
             Rc::new(Fleet::new(plan, &city, folder, origin)?.traced_to(collector))
         } else {
-            Rc::new(Outside::new(plan, &billing.run, origin)?)
+            Rc::new(Outside::new(plan, &billing.run, folder, origin)?)
         };
+        let guardian = needs_guardian(plan).then(|| Guardian::start(folder)).transpose()?;
         let show = Show::new(plan.clone(), city, Some(folder.path()), ui, stage, billing)?;
-        show.traced(traces).play().await
+        let played = show.traced(traces).written_in(books.clone()).play().await;
+        books.close();
+        drop((target_lock, owner));
+        if let Some(guardian) = guardian {
+            guardian.let_go().await;
+        }
+        played
     })?
+}
+
+/// Whether anything may outlive the run that has to be put back.
+fn needs_guardian(plan: &RunPlan) -> bool {
+    !plan.faults.faults.is_empty() || !plan.starts_backend()
+}
+
+/// Puts back what runs left here that are dead, their guardians too. What cannot be put back is
+/// told; a run at a backend that is not its own is refused then, since nobody knows what it would
+/// measure.
+fn sweep(plan: &RunPlan, out: &Path) -> anyhow::Result<()> {
+    let mut left = Vec::new();
+    for run in heal::leftovers(out) {
+        let found = heal::put_back(&Folder::open(&run)?, By::Sweep, Duration::ZERO)?;
+        let heal::Found::Dead(outcome) = found else { continue };
+        for text in outcome.healed {
+            println!("{} is dead; healed: {text}", run.display());
+        }
+        for text in outcome.left {
+            println!("{} is dead; left: {text}", run.display());
+            left.push(format!("{}: {text}", run.display()));
+        }
+    }
+    if !left.is_empty() && !plan.starts_backend() {
+        return Err(RunError::LeftBehind(left.join("; ")).into());
+    }
+    Ok(())
 }
 
 /// Keeps other runs away from a backend that this run did not start.

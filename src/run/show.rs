@@ -21,10 +21,12 @@ use super::{
     approval,
     costs::Costs,
     gauges::gauges,
+    ledger::Books,
     plan::{RunPlan, now},
     progress::Progress,
     recorder::Recorder,
     stage::Stage,
+    stop_condition::{self, StopCondition},
     targets,
     traces::{self, Traces},
 };
@@ -111,6 +113,10 @@ pub struct Show {
     /// The run's folder, where it is kept.
     kept: Option<PathBuf>,
     traces: Option<Rc<Traces>>,
+    /// Where leases and acts are written, in a world that something may outlive the run in.
+    books: Option<Rc<Books>>,
+    /// Why all faults were called off.
+    called_off: RefCell<Option<String>>,
 }
 
 /// Robots and faults, once the backend is there.
@@ -151,7 +157,16 @@ impl Show {
             services: RefCell::default(),
             kept: kept.map(Path::to_owned),
             traces: None,
+            books: None,
+            called_off: RefCell::default(),
         })
+    }
+
+    /// Writes down there what has to be put back, whatever becomes of this process.
+    #[must_use]
+    pub fn written_in(mut self, books: Books) -> Self {
+        self.books = Some(Rc::new(books));
+        self
     }
 
     /// Lets the robots' requests be traced.
@@ -213,7 +228,8 @@ impl Show {
     fn assemble(&self) -> anyhow::Result<Cast> {
         let robots = self.stage.robots();
         let scenario = &self.plan.scenario;
-        let target = targets::of(&self.plan, robots.clone(), &self.city, &self.run)?;
+        let detours = self.stage.detours();
+        let target = targets::through(&self.plan, robots.clone(), &self.city, &self.run, &detours)?;
         let declares = target.declares();
         let around = Surroundings {
             city: Rc::clone(&self.city),
@@ -261,6 +277,13 @@ impl Show {
             self.plan.faults.clone(),
             sink,
         );
+        let conductor = match &self.books {
+            Some(books) => conductor.written_in(books.clone()),
+            None => conductor,
+        };
+        if let (Some(books), false) = (&self.books, self.plan.starts_backend()) {
+            books.robots_come()?;
+        }
         Ok(Cast { robots, engine, conductor })
     }
 
@@ -285,10 +308,10 @@ impl Show {
                 conductor.run(zero, zero + time.duration.0)
             )
         };
-        let (missed, demand) = (self.until_a_gate_ends_it(), demand);
-        pin_mut!(missed, demand);
+        let (missed, stopped) = (self.until_a_gate_ends_it(), self.until_it_is_called_off(engine));
+        pin_mut!(missed, stopped, demand);
         // What is broken then is healed after the drain, as always.
-        select(demand, missed).await;
+        select(demand, select(missed, stopped)).await;
         self.marks.set((self.marks.get().0, self.stage.costs()));
         self.services.replace(self.stage.services().await);
         self.enter(Phase::Drain);
@@ -315,6 +338,24 @@ impl Show {
                 if self.ui != Ui::None {
                     println!("  gate missed, the demand ends: {why}");
                 }
+                return;
+            }
+        }
+    }
+
+    /// Resolves when the stop condition of the fault plan holds.
+    async fn until_it_is_called_off(&self, engine: &Engine) {
+        let Some(mut condition) = StopCondition::of(&self.plan.faults.limits) else {
+            return std::future::pending().await;
+        };
+        let env = self.stage.operator();
+        loop {
+            env.sleep(stop_condition::LOOK_EVERY).await;
+            if let Some(why) = condition.look(&engine.figures()) {
+                if self.ui != Ui::None {
+                    println!("  called off, all is healed and the demand ends: {why}");
+                }
+                self.called_off.replace(Some(why));
                 return;
             }
         }
@@ -423,7 +464,10 @@ impl Show {
             cast.engine.drain();
             // Who is still on shift then goes with the backend, which the run itself stops: nothing
             // of a robot is left behind in it.
-            cast.engine.sign_off(self.sign_off_within).await;
+            let all_left = cast.engine.sign_off(self.sign_off_within).await;
+            if let (Some(books), true) = (&self.books, all_left) {
+                books.robots_left();
+            }
         }
         let lost = self.stage.lost();
         self.stage.stop().await;
@@ -441,6 +485,7 @@ impl Show {
             backend_cpu_s: spent.map(|spent| spent.backend.as_secs_f64()),
             proxy_cpu_s: spent.map(|spent| spent.proxy.as_secs_f64()),
             services: self.services.take(),
+            called_off: self.called_off.take(),
             ..Ending::default()
         }
     }

@@ -1,7 +1,7 @@
 //! What a run needs of the world that it is played in. Implemented by the fleet of processes and by
 //! the fleet of virtual nodes.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
 
@@ -20,6 +20,12 @@ pub trait Stage {
 
     /// How faults reach their victims.
     fn provider(self: Rc<Self>) -> Rc<dyn Provider>;
+
+    /// Where robots are to go instead of where the target's file says, once the backend is up:
+    /// `host:port` to address.
+    fn detours(&self) -> BTreeMap<String, SocketAddr> {
+        BTreeMap::new()
+    }
 
     /// Starts the backend; resolves when it is healthy. The text says what is wrong.
     fn start(&self) -> LocalBoxFuture<'_, Result<(), String>>;

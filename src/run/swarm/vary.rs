@@ -66,13 +66,18 @@ impl Base {
         let mut on: Vec<_> = here.map(|entry| (entry, rng.fork(entry.name))).collect();
         on.retain_mut(|(_, rng)| rng.chance(KIND_IS_ON_P));
         let is_on = |kind: &str| on.iter().any(|(entry, _)| entry.name == kind);
-        let mut faults = plan.aim_some(&self.faults, &self.azs, is_on)?.faults;
+        let Resolved { mut faults, limits } = plan.aim_some(&self.faults, &self.azs, is_on)?;
         for (entry, mut rng) in on {
             for _ in 0..=rng.below(DRAWN_MAX) {
                 faults.extend(ground.draw(entry, &faults, &mut rng));
             }
         }
-        Ok(Resolved { faults })
+        let mut resolved = Resolved { faults, limits };
+        // What was drawn is nobody's wish: where it reaches too far it is left out.
+        while let Some((number, ..)) = resolved.breach(&nodes) {
+            resolved.faults.remove(number);
+        }
+        Ok(resolved)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -214,6 +215,22 @@ impl Compiled {
     pub fn place(&self) -> String {
         let url = self.links.iter().flat_map(|link| &link.urls).find(|url| *url != EMBEDDED);
         url.map_or_else(|| self.name.clone(), |url| super::line::instance(url).to_owned())
+    }
+
+    /// `host:port` of a URL of a link.
+    pub fn instance_of<'u>(&self, url: &'u str) -> &'u str {
+        super::line::instance(url)
+    }
+
+    /// Leads robots elsewhere: what was to go to a `host:port` of the table goes to the address
+    /// beside it.
+    pub fn lead_through(&mut self, detours: &BTreeMap<String, SocketAddr>) {
+        for url in self.links.iter_mut().flat_map(|link| &mut link.urls) {
+            let place = super::line::instance(url).to_owned();
+            if let Some(through) = detours.get(&place) {
+                *url = url.replacen(&place, &through.to_string(), 1);
+            }
+        }
     }
 
     /// Every step, those that come before others too.

@@ -42,6 +42,7 @@ use serde_json::Value;
 
 use compiled::Push;
 pub use compiled::{Compiled, For};
+pub use hosts::is_loopback;
 pub use line::reach;
 pub use watch::Exchange;
 

@@ -8,7 +8,10 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -198,6 +201,135 @@ pub fn end_with_stdin() -> io::Result<()> {
     Ok(())
 }
 
+/// A process that outlives this one: it is told a first line, and learns by the end of its stdin
+/// that this process has ended, however that was.
+#[derive(Debug)]
+pub struct Watcher {
+    process: std::process::Child,
+}
+
+impl Watcher {
+    /// Starts it, in a group of its own.
+    pub fn start(order: &Order) -> io::Result<Self> {
+        use std::os::unix::process::CommandExt as _;
+        let log = OpenOptions::new().create(true).append(true).open(&order.log)?;
+        let mut process = std::process::Command::new(&order.program)
+            .args(&order.args)
+            .envs(order.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log))
+            .process_group(0)
+            .spawn()?;
+        if let Some(stdin) = &mut process.stdin {
+            io::Write::write_all(stdin, format!("{}\n", order.first_line).as_bytes())?;
+        }
+        Ok(Self { process })
+    }
+
+    /// Lets it know that this process is through, and waits no longer than `within` until it has
+    /// ended; it may go on by itself.
+    pub async fn let_go(mut self, within: Duration) {
+        drop(self.process.stdin.take());
+        let until = tokio::time::Instant::now() + within;
+        while matches!(self.process.try_wait(), Ok(None)) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// In a [`Watcher`]: the one who started it, seen through this process's stdin.
+pub struct Watched(mpsc::Receiver<()>);
+
+impl Watched {
+    /// Watches from a thread of its own.
+    pub fn begin() -> io::Result<Self> {
+        let (hold, watched) = mpsc::channel();
+        std::thread::Builder::new().name("stdin".into()).spawn(move || {
+            let _hold: mpsc::Sender<()> = hold;
+            let mut rest = [0; 256];
+            // An error counts as the end: whoever is watched cannot be seen any more.
+            while matches!(io::stdin().lock().read(&mut rest), Ok(1..)) {}
+        })?;
+        Ok(Self(watched))
+    }
+
+    /// Waits for its end, no longer than that; true when it has ended.
+    pub fn ends_within(&self, span: Duration) -> bool {
+        matches!(self.0.recv_timeout(span), Err(mpsc::RecvTimeoutError::Disconnected))
+    }
+}
+
+/// Starts a program that is nobody's child to look after: it stays when this process goes, in a
+/// group of its own, and what it prints goes nowhere.
+pub fn start_to_stay(command: &[String]) -> io::Result<Identity> {
+    use std::os::unix::process::CommandExt as _;
+    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let child = std::process::Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    Identity::of(child.id()).ok_or_else(|| io::Error::other("it ended at once"))
+}
+
+/// Waits, on a thread that has no runtime.
+pub fn rest(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// One process and no other: its id may become another's, and then it began at another moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// Its id.
+    pub pid: u32,
+    /// When it began, in clock ticks since the machine's start.
+    pub began: u64,
+}
+
+impl Identity {
+    /// The process that has that id now.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Self { pid, began: stat_field(&stat, 19)? })
+    }
+
+    /// Its state, by its letter in `/proc`; `None` when it is gone. `Z`: it has ended and waits to
+    /// be reaped.
+    pub fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        let same = stat_field(&stat, 19) == Some(self.began);
+        stat.rsplit_once(')')?.1.trim_start().chars().next().filter(|_| same)
+    }
+
+    /// Whether it is still there, and has not ended.
+    pub fn lives(&self) -> bool {
+        self.state().is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+
+    /// Tells it something: never another process, whatever became of the id in between.
+    pub fn tell(&self, word: Word) -> io::Result<()> {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has ended");
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        // The handle is of whoever has the id at this moment, and of nobody else from then on.
+        let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
+        if !self.lives() {
+            return Err(gone());
+        }
+        Ok(pidfd_send_signal(handle, word.signal())?)
+    }
+}
+
+/// The field of `/proc/PID/stat` at that place behind the process's name and state.
+fn stat_field(stat: &str, place: usize) -> Option<u64> {
+    // The name stands in brackets and may hold anything, brackets too.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(place)?.parse().ok()
+}
+
 /// What a process can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
@@ -207,20 +339,29 @@ pub enum Word {
     Pause,
     /// SIGCONT: go on.
     Resume,
+    /// SIGKILL: end at once. It cannot be refused.
+    Kill,
+}
+
+impl Word {
+    fn signal(self) -> rustix::process::Signal {
+        use rustix::process::Signal;
+        match self {
+            Self::Terminate => Signal::TERM,
+            Self::Pause => Signal::STOP,
+            Self::Resume => Signal::CONT,
+            Self::Kill => Signal::KILL,
+        }
+    }
 }
 
 /// Tells the process `pid` something. The caller knows that the id is still that of its process: one
 /// that has ended and was not waited for keeps it.
 pub fn tell(pid: u32, word: Word) -> io::Result<()> {
-    use rustix::process::{Pid, Signal, kill_process};
-    let signal = match word {
-        Word::Terminate => Signal::TERM,
-        Word::Pause => Signal::STOP,
-        Word::Resume => Signal::CONT,
-    };
+    use rustix::process::{Pid, kill_process};
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("that is no process"))?;
-    Ok(kill_process(pid, signal)?)
+    Ok(kill_process(pid, word.signal())?)
 }
 
 /// What a process has cost so far.
@@ -259,10 +400,7 @@ pub fn own_usage() -> Usage {
 }
 
 fn cpu_of(stat: &str) -> Option<Duration> {
-    // The name stands in brackets and may hold anything, brackets too.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-    let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    let (user, system) = (stat_field(stat, 11)?, stat_field(stat, 12)?);
     Some(Duration::from_millis((user + system) * 1_000 / TICKS_PER_S))
 }
 
@@ -429,6 +567,22 @@ mod tests {
     fn cpu_time_is_read_from_behind_the_name() {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194304 9 0 0 0 150 25 7 8 20 0 1 0 99 1 2";
         assert_eq!(cpu_of(stat), Some(Duration::from_millis(1_750)));
+    }
+
+    #[test]
+    fn a_process_is_told_from_another_with_its_id() {
+        with_log(async |log| {
+            let mut child = Child::start(&order("stdin", log)).await.unwrap();
+            child.ready().await.unwrap();
+            let it = Identity::of(child.pid()).unwrap();
+            let another = Identity { began: it.began + 1, ..it };
+            assert!(it.lives() && !another.lives());
+            assert_eq!(another.tell(Word::Kill).unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert!(it.lives());
+            it.tell(Word::Kill).unwrap();
+            child.wait().await.unwrap();
+            assert!(!it.lives() && it.tell(Word::Kill).is_err());
+        });
     }
 
     #[test]

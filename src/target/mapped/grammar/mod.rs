@@ -44,6 +44,14 @@ pub struct Mapping {
     /// Hosts beyond loopback that robots may speak to: names or addresses, without a port.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Hosts beyond loopback that may be called to break something there.
+    #[serde(default)]
+    pub fault_hosts: Vec<String>,
+    /// Whom faults may hit, by a name like `a/api-1`: each has one of the ways to reach it, which
+    /// `robot-city list providers` shows.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub victims: Words<toml::Table>,
     /// The most requests a second of all robots together. Required beyond loopback.
     #[serde(default)]
     pub ceiling_per_second: Option<u32>,
