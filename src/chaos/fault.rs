@@ -8,9 +8,9 @@ use futures_util::future::{self, LocalBoxFuture};
 use super::{
     bandwidth, crash_loop, flapping,
     keys::Keys,
-    kill, latency, limit_data, partition, pause,
-    provider::{LinkName, Provider, ProviderError},
-    reset, restart, rolling_restart, skew, slicer, slow_close, terminate, timeout,
+    kill, latency, limit_data, limit_time, partition, pause, phone_network,
+    provider::{LinkName, Provider, ProviderError, Toxicity},
+    reset, restart, rolling_restart, skew, slicer, slow_close, swizzle, terminate, timeout,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -90,13 +90,16 @@ pub const FAULTS: &[FaultEntry] = &[
     crash_loop::ENTRY,
     rolling_restart::ENTRY,
     latency::ENTRY,
+    phone_network::ENTRY,
     bandwidth::ENTRY,
     slicer::ENTRY,
     partition::ENTRY,
     flapping::ENTRY,
+    swizzle::ENTRY,
     timeout::ENTRY,
     reset::ENTRY,
     limit_data::ENTRY,
+    limit_time::ENTRY,
     slow_close::ENTRY,
     skew::ENTRY,
 ];
@@ -179,6 +182,8 @@ pub struct Stage<'a> {
     pub nodes: &'a [NodeName],
     /// The links to hit.
     pub links: &'a [LinkName],
+    /// How much of what passes them is hit; none: all.
+    pub toxicity: Option<Toxicity>,
     /// True for a node that another fault keeps down: nothing can be measured there.
     pub is_down: &'a dyn Fn(&NodeName) -> bool,
 }
@@ -201,6 +206,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
     /// a plan that gives it less is refused.
     fn needs(&self, _victims: usize) -> Duration {
         Duration::ZERO
+    }
+
+    /// True when it can be drawn for one request and not for the next of the same connection.
+    fn of_requests(&self) -> bool {
+        true
     }
 
     /// Measures the victims while they are well.
@@ -250,7 +260,18 @@ mod tests {
                 assert!(error.contains(key.name), "{}: {error}", entry.name);
                 assert!(entry.example.contains(key.name), "{} is not shown", key.name);
             }
-            let common = ["kind", "nodes", "select", "links", "mode", "value", "at", "for"];
+            let common = [
+                "kind",
+                "nodes",
+                "select",
+                "links",
+                "mode",
+                "value",
+                "at",
+                "for",
+                "toxicity",
+                "toxicity_per",
+            ];
             let (_, known) = error.split_once("must be one of ").unwrap();
             let own = known.split(", ").filter(|key| !common.contains(key)).count();
             assert_eq!(own, entry.keys.len(), "{}: {error}", entry.name);

@@ -8,6 +8,8 @@ pub mod provider;
 
 mod aim;
 mod keys;
+mod shape;
+mod toxicity;
 
 pub mod draw;
 
@@ -21,16 +23,19 @@ mod flapping;
 mod kill;
 mod latency;
 mod limit_data;
+mod limit_time;
 mod links;
 mod nodes;
 mod partition;
 mod pause;
+mod phone_network;
 mod reset;
 mod restart;
 mod rolling_restart;
 mod skew;
 mod slicer;
 mod slow_close;
+mod swizzle;
 mod terminate;
 mod timeout;
 

@@ -17,8 +17,9 @@ use super::{
     aim::Aim,
     fault::{self, FAULTS, Fault, FaultEntry, Hits, World},
     keys::{At, Keys, Source},
-    provider::LinkName,
+    provider::{LinkName, Per, Toxicity},
     resolved::{Resolved, ResolvedFault},
+    toxicity,
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
 
@@ -45,6 +46,7 @@ struct Planned {
     entry: &'static FaultEntry,
     fault: Arc<dyn Fault>,
     aim: Aim,
+    toxicity: Option<Spanned<Toxicity>>,
     at: Spanned<Span>,
     lasts: Spanned<Span>,
 }
@@ -186,7 +188,14 @@ impl Plan {
             );
             return Err(source.error(&planned.lasts.span(), "fault.for", what));
         }
-        Ok(ResolvedFault::new(planned.fault.clone(), at, lasts, nodes, links))
+        if let Some(toxicity) = &planned.toxicity
+            && let Some(why) = toxicity::no_requests(*toxicity.get_ref(), &links)
+        {
+            return Err(source.error(&toxicity.span(), "fault.toxicity_per", why));
+        }
+        let toxicity = planned.toxicity.as_ref().map(|toxicity| *toxicity.get_ref());
+        let fault = ResolvedFault::new(planned.fault.clone(), at, lasts, nodes, links);
+        Ok(fault.with_toxicity(toxicity))
     }
 
     fn cannot_both_hold(&self, planned: &Planned, earlier: usize, victim: &str) -> FileError {
@@ -231,6 +240,10 @@ fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
         Hits::Nodes => Aim::nodes(&mut keys)?,
         Hits::Links => Aim::links(&mut keys)?,
     };
+    let toxicity = match entry.hits {
+        Hits::Nodes => None,
+        Hits::Links => toxicity::read(&mut keys)?,
+    };
     let at = keys.needed_span("at", "say when, after time zero: at = \"30s\"")?;
     let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
     if lasts.get_ref().0.is_zero() {
@@ -238,9 +251,16 @@ fn read_fault(mut keys: Keys<'_>) -> Result<Planned, FileError> {
         return Err(keys.wrong(&lasts.span(), "for", what));
     }
     let fault = (entry.read)(&mut keys)?;
+    if let Some(toxicity) = &toxicity
+        && toxicity.get_ref().per == Per::Request
+        && !fault.of_requests()
+    {
+        let what = format!("must be `connection`: `{}` is no matter of requests", entry.name);
+        return Err(keys.wrong(&toxicity.span(), "toxicity_per", what));
+    }
     let place = keys.at.clone();
     keys.finish()?;
-    Ok(Planned { place, kind: kind.span(), entry, fault, aim, at, lasts })
+    Ok(Planned { place, kind: kind.span(), entry, fault, aim, toxicity, at, lasts })
 }
 
 #[cfg(test)]

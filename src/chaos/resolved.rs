@@ -9,7 +9,8 @@ use toml::de::DeTable;
 use super::{
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
-    provider::LinkName,
+    provider::{LinkName, Toxicity},
+    toxicity,
 };
 use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
 
@@ -34,6 +35,8 @@ pub struct ResolvedFault {
     pub nodes: Vec<NodeName>,
     /// The links that it hits.
     pub links: Vec<LinkName>,
+    /// How much of what passes the links it hits; none: all.
+    pub toxicity: Option<Toxicity>,
     fault: Arc<dyn Fault>,
 }
 
@@ -49,6 +52,8 @@ struct Written {
     nodes: Vec<NodeName>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     links: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    toxicity: Option<Toxicity>,
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     settings: toml::Table,
 }
@@ -57,8 +62,10 @@ impl Resolved {
     /// The number of the first fault that has no meaning in that world, and why.
     pub fn stranger_to(&self, world: World) -> Option<(usize, String)> {
         self.faults.iter().enumerate().find_map(|(number, fault)| {
-            let why = fault::entry(fault.kind())?.refusal(world)?;
-            Some((number, why))
+            let kind = fault::entry(fault.kind())?.refusal(world);
+            let part = fault.toxicity.filter(|_| world == World::Virtual);
+            let part = part.and_then(|part| toxicity::no_connections(part, &fault.links));
+            Some((number, kind.or(part)?))
         })
     }
 
@@ -76,7 +83,11 @@ impl ResolvedFault {
         nodes: Vec<NodeName>,
         links: Vec<LinkName>,
     ) -> Self {
-        Self { at, lasts, nodes, links, fault }
+        Self { at, lasts, nodes, links, toxicity: None, fault }
+    }
+
+    pub(super) fn with_toxicity(self, toxicity: Option<Toxicity>) -> Self {
+        Self { toxicity, ..self }
     }
 
     /// Its kind's word.
@@ -132,6 +143,7 @@ impl From<ResolvedFault> for Written {
             kind: fault.kind().to_owned(),
             at: fault.at,
             lasts: fault.lasts,
+            toxicity: fault.toxicity,
             settings: fault.fault.settings(),
             links: fault.links.iter().map(ToString::to_string).collect(),
             nodes: fault.nodes,
@@ -156,6 +168,7 @@ impl TryFrom<Written> for ResolvedFault {
         let links: Result<Vec<LinkName>, _> =
             written.links.iter().map(|link| link.parse()).collect();
         let links = links.map_err(|error: super::provider::NotALink| error.to_string())?;
-        Ok(Self::new(fault, written.at, written.lasts, written.nodes, links))
+        let read = Self::new(fault, written.at, written.lasts, written.nodes, links);
+        Ok(read.with_toxicity(written.toxicity))
     }
 }

@@ -4,6 +4,7 @@
 mod backend;
 mod check;
 mod clean;
+mod links;
 mod list;
 mod node;
 mod proxy;
@@ -63,9 +64,11 @@ enum Command {
     /// One node of the embedded backend (started by `run`).
     #[command(hide = true)]
     Node,
+    /// The fault proxy alone, with Toxiproxy's HTTP API.
+    Proxy(proxy::Args),
     /// The fault proxy of a run (started by `run`).
     #[command(hide = true)]
-    Proxy(proxy::Args),
+    Links(links::Args),
 }
 
 /// Parses, calls, and tells the exit code.
@@ -114,7 +117,8 @@ fn dispatch(command: Command) -> u8 {
         Command::List(args) => list::main(&args),
         Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),
-        Command::Proxy(args) => proxy::main(&args),
+        Command::Proxy(args) => proxy::main(args),
+        Command::Links(args) => links::main(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("robot-city: {error:#}");
