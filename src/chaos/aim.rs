@@ -7,6 +7,7 @@ use toml::{Spanned, de::DeValue};
 use super::{
     keys::{At, Keys, Source},
     provider::LinkName,
+    shape::Shape,
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, suggest::must_be_one_of};
 
@@ -42,6 +43,8 @@ enum Way {
     FromTo(Option<End>, Option<End>),
     /// Those between the two, whoever dials.
     Between(End, End),
+    /// Those between nodes among these that do not see each other.
+    Torn(Shape, End),
 }
 
 #[derive(Debug, Clone)]
@@ -133,8 +136,10 @@ impl Aim {
                 for end in ways.iter().flat_map(Way::ends) {
                     end.check(source, &known)?;
                 }
-                let found: BTreeSet<_> =
-                    links.iter().filter(|link| ways.iter().any(|way| way.matches(link))).collect();
+                let mut found = BTreeSet::new();
+                for way in ways {
+                    found.extend(way.find(source, &known, links, rng)?);
+                }
                 if found.is_empty() {
                     return Err(nothing("link"));
                 }
@@ -252,16 +257,20 @@ impl Way {
         let from = inner.value("from").map(|end| End::read(&inner, "from", end)).transpose()?;
         let to = inner.value("to").map(|end| End::read(&inner, "to", end)).transpose()?;
         let between = inner.value("between");
+        let shape = inner.text("shape")?;
+        let among = inner.value("among").map(|end| End::read(&inner, "among", end)).transpose()?;
         let touching = End::of_keys(&mut inner)?;
         let directed = from.is_some() || to.is_some();
-        let ways = [directed, between.is_some(), touching.says_something()];
+        let torn = shape.is_some() || among.is_some();
+        let ways = [directed, between.is_some(), torn, touching.says_something()];
         let way = match (ways.iter().filter(|given| **given).count(), between) {
             (1, Some(between)) => Self::between(&inner, between)?,
+            (1, None) if torn => Self::torn(&inner, shape, among)?,
             (1, None) if directed => Self::FromTo(from, to),
             (1, None) => Self::Touching(touching),
             _ => {
                 let what = "must say one of these: az, role or name of one end; from and to; \
-                            or between = [one end, the other]";
+                            between = [one end, the other]; or shape and among";
                 return Err(inner.source.error(&inner.at, &keys.dotted("links"), what));
             }
         };
@@ -283,9 +292,46 @@ impl Way {
         Ok(Self::Between(End::read(keys, "between", one)?, End::read(keys, "between", other)?))
     }
 
+    fn torn(
+        keys: &Keys<'_>,
+        shape: Option<Spanned<String>>,
+        among: Option<End>,
+    ) -> Result<Self, FileError> {
+        let words = Shape::ALL.map(|(word, _)| word);
+        let Some(shape) = shape else {
+            return Err(keys.lacks("shape", &must_be_one_of("", words)));
+        };
+        let Some(among) = among else {
+            let hint = "say which nodes are torn apart: among = { role = \"core\" }";
+            return Err(keys.lacks("among", hint));
+        };
+        let known = Shape::ALL.into_iter().find(|(word, _)| word == shape.get_ref());
+        let Some((_, known)) = known else {
+            let hint = must_be_one_of(shape.get_ref(), words);
+            let what = format!("`{}` is no shape: {hint}", shape.get_ref());
+            return Err(keys.wrong(&shape.span(), "shape", what));
+        };
+        Ok(Self::Torn(known, among))
+    }
+
+    /// The links that are meant; `nodes` are the ends of all of them.
+    fn find<'a>(
+        &self,
+        source: Source<'_>,
+        nodes: &BTreeSet<NodeName>,
+        links: &'a BTreeSet<LinkName>,
+        rng: &mut Rng,
+    ) -> Result<BTreeSet<&'a LinkName>, FileError> {
+        let Self::Torn(shape, among) = self else {
+            return Ok(links.iter().filter(|link| self.matches(link)).collect());
+        };
+        let torn = nodes.iter().filter(|node| among.matches(node)).cloned().collect();
+        shape.cut(&torn, links, rng).map_err(|why| source.error(&among.at, &among.key, why))
+    }
+
     fn ends(&self) -> Vec<&End> {
         match self {
-            Self::Touching(end) => vec![end],
+            Self::Touching(end) | Self::Torn(_, end) => vec![end],
             Self::FromTo(from, to) => from.iter().chain(to).collect(),
             Self::Between(one, other) => vec![one, other],
         }
@@ -300,6 +346,8 @@ impl Way {
                 (one.matches(&link.from) && other.matches(&link.to))
                     || (other.matches(&link.from) && one.matches(&link.to))
             }
+            // Which of them is drawn: see `find`.
+            Self::Torn(_, among) => among.matches(&link.from) && among.matches(&link.to),
         }
     }
 }

@@ -90,7 +90,11 @@ impl Fault for Bandwidth {
         stage: &'a Stage<'a>,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
-            let done = links::impair(stage, &[Toxic::Bandwidth { rate_kb: self.rate }]).await?;
+            let done = links::impair(
+                stage,
+                &[Toxic::Bandwidth { rate: u64::from(self.rate) * 1_000, each: false }],
+            )
+            .await?;
             Ok(format!("{} kB/s each way {done}", self.rate))
         })
     }
@@ -98,7 +102,7 @@ impl Fault for Bandwidth {
     /// A link that has more to carry than it can makes everybody wait for longer than that.
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         let least = self.takes() / 2;
-        Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
+        Box::pin(links::bites(stage, before, move |link, rtt| async move {
             let limit = links::WELL_LIMIT + rtt;
             match links::round_trip(stage, link, self.load(), limit).await {
                 Ok(now) if now < rtt + least => Err(format!("{} → {}", ms(rtt), ms(now))),

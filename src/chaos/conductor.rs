@@ -219,7 +219,8 @@ impl Conductor {
         scene.state.set(State::UnderWay);
         match scene.fault.fault().inject(&stage).await {
             Ok(done) => {
-                self.tell(scene, FaultChange::Injected, due, done);
+                let took = self.env.now() - scene.since.get();
+                self.tell(scene, FaultChange::Injected, due, within(done, took));
                 self.measure(scene, &stage, &before).await;
                 let rest = off - self.env.now();
                 // It is over when its time is, whatever goes on.
@@ -400,6 +401,7 @@ impl Conductor {
             nodes: &scene.fault.nodes,
             links: &scene.fault.links,
             lasts: scene.fault.lasts.0,
+            toxicity: scene.fault.toxicity,
             is_down,
         }
     }
@@ -432,6 +434,14 @@ impl Conductor {
         let kind = scene.fault.kind().to_owned();
         self.ledger.tell(&Act { act, fault: scene.number, kind, victims, what });
     }
+}
+
+/// What was done, and how long that took where it took any time.
+fn within(done: String, took: Duration) -> String {
+    if took.is_zero() {
+        return done;
+    }
+    format!("{done}, in force within {:.1} ms", took.as_secs_f64() * 1e3)
 }
 
 impl Scene {

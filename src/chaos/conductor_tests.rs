@@ -359,6 +359,12 @@ fn each_fault_on_links_bites_and_heals_and_misses_when_nothing_was_made_sick() {
         ("limit-data", "bytes = 4096"),
         ("slow-close", "delay = \"500ms\""),
         ("flapping", "down = \"2s\""),
+        ("swizzle", "pause = \"100ms\""),
+        ("phone-network", "profile = \"edge\""),
+        ("limit-time", "life = \"500ms\""),
+        ("partition", "direction = \"back\""),
+        ("reset", "toxicity = 0.1\ntoxicity_per = \"connection\""),
+        ("latency", "latency = \"100ms\"\ntoxicity = 0.2\ntoxicity_per = \"connection\""),
     ];
     for (kind, more) in kinds {
         let plan = format!(
@@ -378,6 +384,29 @@ fn each_fault_on_links_bites_and_heals_and_misses_when_nothing_was_made_sick() {
             assert!(left.is_empty() && cut.fake.is_well(), "{kind} after {half} halves: {left:?}");
         }
     }
+}
+
+#[test]
+fn a_swizzle_brings_links_back_in_another_order() {
+    let plan = "[[fault]]\nkind = \"swizzle\"\nlinks = { az = \"a\" }\npause = \"200ms\"\nat = \"3s\"\n\
+                for = \"20s\"\n";
+    let stand = stand(plan, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO));
+    let links = |word: &str| -> Vec<String> {
+        told(&stand).iter().filter_map(|call| Some(call.strip_prefix(word)?.to_owned())).collect()
+    };
+    let (stopped, back) = (links("impair "), links("cure "));
+    let count = stopped.len();
+    assert!(count > 4, "{stopped:?}");
+    // Once in turn, and once more when it is healed.
+    assert_eq!(back.len(), 2 * count, "{back:?}");
+    let sorted = |links: &[String]| {
+        let mut links = links.to_vec();
+        links.sort();
+        links
+    };
+    assert_eq!(sorted(&stopped), sorted(&back[..count]), "each of them");
+    assert_ne!(stopped, back[..count]);
 }
 
 #[test]

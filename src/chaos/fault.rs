@@ -8,11 +8,11 @@ use futures_util::future::{self, LocalBoxFuture};
 use super::{
     bandwidth, crash_loop, disconnect, error_answers, flapping, inject,
     keys::Keys,
-    kill, latency, limit_data, message_delay, message_drop, message_duplicate, message_reorder,
-    partition, pause,
-    provider::{LinkName, Provider, ProviderError, Strike},
-    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, terminate,
-    timeout,
+    kill, latency, limit_data, limit_time, message_delay, message_drop, message_duplicate,
+    message_reorder, partition, pause, phone_network,
+    provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
+    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, swizzle,
+    terminate, timeout,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -96,13 +96,16 @@ pub const FAULTS: &[FaultEntry] = &[
     disconnect::ENTRY,
     inject::ENTRY,
     latency::ENTRY,
+    phone_network::ENTRY,
     bandwidth::ENTRY,
     slicer::ENTRY,
     partition::ENTRY,
     flapping::ENTRY,
+    swizzle::ENTRY,
     timeout::ENTRY,
     reset::ENTRY,
     limit_data::ENTRY,
+    limit_time::ENTRY,
     slow_close::ENTRY,
     message_delay::ENTRY,
     message_drop::ENTRY,
@@ -199,6 +202,8 @@ pub struct Stage<'a> {
     pub links: &'a [LinkName],
     /// For how long the plan wants it.
     pub lasts: Duration,
+    /// How much of what passes them is hit; none: all.
+    pub toxicity: Option<Toxicity>,
     /// True for a node that another fault keeps down: nothing can be measured there.
     pub is_down: &'a dyn Fn(&NodeName) -> bool,
 }
@@ -236,6 +241,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
     /// a plan that gives it less is refused.
     fn needs(&self, _victims: usize) -> Duration {
         Duration::ZERO
+    }
+
+    /// True when it can be drawn for one request and not for the next of the same connection.
+    fn of_requests(&self) -> bool {
+        true
     }
 
     /// Measures the victims while they are well.
@@ -285,7 +295,18 @@ mod tests {
                 assert!(error.contains(key.name), "{}: {error}", entry.name);
                 assert!(entry.example.contains(key.name), "{} is not shown", key.name);
             }
-            let common = ["kind", "nodes", "select", "links", "mode", "value", "at", "for"];
+            let common = [
+                "kind",
+                "nodes",
+                "select",
+                "links",
+                "mode",
+                "value",
+                "at",
+                "for",
+                "toxicity",
+                "toxicity_per",
+            ];
             let (_, known) = error.split_once("must be one of ").unwrap();
             let own = known.split(", ").filter(|key| !common.contains(key)).count();
             assert_eq!(own, entry.keys.len(), "{}: {error}", entry.name);

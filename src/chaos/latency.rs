@@ -135,7 +135,7 @@ impl Fault for Latency {
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         // Opening a connection may cost round trips of its own, and each one is slow now.
         let limit = links::WELL_LIMIT + (self.mean.0 + self.jitter.0) * 8;
-        Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
+        Box::pin(links::bites(stage, before, move |link, rtt| async move {
             let now = links::median(stage, link, 0, limit).await?;
             let text = format!("round trip {} → {}", ms(rtt), ms(now));
             if now >= rtt + self.mean.0 / 2 { Ok(text) } else { Err(text) }

@@ -70,6 +70,10 @@ impl Fault for LimitData {
         toml::Table::from_iter([("bytes".to_owned(), i64::from(self.bytes).into())])
     }
 
+    fn of_requests(&self) -> bool {
+        false
+    }
+
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
         Box::pin(links::baseline(stage, self.load()))
     }
@@ -80,13 +84,13 @@ impl Fault for LimitData {
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
             let bytes = u64::from(self.bytes);
-            let done = links::impair(stage, &[Toxic::LimitData { bytes }]).await?;
+            let done = links::impair(stage, &[Toxic::LimitData { bytes, politely: false }]).await?;
             Ok(format!("connections end after {bytes} bytes {done}"))
         })
     }
 
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
-        Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
+        Box::pin(links::bites(stage, before, move |link, rtt| async move {
             match links::round_trip(stage, link, self.load(), SILENCE + rtt * 4).await {
                 Ok(now) => Err(format!("{} bytes passed within {}", self.load(), ms(now))),
                 Err(why) => Ok(format!("{why} (before, {} bytes: {})", self.load(), ms(rtt))),

@@ -6,7 +6,8 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use super::{
     fault::{Baseline, Fault, Seen, Stage},
-    provider::{LinkName, ProviderError, Toxic},
+    provider::{LinkName, ProviderError, Toxic, Way},
+    toxicity,
 };
 
 /// How long it may take to make one link sick or well.
@@ -33,6 +34,8 @@ const SLACK: Duration = Duration::from_millis(200);
 pub(super) struct Silent {
     pub kind: &'static str,
     pub toxics: &'static [Toxic],
+    /// The direction that is hit, where it is one alone.
+    pub only: Option<Way>,
     /// What was done to them, for people.
     pub did: &'static str,
 }
@@ -43,7 +46,11 @@ impl Fault for Silent {
     }
 
     fn settings(&self) -> toml::Table {
-        toml::Table::new()
+        let word = self.only.map(|way| match way {
+            Way::Upstream => "there",
+            Way::Downstream => "back",
+        });
+        word.map(|word| ("direction".to_owned(), word.into())).into_iter().collect()
     }
 
     fn cuts(&self) -> bool {
@@ -59,8 +66,15 @@ impl Fault for Silent {
         stage: &'a Stage<'a>,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
-            let done = impair(stage, self.toxics).await?;
-            Ok(format!("{} {done}", self.did))
+            let Some(way) = self.only else {
+                let done = impair(stage, self.toxics).await?;
+                return Ok(format!("{} {done}", self.did));
+            };
+            let of = self.toxics.to_vec();
+            let toxic = Toxic::Partly { way: Some(way), toxicity: None, of };
+            let done = impair(stage, &[toxic]).await?;
+            let to = if way == Way::Upstream { "from" } else { "to" };
+            Ok(format!("{} {to} the one who dials {done}", self.did))
         })
     }
 
@@ -75,7 +89,7 @@ impl Fault for Silent {
 
 /// Whether no answer comes over any link that answered before.
 pub(super) async fn are_silent(stage: &Stage<'_>, before: &Baseline) -> Seen {
-    look_at_each(stage, before, move |link, rtt| async move {
+    bites(stage, before, move |link, rtt| async move {
         // A link that was slow before gets the time to be slow again.
         match round_trip(stage, link, 0, SILENCE + rtt * 4).await {
             Ok(now) => Err(format!("answered within {}", ms(now))),
@@ -89,7 +103,10 @@ pub(super) async fn are_silent(stage: &Stage<'_>, before: &Baseline) -> Seen {
 pub(super) async fn impair(stage: &Stage<'_>, toxics: &[Toxic]) -> Result<String, ProviderError> {
     let done = join_all(stage.links.iter().map(|link| set(stage, link, toxics))).await;
     done.into_iter().collect::<Result<(), _>>()?;
-    Ok(format!("on {}", count(stage.links.len(), "link")))
+    let part = stage
+        .toxicity
+        .map(|toxicity| format!(", {} % of {}s", toxicity.share * 100.0, toxicity.per.word()));
+    Ok(format!("on {}{}", count(stage.links.len(), "link"), part.unwrap_or_default()))
 }
 
 /// Makes every link of the stage well; the errors of those where it cannot be said.
@@ -109,7 +126,16 @@ pub(super) async fn cure(stage: &Stage<'_>) -> Vec<String> {
     done.into_iter().filter_map(|done| done.err().map(|error| error.to_string())).collect()
 }
 
-async fn set(stage: &Stage<'_>, link: &LinkName, toxics: &[Toxic]) -> Result<(), ProviderError> {
+/// Makes one link sick, for as much of what passes it as is asked for; without toxics, well.
+pub(super) async fn set(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    toxics: &[Toxic],
+) -> Result<(), ProviderError> {
+    let partly = stage.toxicity.filter(|_| !toxics.is_empty()).map(|toxicity| {
+        [Toxic::Partly { way: None, toxicity: Some(toxicity), of: toxics.to_vec() }]
+    });
+    let toxics = partly.as_ref().map_or(toxics, |partly| partly.as_slice());
     match stage.env.timeout(IMPAIR_LIMIT, stage.provider.impair(link, toxics)).await {
         Ok(done) => done,
         Err(_) => Err(ProviderError {
@@ -157,19 +183,33 @@ pub(super) async fn closing(
     }
 }
 
-/// The median of a few round trips, one after the other.
+/// How long an idle connection over a link lives, if it ends within `limit`.
+pub(super) async fn lifetime(
+    stage: &Stage<'_>,
+    link: &LinkName,
+    limit: Duration,
+) -> Result<Duration, String> {
+    match stage.env.timeout(limit, stage.provider.lifetime(link)).await {
+        Ok(Ok(measured)) => Ok(measured),
+        Ok(Err(error)) => Err(error.why),
+        Err(_) => Err(format!("it lives after {limit:?}")),
+    }
+}
+
+/// The median of a few round trips, one after the other; one alone where each may fare otherwise.
 pub(super) async fn median(
     stage: &Stage<'_>,
     link: &LinkName,
     load: usize,
     limit: Duration,
 ) -> Result<Duration, String> {
-    let mut measured = Vec::with_capacity(ROUND_TRIPS);
-    for _ in 0..ROUND_TRIPS {
+    let trips = if stage.toxicity.is_some() { 1 } else { ROUND_TRIPS };
+    let mut measured = Vec::with_capacity(trips);
+    for _ in 0..trips {
         measured.push(round_trip(stage, link, load, limit).await?);
     }
     measured.sort_unstable();
-    Ok(measured[ROUND_TRIPS / 2])
+    Ok(measured[trips / 2])
 }
 
 /// Measures a sample of the links while they are well.
@@ -192,6 +232,32 @@ async fn first_look(stage: &Stage<'_>, link: &LinkName, load: usize) -> Result<D
 
 /// What one measured link showed: in order or not, and what was seen.
 pub(super) type Look = Result<String, String>;
+
+/// Looks whether a fault bites on each link that was measured before. Where it meets only a part of
+/// what passes, each link is looked at until one look meets it.
+pub(super) async fn bites<'a, F>(
+    stage: &'a Stage<'a>,
+    before: &'a Baseline,
+    look: impl Fn(&'a LinkName, Duration) -> F,
+) -> Seen
+where
+    F: Future<Output = Look>,
+{
+    let (most, look) = (toxicity::looks(stage.toxicity), &look);
+    look_at_each(stage, before, move |link, rtt| async move {
+        let mut last = Err("it was not looked at".to_owned());
+        for turn in 1..=most {
+            last = look(link, rtt).await;
+            match &last {
+                Ok(what) if most > 1 => return Ok(format!("{what}, on try {turn}")),
+                Ok(_) => return last,
+                Err(_) => {}
+            }
+        }
+        last
+    })
+    .await
+}
 
 /// Looks at each link that was measured before, and is not dead by another fault, all at once.
 pub(super) async fn look_at_each<'a, F>(

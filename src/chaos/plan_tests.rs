@@ -285,3 +285,41 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
     assert!(monkey("every = \"9s\"\nkinds = [\"kil\"]").contains("kill"));
     assert!(monkey("every = \"9s\"\nlongest = \"1s\"").contains("shortest"));
 }
+
+#[test]
+fn a_toxicity_says_what_it_is_drawn_for_and_links_must_have_that() {
+    let partly = |links: &str, per: &str| {
+        resolve(&format!("kind = \"reset\"\nlinks = {links}\ntoxicity = 0.1\n{per}"), "42")
+    };
+    let robots = "{ from = \"robots\" }";
+    let resolved = partly(robots, "toxicity_per = \"request\"").unwrap();
+    let toxicity = resolved.faults[0].toxicity.unwrap();
+    assert_eq!((toxicity.share, toxicity.per), (0.1, Per::Request));
+    assert!(resolved.stranger_to(World::Real).is_none());
+    assert!(resolved.stranger_to(World::Virtual).is_none());
+    let connections = partly(robots, "toxicity_per = \"connection\"").unwrap();
+    assert!(connections.stranger_to(World::Real).is_none());
+    let (_, why) = connections.stranger_to(World::Virtual).unwrap();
+    assert!(why.contains("no connection of its own"), "{why}");
+    let why = partly("{ az = \"a\" }", "toxicity_per = \"request\"").unwrap_err().to_string();
+    assert!(why.contains("must be `connection` on a/api-1 -> "), "{why}");
+    let why = partly(robots, "").unwrap_err().to_string();
+    assert!(why.contains("toxicity_per") && why.contains("or \"request\""), "{why}");
+}
+
+#[test]
+fn a_shape_tears_nodes_apart_and_the_seed_says_which() {
+    // These cores do not dial each other.
+    let error = resolve(
+        "kind = \"partition\"\nlinks = { shape = \"ring\", among = { role = \"core\" } }",
+        "1",
+    );
+    assert!(error.unwrap_err().to_string().contains("matches no link"));
+    let among_all = |shape: &str, seed: &str| {
+        let aim = format!("links = {{ shape = \"{shape}\", among = {{ az = \"a\" }} }}");
+        hit(&format!("kind = \"partition\"\n{aim}"), seed)
+    };
+    let drawn: BTreeSet<_> = (0..30).map(|seed| among_all("isolate", &seed.to_string())).collect();
+    assert!(drawn.len() > 1, "{drawn:?}");
+    assert_eq!(among_all("isolate", "7"), among_all("isolate", "7"));
+}

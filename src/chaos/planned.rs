@@ -8,8 +8,9 @@ use super::{
     aim::Aim,
     fault::{self, FAULTS, Fault, FaultEntry, Hits},
     keys::{At, Keys, Source},
-    provider::LinkName,
+    provider::{LinkName, Per, Toxicity},
     resolved::ResolvedFault,
+    toxicity,
     when::When,
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span, suggest::must_be_one_of};
@@ -36,6 +37,7 @@ pub(super) struct Planned {
     pub entry: &'static FaultEntry,
     pub fault: Arc<dyn Fault>,
     aim: Aim,
+    toxicity: Option<Spanned<Toxicity>>,
     pub beats: Arc<Beats>,
     /// How long after each of its moments it begins.
     pub offset: Span,
@@ -60,6 +62,7 @@ pub(super) struct Body {
     entry: &'static FaultEntry,
     fault: Arc<dyn Fault>,
     aim: Aim,
+    toxicity: Option<Spanned<Toxicity>>,
     pub lasts: Spanned<Span>,
     until_recovered: bool,
 }
@@ -80,6 +83,10 @@ impl Body {
             Hits::Nodes => Aim::nodes(keys)?,
             Hits::Links => Aim::links(keys)?,
         };
+        let toxicity = match entry.hits {
+            Hits::Nodes => None,
+            Hits::Links => toxicity::read(keys)?,
+        };
         let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
         if lasts.get_ref().0.is_zero() {
             let what = "must be more than zero: a fault of no length breaks nothing";
@@ -87,15 +94,34 @@ impl Body {
         }
         let until_recovered = until(keys, entry)?;
         let fault = (entry.read)(keys)?;
+        if let Some(toxicity) = &toxicity
+            && toxicity.get_ref().per == Per::Request
+            && !fault.of_requests()
+        {
+            let what = format!("must be `connection`: `{}` is no matter of requests", entry.name);
+            return Err(keys.wrong(&toxicity.span(), "toxicity_per", what));
+        }
         let (place, kind) = (keys.at.clone(), kind.span());
-        Ok(Self { place, kind, entry, fault, aim, lasts, until_recovered })
+        Ok(Self { place, kind, entry, fault, aim, toxicity, lasts, until_recovered })
     }
 
     /// The fault, at `offset` after each of those moments.
     pub fn at(self, sheet: &Arc<Sheet>, beats: &Arc<Beats>, offset: Span) -> Planned {
-        let Self { place, kind, entry, fault, aim, lasts, until_recovered } = self;
+        let Self { place, kind, entry, fault, aim, toxicity, lasts, until_recovered } = self;
         let (sheet, beats) = (Arc::clone(sheet), Arc::clone(beats));
-        Planned { sheet, place, kind, entry, fault, aim, beats, offset, lasts, until_recovered }
+        Planned {
+            sheet,
+            place,
+            kind,
+            entry,
+            fault,
+            aim,
+            toxicity,
+            beats,
+            offset,
+            lasts,
+            until_recovered,
+        }
     }
 }
 
@@ -161,7 +187,13 @@ impl Planned {
             );
             return Err(source.error(&self.lasts.span(), "fault.for", what));
         }
+        if let Some(toxicity) = &self.toxicity
+            && let Some(why) = toxicity::no_requests(*toxicity.get_ref(), &links)
+        {
+            return Err(source.error(&toxicity.span(), "fault.toxicity_per", why));
+        }
         let mut fault = ResolvedFault::new(self.fault.clone(), at, lasts, nodes, links);
+        fault.toxicity = self.toxicity.as_ref().map(|toxicity| *toxicity.get_ref());
         fault.after = self.beats.when.after;
         fault.until_recovered = self.until_recovered;
         Ok(fault)

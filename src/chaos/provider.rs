@@ -61,14 +61,28 @@ pub enum Toxic {
         #[serde(default, skip_serializing_if = "Around::is_uniform")]
         around: Around,
     },
-    /// So much passes in each direction, all connections together.
+    /// So much passes in each direction.
     Bandwidth {
-        /// Kilobytes (1,000 bytes) a second.
-        rate_kb: u32,
+        /// Bytes a second; with none, nothing passes.
+        rate: u64,
+        /// Each connection has that much to itself, and does not share it with all others.
+        #[serde(default, skip_serializing_if = "is_default")]
+        each: bool,
     },
-    /// What is sent goes nowhere; connections stay open. Those that lost something are reset when
-    /// this ends; new ones are accepted and stall until then.
-    Timeout,
+    /// Some packets are lost and sent again: a stream loses nothing, and waits.
+    Loss {
+        /// The share of packets that is lost, from 0 to 1.
+        share: f64,
+        /// How long until the first is sent again, in milliseconds; each further time it doubles.
+        again_ms: u64,
+    },
+    /// What is sent goes nowhere. Connections that lost something are reset when this ends; new
+    /// ones are accepted and stall until then.
+    Timeout {
+        /// A connection is closed after so many milliseconds of it; 0: it stays open.
+        #[serde(default, skip_serializing_if = "is_default")]
+        close_ms: u64,
+    },
     /// The end of a connection is held back, in each direction.
     SlowClose {
         /// For so long, in milliseconds.
@@ -76,20 +90,85 @@ pub enum Toxic {
     },
     /// What passes is cut into pieces, in each direction of each connection.
     Slicer {
-        /// Bytes of a piece at most.
+        /// Bytes of a piece.
         size: u32,
-        /// The pause between two pieces in milliseconds.
-        delay_ms: u64,
+        /// So many bytes more or fewer, drawn for each piece.
+        #[serde(default, skip_serializing_if = "is_default")]
+        variation: u32,
+        /// The pause between two pieces in microseconds.
+        delay_us: u64,
     },
-    /// A connection is reset after so much in one direction.
+    /// A connection is torn after so much in one direction.
     LimitData {
         /// How much.
         bytes: u64,
+        /// It is closed as if its sender had ended it, and not reset.
+        #[serde(default, skip_serializing_if = "is_default")]
+        politely: bool,
     },
     /// Nothing passes; connections stay open. New ones are accepted and stall.
     BlackHole,
     /// Connections are reset, and new ones refused after the accept.
-    Reset,
+    Reset {
+        /// Each connection lives so many milliseconds under it first.
+        #[serde(default, skip_serializing_if = "is_default")]
+        after_ms: u64,
+    },
+    /// Some toxics that meet only a part of what passes.
+    Partly {
+        /// One direction; left out: both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        way: Option<Way>,
+        /// How much of it; left out: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        toxicity: Option<Toxicity>,
+        /// What is wrong with it.
+        of: Vec<Toxic>,
+    },
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// From the one who dials.
+    Upstream,
+    /// To the one who dials.
+    Downstream,
+}
+
+/// How many of those that pass a link meet what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Toxicity {
+    /// From 0 to 1.
+    pub share: f64,
+    /// Of what.
+    pub per: Per,
+}
+
+/// What a toxicity is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Each connection, once, for as long as the toxic holds.
+    Connection,
+    /// Each request anew, whatever connection it comes on; its answer shares its lot.
+    Request,
+}
+
+impl Per {
+    /// Both, by their words.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("connection", Self::Connection), ("request", Self::Request)];
+
+    /// True for what Toxiproxy draws for, which its API leaves out.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::Connection
+    }
 }
 
 /// What happens to messages at a node that serves, of the endpoints that fit.
@@ -314,6 +393,16 @@ pub trait Provider {
         link: &'a LinkName,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
         let why = "a connection has no end of its own here".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: link.to_string(), why })))
+    }
+
+    /// How long a connection of its own over a link lives right now on which nobody says anything.
+    /// Only where a connection has a life.
+    fn lifetime<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        let why = "a connection has no life of its own here".to_owned();
         Box::pin(ready(Err(ProviderError { victim: link.to_string(), why })))
     }
 }

@@ -8,8 +8,12 @@ use super::{
     provider::Toxic,
 };
 
-const FAULT: Silent =
-    Silent { kind: "reset", toxics: &[Toxic::Reset], did: "connections are reset" };
+const FAULT: Silent = Silent {
+    kind: "reset",
+    toxics: &[Toxic::Reset { after_ms: 0 }],
+    only: None,
+    did: "connections are reset",
+};
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {

@@ -11,7 +11,8 @@ use super::{
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
     limits::Limits,
-    provider::LinkName,
+    provider::{LinkName, Toxicity},
+    toxicity,
 };
 use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
 
@@ -39,6 +40,8 @@ pub struct ResolvedFault {
     pub nodes: Vec<NodeName>,
     /// The links that it hits.
     pub links: Vec<LinkName>,
+    /// How much of what passes the links it hits; none: all.
+    pub toxicity: Option<Toxicity>,
     /// What has to happen first: then `at` counts from that moment, and not from time zero.
     pub after: Option<Event>,
     /// It is over as soon as its victims are well by themselves.
@@ -63,6 +66,7 @@ struct Written {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     links: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    toxicity: Option<Toxicity>,
     after: Option<Event>,
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     settings: toml::Table,
@@ -72,8 +76,10 @@ impl Resolved {
     /// The number of the first fault that has no meaning in that world, and why.
     pub fn stranger_to(&self, world: World) -> Option<(usize, String)> {
         self.faults.iter().enumerate().find_map(|(number, fault)| {
-            let why = fault::entry(fault.kind())?.refusal(world)?;
-            Some((number, why))
+            let kind = fault::entry(fault.kind())?.refusal(world);
+            let part = fault.toxicity.filter(|_| world == World::Virtual);
+            let part = part.and_then(|part| toxicity::no_connections(part, &fault.links));
+            Some((number, kind.or(part)?))
         })
     }
 
@@ -108,7 +114,21 @@ impl ResolvedFault {
         nodes: Vec<NodeName>,
         links: Vec<LinkName>,
     ) -> Self {
-        Self { at, lasts, nodes, links, after: None, until_recovered: false, planned: None, fault }
+        Self {
+            at,
+            lasts,
+            nodes,
+            links,
+            toxicity: None,
+            after: None,
+            until_recovered: false,
+            planned: None,
+            fault,
+        }
+    }
+
+    pub(super) fn with_toxicity(self, toxicity: Option<Toxicity>) -> Self {
+        Self { toxicity, ..self }
     }
 
     /// Its kind's word.
@@ -190,6 +210,7 @@ impl From<ResolvedFault> for Written {
             kind: fault.kind().to_owned(),
             at: fault.at,
             lasts: fault.lasts,
+            toxicity: fault.toxicity,
             until_recovered: fault.until_recovered,
             after: fault.after,
             settings: fault.fault.settings(),
@@ -219,6 +240,6 @@ impl TryFrom<Written> for ResolvedFault {
         let mut read = Self::new(fault, written.at, written.lasts, written.nodes, links);
         read.after = written.after;
         read.until_recovered = written.until_recovered;
-        Ok(read)
+        Ok(read.with_toxicity(written.toxicity))
     }
 }

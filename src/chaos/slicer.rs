@@ -96,8 +96,9 @@ impl Fault for Slicer {
         stage: &'a Stage<'a>,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
-            let delay_ms = self.delay.0.as_millis() as u64;
-            let done = links::impair(stage, &[Toxic::Slicer { size: self.size, delay_ms }]).await?;
+            let delay_us = self.delay.0.as_micros() as u64;
+            let toxic = Toxic::Slicer { size: self.size, variation: 0, delay_us };
+            let done = links::impair(stage, &[toxic]).await?;
             Ok(format!("pieces of {} bytes, {} between two, {done}", self.size, self.delay))
         })
     }
@@ -105,7 +106,7 @@ impl Fault for Slicer {
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         let least = self.delay.0 * (PIECES - 1) / 2;
         let limit = links::WELL_LIMIT + self.delay.0 * PIECES * 8;
-        Box::pin(links::look_at_each(stage, before, move |link, rtt| async move {
+        Box::pin(links::bites(stage, before, move |link, rtt| async move {
             let now = links::median(stage, link, self.load(), limit).await?;
             let text = format!("{} bytes took {} → {}", self.load(), ms(rtt), ms(now));
             if now >= rtt + least { Ok(text) } else { Err(text) }

@@ -64,6 +64,10 @@ impl Fault for SlowClose {
         toml::Table::from_iter([("delay".to_owned(), self.delay.to_string().into())])
     }
 
+    fn of_requests(&self) -> bool {
+        false
+    }
+
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
         Box::pin(links::baseline(stage, 0))
     }
@@ -82,7 +86,7 @@ impl Fault for SlowClose {
     fn bite<'a>(&'a self, stage: &'a Stage<'a>, before: &'a Baseline) -> LocalBoxFuture<'a, Seen> {
         // Our end goes there, and the other's comes back.
         let limit = links::WELL_LIMIT + self.delay.0 * 2;
-        Box::pin(links::look_at_each(stage, before, move |link, _| async move {
+        Box::pin(links::bites(stage, before, move |link, _| async move {
             let now = links::closing(stage, link, limit).await?;
             let text = format!("a connection took {} to end", ms(now));
             if now >= self.delay.0 { Ok(text) } else { Err(text) }

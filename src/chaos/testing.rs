@@ -21,7 +21,7 @@ use http::{Request, Response};
 
 use super::{
     event::Gauges,
-    provider::{Health, LinkName, Meddled, Meddling, Provider, ProviderError, Toxic},
+    provider::{Health, LinkName, Meddled, Meddling, Provider, ProviderError, Toxic, Toxicity},
 };
 use crate::{
     base::{
@@ -157,6 +157,8 @@ pub(super) struct Fake {
     pub moved: RefCell<BTreeMap<NodeName, i64>>,
     /// Nodes that meddle with messages.
     pub meddling: RefCell<BTreeMap<NodeName, Meddling>>,
+    /// Round trips so far.
+    pub trips: Cell<u32>,
     /// Everything that it was told to change, with the second.
     pub calls: RefCell<Vec<String>>,
 }
@@ -188,6 +190,7 @@ impl Fake {
             sick: RefCell::default(),
             moved: RefCell::default(),
             meddling: RefCell::default(),
+            trips: Cell::new(0),
             calls: RefCell::default(),
         })
     }
@@ -219,6 +222,24 @@ impl Fake {
     pub fn gauges(self: &Rc<Self>) -> Gauges {
         let this = Rc::clone(self);
         Rc::new(move |_| this.calls.borrow().len() as u64)
+    }
+
+    /// What is wrong with a link for this round trip: of ten that may meet a toxic, it is those at
+    /// the end that do.
+    fn wrong_with(&self, link: &LinkName) -> Vec<Toxic> {
+        let turn = f64::from(self.trips.replace(self.trips.get() + 1) % 10);
+        let mut open = self.sick.borrow().get(link).cloned().unwrap_or_default();
+        let mut found = Vec::new();
+        while let Some(toxic) = open.pop() {
+            match toxic {
+                Toxic::Partly { toxicity, of, .. } => {
+                    let share = toxicity.map_or(1.0, |Toxicity { share, .. }| share);
+                    open.extend(of.into_iter().filter(|_| turn >= 10.0 * (1.0 - share)));
+                }
+                toxic => found.push(toxic),
+            }
+        }
+        found
     }
 
     pub fn is_well(&self) -> bool {
@@ -378,23 +399,27 @@ impl Provider for Fake {
                 return fails(link, "connection refused");
             }
             let mut takes = RTT;
-            for toxic in self.sick.borrow().get(link).into_iter().flatten() {
+            for toxic in &self.wrong_with(link) {
                 match toxic {
                     Toxic::Latency { latency_ms, .. } => {
                         takes += Duration::from_millis(latency_ms * 2);
                     }
-                    Toxic::Bandwidth { rate_kb } => {
-                        takes += Duration::from_secs(load as u64) / (rate_kb * 1_000);
+                    Toxic::Bandwidth { rate, .. } => {
+                        takes += Duration::from_secs_f64(load as f64 / *rate as f64);
                     }
-                    Toxic::Slicer { size, delay_ms } => {
-                        takes += Duration::from_millis(delay_ms * load as u64 / u64::from(*size));
+                    Toxic::Slicer { size, delay_us, .. } => {
+                        takes += Duration::from_micros(delay_us * load as u64 / u64::from(*size));
                     }
-                    Toxic::BlackHole | Toxic::Timeout => takes = Duration::from_hours(1),
-                    Toxic::Reset => return fails(link, "connection reset"),
-                    Toxic::LimitData { bytes } if load as u64 > *bytes => {
+                    Toxic::BlackHole | Toxic::Timeout { .. } => takes = Duration::from_hours(1),
+                    Toxic::Reset { after_ms } if *after_ms > 0 => {}
+                    Toxic::Reset { .. } => return fails(link, "connection reset"),
+                    Toxic::LimitData { bytes, .. } if load as u64 > *bytes => {
                         return fails(link, "connection reset");
                     }
-                    Toxic::LimitData { .. } | Toxic::SlowClose { .. } => {}
+                    Toxic::LimitData { .. }
+                    | Toxic::SlowClose { .. }
+                    | Toxic::Loss { .. }
+                    | Toxic::Partly { .. } => {}
                 }
             }
             self.env.sleep(takes).await;
@@ -408,13 +433,29 @@ impl Provider for Fake {
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
         Box::pin(async move {
             let mut takes = RTT;
-            for toxic in self.sick.borrow().get(link).into_iter().flatten() {
+            for toxic in &self.wrong_with(link) {
                 if let Toxic::SlowClose { delay_ms } = toxic {
                     takes += Duration::from_millis(delay_ms * 2);
                 }
             }
             self.env.sleep(takes).await;
             Ok(takes)
+        })
+    }
+
+    fn lifetime<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(async move {
+            let mut lives = Duration::from_hours(1);
+            for toxic in &self.wrong_with(link) {
+                if let Toxic::Reset { after_ms } = toxic {
+                    lives = Duration::from_millis(*after_ms);
+                }
+            }
+            self.env.sleep(lives).await;
+            Ok(lives)
         })
     }
 }

@@ -9,8 +9,12 @@ use super::{
     provider::Toxic,
 };
 
-const FAULT: Silent =
-    Silent { kind: "timeout", toxics: &[Toxic::Timeout], did: "what is sent goes nowhere" };
+const FAULT: Silent = Silent {
+    kind: "timeout",
+    toxics: &[Toxic::Timeout { close_ms: 0 }],
+    only: None,
+    did: "what is sent goes nowhere",
+};
 
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {

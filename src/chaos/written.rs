@@ -34,6 +34,10 @@ fn to_table(fault: &ResolvedFault) -> String {
         }));
         lines.push("]".to_owned());
     }
+    if let Some(toxicity) = fault.toxicity {
+        lines.push(format!("toxicity = {}", toml::Value::from(toxicity.share)));
+        lines.push(format!("toxicity_per = {}", quoted(toxicity.per.word())));
+    }
     for (key, value) in fault.fault().settings() {
         lines.push(format!("{key} = {value}"));
     }
@@ -57,7 +61,11 @@ mod tests {
 
     use crate::{
         base::{name::NodeName, rng::Rng},
-        chaos::{Plan, fault::FAULTS, provider::LinkName},
+        chaos::{
+            Plan,
+            fault::{FAULTS, Hits},
+            provider::LinkName,
+        },
     };
 
     const LIMITS: &str = "[limits]\nazs = 3\nmajority = true\nabort_above = 50\n";
@@ -77,8 +85,13 @@ mod tests {
             let hour = Duration::from_hours(1);
             plan.resolve(&nodes, &links, hour, &Rng::from_seed(seed)).unwrap()
         };
-        for (entry, limits) in FAULTS.iter().zip(["", LIMITS].into_iter().cycle()) {
-            let example = [limits, entry.example].concat();
+        let limited = FAULTS.iter().map(|entry| [LIMITS, entry.example].concat());
+        let examples = FAULTS.iter().map(|entry| entry.example.to_owned()).chain(limited);
+        let on_links = FAULTS.iter().filter(|entry| entry.hits == Hits::Links);
+        let partly = on_links.map(|entry| {
+            format!("{}toxicity = 0.25\ntoxicity_per = \"connection\"\n", entry.example)
+        });
+        for example in examples.chain(partly) {
             let drawn = read(&example, "42");
             let text = drawn.to_plan("he said \"no\",\nand 'yes'");
             // Another seed: nothing is left to be drawn.

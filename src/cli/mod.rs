@@ -6,6 +6,7 @@ mod check;
 mod clean;
 mod guard;
 mod heal;
+mod links;
 mod list;
 mod node;
 mod proxy;
@@ -70,9 +71,11 @@ enum Command {
     /// The guardian of a run (started by `run`).
     #[command(hide = true)]
     Guard,
+    /// The fault proxy alone, with Toxiproxy's HTTP API.
+    Proxy(proxy::Args),
     /// The fault proxy of a run (started by `run`).
     #[command(hide = true)]
-    Proxy(proxy::Args),
+    Links(links::Args),
 }
 
 /// Parses, calls, and tells the exit code.
@@ -123,7 +126,8 @@ fn dispatch(command: Command) -> u8 {
         Command::Schema(args) => schema::main(&args),
         Command::Node => node::main(),
         Command::Guard => guard::main(),
-        Command::Proxy(args) => proxy::main(&args),
+        Command::Proxy(args) => proxy::main(args),
+        Command::Links(args) => links::main(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("robot-city: {error:#}");

@@ -258,7 +258,7 @@ impl Fleet {
         if links.is_empty() {
             return Ok(());
         }
-        let words = ["proxy", &self.plan.seed, &std::process::id().to_string()];
+        let words = ["links", &self.plan.seed, &std::process::id().to_string()];
         let order = order(&self.folder, &words, "nodes/proxy", String::new())?;
         let (child, replies, commands) =
             process::Child::start_talking(&order).map_err(system("the fault proxy"))?;
@@ -588,6 +588,13 @@ impl Provider for Fleet {
         link: &'a LinkName,
     ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
         Box::pin(self.probe_closing(link))
+    }
+
+    fn lifetime<'a>(
+        &'a self,
+        link: &'a LinkName,
+    ) -> LocalBoxFuture<'a, Result<Duration, ProviderError>> {
+        Box::pin(self.probe_lifetime(link))
     }
 }
 

@@ -55,7 +55,7 @@ pub fn serve() -> anyhow::Result<u8> {
 }
 
 /// Serves the fault proxy of the run `parent` until its standard input ends.
-pub fn proxy(seed: &str, parent: u32) -> anyhow::Result<()> {
+pub fn links(seed: &str, parent: u32) -> anyhow::Result<()> {
     process::die_with_parent(parent)?;
     Ok(crate::chaos::proxy::child(seed)?)
 }

@@ -25,13 +25,13 @@ use crate::{
     },
     base::{name::NodeName, time::Wall},
     chaos::provider::{
-        Health, LinkName, Meddled, Meddling, Provider, ProviderError, ROBOTS, Toxic,
+        Health, LinkName, Meddled, Meddling, Provider, ProviderError, ROBOTS, Toxic, Way,
     },
     city::City,
     history::services::ServiceMap,
     world::{
         Env,
-        virtual_::{LinkFault, Settings, Sim, broker},
+        virtual_::{Direction, LinkFault, MILLION, Settings, Sim, broker},
     },
 };
 
@@ -330,7 +330,9 @@ impl Provider for VirtualFleet {
         link: &'a LinkName,
         toxics: &'a [Toxic],
     ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        let known = self.sim.impair(&link.from, &link.to, fault_of(toxics));
+        let [there, back] = faults_of(toxics);
+        let set = |way, fault| self.sim.impair_way(&link.from, &link.to, way, fault);
+        let known = set(Direction::There, there) && set(Direction::Back, back);
         Box::pin(async move {
             let why = "one of its ends never lived".to_owned();
             if known { Ok(()) } else { Err(ProviderError { victim: link.to_string(), why }) }
@@ -366,23 +368,51 @@ impl Provider for VirtualFleet {
     }
 }
 
-/// All that is wrong with a link, in the virtual network's words.
-fn fault_of(toxics: &[Toxic]) -> LinkFault {
-    let mut fault = LinkFault::NONE;
+/// All that is wrong with a link, in the virtual network's words: there, and back.
+fn faults_of(toxics: &[Toxic]) -> [LinkFault; 2] {
+    let mut faults = [LinkFault::NONE; 2];
     for toxic in toxics {
         match toxic {
-            Toxic::Latency { latency_ms, jitter_ms, around } => {
-                fault.latency += Duration::from_millis(*latency_ms);
-                fault.jitter += Duration::from_millis(*jitter_ms);
-                fault.around = *around;
+            Toxic::Partly { way, toxicity, of } => {
+                // What is drawn for is one thing here: a link is a connection, an exchange a request.
+                let share = toxicity.map_or(0.0, |toxicity| toxicity.share * f64::from(MILLION));
+                let only = way.map(|way| usize::from(way == Way::Downstream));
+                for (place, fault) in faults_of(of).into_iter().enumerate() {
+                    if only.is_none_or(|only| only == place) {
+                        faults[place] = LinkFault { share: share as u32, ..fault };
+                    }
+                }
             }
-            Toxic::Bandwidth { rate_kb } => fault.rate = u64::from(*rate_kb) * 1_000,
-            Toxic::BlackHole => fault.stalled = true,
-            Toxic::Timeout => fault = LinkFault { stalled: true, swallows: true, ..fault },
-            Toxic::Reset => fault.reset = true,
-            // They have no meaning here, and a plan with them is refused.
-            Toxic::SlowClose { .. } | Toxic::Slicer { .. } | Toxic::LimitData { .. } => {}
+            whole => {
+                for fault in &mut faults {
+                    add(fault, whole);
+                }
+            }
         }
     }
-    fault
+    faults
+}
+
+fn add(fault: &mut LinkFault, toxic: &Toxic) {
+    match *toxic {
+        Toxic::Latency { latency_ms, jitter_ms, around } => {
+            fault.latency += Duration::from_millis(latency_ms);
+            fault.jitter += Duration::from_millis(jitter_ms);
+            fault.around = around;
+        }
+        Toxic::Bandwidth { rate, each: false } => fault.rate = rate,
+        Toxic::Bandwidth { rate, each: true } => fault.rate_each = rate,
+        Toxic::Loss { share, again_ms } => {
+            fault.lost = (share * f64::from(MILLION)) as u32;
+            fault.again = Duration::from_millis(again_ms);
+        }
+        Toxic::BlackHole => fault.stalled = true,
+        Toxic::Timeout { .. } => (fault.stalled, fault.swallows) = (true, true),
+        Toxic::Reset { .. } => fault.reset = true,
+        // They have no meaning here, and a plan with them is refused; parts were taken apart.
+        Toxic::SlowClose { .. }
+        | Toxic::Slicer { .. }
+        | Toxic::LimitData { .. }
+        | Toxic::Partly { .. } => {}
+    }
 }

@@ -17,8 +17,12 @@
 
 mod connection;
 mod controller;
+mod direction;
 mod impairment;
+mod requests;
 mod server;
+mod sickness;
+pub mod toxiproxy;
 mod wire;
 
 use std::io;
@@ -53,13 +57,21 @@ pub fn child(seed: &str) -> io::Result<()> {
     outcome
 }
 
-/// Every connection needs two files: as many as the system lets us have.
-fn raise_file_limit() {
+/// Files that a proxy can use: two for each connection.
+const FILES_WANTED: u64 = 65_536;
+
+/// Lets this process open as many files as a proxy can use, or as many as the system lets it have.
+pub fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum;
+    limit.maximum = maximum.map(|known| known.max(FILES_WANTED));
     limit.current = limit.maximum;
-    // Where it is refused we go on with what there is; the accept loop survives running out.
-    let _ = setrlimit(Resource::Nofile, limit);
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        (limit.current, limit.maximum) = (maximum, maximum);
+        // Where it is refused we go on with what there is; the accept loop survives running out.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 #[cfg(test)]

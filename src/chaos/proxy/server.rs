@@ -2,7 +2,7 @@
 //! that obeys commands.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -14,18 +14,22 @@ use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
-    connection::{CHUNK_BYTES, LinkState, carry, tear},
-    impairment::Impairment,
+    connection::{LinkState, Scratch, carry, tear},
+    direction::CHUNK_BYTES,
+    sickness::Rule,
     wire::{Command, Reply, Request},
 };
-use crate::{base::rng::Rng, chaos::provider::LinkName};
+use crate::{
+    base::rng::Rng,
+    chaos::provider::{LinkName, Toxic},
+};
 
 /// Links of one proxy at most.
-const LINKS_MAX: usize = 4_096;
+pub(super) const LINKS_MAX: usize = 4_096;
 /// Connections of one link at most; those beyond are torn down.
 const CONNECTIONS_MAX: usize = 32_768;
 /// Bytes of one command at most; a longer one ends the proxy.
@@ -68,17 +72,19 @@ struct Table {
     links: BTreeMap<LinkName, (SocketAddr, Rc<LinkState>)>,
     /// The accept loops; dropping them drops their connections.
     loops: JoinSet<()>,
-    scratch: Rc<RefCell<Box<[u8]>>>,
+    scratch: Scratch,
+    /// Commands so far that made links sick: their draws have names of their own.
+    impaired: Cell<u64>,
 }
 
 impl Table {
     fn new(rng: Rng) -> Self {
-        let scratch = vec![0; CHUNK_BYTES].into_boxed_slice();
         Self {
             rng,
             links: BTreeMap::new(),
             loops: JoinSet::new(),
-            scratch: Rc::new(RefCell::new(scratch)),
+            scratch: scratch(),
+            impaired: Cell::new(0),
         }
     }
 
@@ -92,9 +98,7 @@ impl Table {
         };
         let done = match request.command {
             Command::Add { link, upstream } => self.add(link, upstream).await.map(Some),
-            Command::Impair { link, toxics } => {
-                self.impair(&link, &Impairment::of(&toxics)).map(|()| None)
-            }
+            Command::Impair { link, toxics } => self.impair(&link, toxics).map(|()| None),
         };
         let (listen, error) = match done {
             Ok(listen) => (listen, None),
@@ -121,17 +125,24 @@ impl Table {
         Ok(listen)
     }
 
-    fn impair(&self, link: &LinkName, impairment: &Impairment) -> Result<(), String> {
+    fn impair(&self, link: &LinkName, toxics: Vec<Toxic>) -> Result<(), String> {
         let Some((_, state)) = self.links.get(link) else {
             return Err(format!("no proxy stands on {link}"));
         };
-        state.impair(impairment.clone());
+        let (since, turn) = (Instant::now(), self.impaired.replace(self.impaired.get() + 1));
+        let rule = |(n, toxic)| Rule { name: format!("impair/{turn}/{n}"), since, toxic };
+        state.impair(toxics.into_iter().enumerate().map(rule).collect());
         Ok(())
     }
 }
 
+/// A buffer for all connections of a process.
+pub(super) fn scratch() -> Scratch {
+    Rc::new(RefCell::new(vec![0; CHUNK_BYTES].into_boxed_slice()))
+}
+
 /// Accepts connections of one link for ever. Dropping it drops them all.
-async fn accept(listener: TcpListener, link: Rc<LinkState>) {
+pub(super) async fn accept(listener: TcpListener, link: Rc<LinkState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {

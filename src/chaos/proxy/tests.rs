@@ -273,7 +273,7 @@ fn reset_is_seen_by_both_ends_and_by_newcomers() {
     on_loopback(async {
         let stand = Stand::new().await;
         let (mut client, mut server) = stand.connect().await;
-        stand.impair(&[Toxic::Reset]).await;
+        stand.impair(&[Toxic::Reset { after_ms: 0 }]).await;
         expect_reset(&mut client).await;
         expect_reset(&mut server).await;
         let mut late = TcpStream::connect(stand.listen).await.unwrap();
@@ -388,7 +388,7 @@ fn a_narrow_line_is_shared_by_all_connections_and_wide_again_when_healed() {
         let stand = Stand::new().await;
         let (mut one, mut one_served) = stand.connect().await;
         let (mut other, mut other_served) = stand.connect().await;
-        stand.impair(&[Toxic::Bandwidth { rate_kb: 100 }]).await;
+        stand.impair(&[Toxic::Bandwidth { rate: 100_000, each: false }]).await;
         let all = pattern(10_000);
         let begun = Instant::now();
         send(&mut one, &all).await;
@@ -396,7 +396,7 @@ fn a_narrow_line_is_shared_by_all_connections_and_wide_again_when_healed() {
         expect(&mut one_served, &all).await;
         expect(&mut other_served, &all).await;
         assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
-        stand.impair(&[Toxic::Bandwidth { rate_kb: 1 }]).await;
+        stand.impair(&[Toxic::Bandwidth { rate: 1_000, each: false }]).await;
         let much = pattern(600_000);
         send(&mut one, &much).await;
         stand.impair(&[]).await;
@@ -410,7 +410,7 @@ fn a_slicer_pauses_between_pieces_and_keeps_every_byte() {
     on_loopback(async {
         let stand = Stand::new().await;
         let (mut client, mut server) = stand.connect().await;
-        stand.impair(&[Toxic::Slicer { size: 10, delay_ms: 5 }]).await;
+        stand.impair(&[Toxic::Slicer { size: 10, variation: 0, delay_us: 5_000 }]).await;
         let begun = Instant::now();
         let all = pattern(205);
         send(&mut client, &all).await;
@@ -428,7 +428,7 @@ fn a_timeout_swallows_and_resets_only_those_who_lost_something_when_healed() {
         let stand = Stand::new().await;
         let (mut loser, mut loser_served) = stand.connect().await;
         let (mut keeper, mut keeper_served) = stand.connect().await;
-        stand.impair(&[Toxic::Timeout]).await;
+        stand.impair(&[Toxic::Timeout { close_ms: 0 }]).await;
         send(&mut loser, b"lost").await;
         expect_nothing(&mut loser_served).await;
         let mut late = TcpStream::connect(stand.listen).await.unwrap();
@@ -451,7 +451,7 @@ fn a_limit_tears_a_connection_after_so_many_bytes_from_its_start() {
         let (mut client, mut server) = stand.connect().await;
         send(&mut client, &pattern(1_000)).await;
         expect(&mut server, &pattern(1_000)).await;
-        stand.impair(&[Toxic::LimitData { bytes: 10 }]).await;
+        stand.impair(&[Toxic::LimitData { bytes: 10, politely: false }]).await;
         send(&mut client, b"0123456789").await;
         expect(&mut server, b"0123456789").await;
         send(&mut client, b"x").await;

@@ -12,7 +12,10 @@ use crate::{
     run::health,
     world::{
         Env,
-        real::{Boot, RealWorld, closing::closing},
+        real::{
+            Boot, RealWorld,
+            closing::{closing, lifetime},
+        },
     },
 };
 
@@ -54,6 +57,12 @@ impl Fleet {
         let wrong =
             |why: std::io::Error| ProviderError { victim: link.to_string(), why: why.to_string() };
         closing(&self.dialled(link)).await.map_err(wrong)
+    }
+
+    pub(super) async fn probe_lifetime(&self, link: &LinkName) -> Result<Duration, ProviderError> {
+        let wrong =
+            |why: std::io::Error| ProviderError { victim: link.to_string(), why: why.to_string() };
+        lifetime(&self.dialled(link)).await.map_err(wrong)
     }
 
     /// Where whoever opens that link dials.

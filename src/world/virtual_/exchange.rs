@@ -20,7 +20,7 @@ use http::{Request, Response};
 use super::{
     core::Core,
     link::CONNECT_WITHIN,
-    network::{BACK, Parcel, THERE, way_of},
+    network::{BACK, Parcel, THERE, met_way_of, way_of},
     node::Life,
     tasks::{Rouse, Work},
 };
@@ -50,6 +50,8 @@ enum Stage {
 
 pub(super) struct Exchange {
     route: u32,
+    /// It meets a fault that only a share meets.
+    met: bool,
     server: u32,
     incarnation: u32,
     stage: Stage,
@@ -65,6 +67,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Its way in one direction.
+    fn way(&self, direction: u32) -> u32 {
+        met_way_of(self.route, direction, self.met)
+    }
+
     /// What the request has beside its head.
     fn asks_bytes(&self) -> usize {
         self.request.as_ref().map_or(0, |request| request.body().len())
@@ -94,13 +101,14 @@ impl Core {
             let why = format!("no node is called {to}");
             return Box::pin(std::future::ready(Err(HttpError::NotConnected(why))));
         };
-        let (server, warm) = {
+        let (server, warm, met) = {
             let mut network = self.network.borrow_mut();
             let route = network.get_mut(route);
-            (route.dialled, route.warm)
+            (route.dialled, route.warm, route.draw_met())
         };
         let exchange = Exchange {
             route,
+            met,
             server,
             incarnation: warm.unwrap_or(0),
             stage: if warm.is_some() { Stage::Asking } else { Stage::Knocking },
@@ -112,9 +120,10 @@ impl Core {
             outcome: None,
         };
         let bytes = if warm.is_some() { exchange.asks_bytes() } else { 0 };
+        let way = exchange.way(THERE);
         let mut exchanges = self.exchanges.borrow_mut();
         let key = exchanges.insert(exchange);
-        let due_ns = self.carry_bytes(bytes, way_of(route, THERE), Parcel::Exchange(key));
+        let due_ns = self.carry_bytes(bytes, way, Parcel::Exchange(key));
         if let Some(exchange) = exchanges.get_mut(key) {
             exchange.due_ns = due_ns;
         }
@@ -139,17 +148,21 @@ impl Core {
             }
             Stage::Knocking => {
                 self.knock_http(exchange);
-                self.carry(way_of(route, BACK), Parcel::Exchange(key));
+                self.carry(exchange.way(BACK), Parcel::Exchange(key));
             }
             Stage::Granted => {
                 self.network.borrow_mut().get_mut(route).warm = Some(exchange.incarnation);
                 exchange.stage = Stage::Asking;
-                let (bytes, way) = (exchange.asks_bytes(), way_of(route, THERE));
+                let (bytes, way) = (exchange.asks_bytes(), exchange.way(THERE));
                 exchange.due_ns = self.carry_bytes(bytes, way, Parcel::Exchange(key));
             }
             Stage::Asking => {
                 let (server, incarnation) = (exchange.server, exchange.incarnation);
                 let handler = self.nodes.borrow().handler_of(server, incarnation);
+                // One of a share that is cut on a connection that goes on for the others.
+                let cut =
+                    exchange.met && self.network.borrow_mut().get_mut(route).is_reset(exchange.met);
+                let handler = handler.filter(|_| !cut);
                 if let (Some(handler), Some(request)) = (handler, exchange.request.take()) {
                     exchange.stage = Stage::Serving;
                     drop(exchanges);
@@ -158,7 +171,7 @@ impl Core {
                 } else {
                     exchange.stage = Stage::Answering;
                     exchange.outcome = Some(broken("connection reset by peer"));
-                    self.carry(way_of(route, BACK), Parcel::Exchange(key));
+                    self.carry(exchange.way(BACK), Parcel::Exchange(key));
                 }
             }
             Stage::Answering => {
@@ -226,7 +239,7 @@ impl Core {
     /// The server's side of opening a connection.
     fn knock_http(&self, exchange: &mut Exchange) {
         exchange.stage = Stage::Answering;
-        if self.network.borrow_mut().get_mut(exchange.route).is_reset() {
+        if self.network.borrow_mut().get_mut(exchange.route).is_reset(exchange.met) {
             exchange.outcome = Some(broken("connection reset"));
             return;
         }
@@ -255,7 +268,7 @@ impl Core {
         let bytes = response.body().len();
         exchange.outcome = Some(Ok(response));
         exchange.stage = Stage::Answering;
-        self.carry_bytes(bytes, way_of(exchange.route, BACK), Parcel::Exchange(key));
+        self.carry_bytes(bytes, exchange.way(BACK), Parcel::Exchange(key));
     }
 
     /// The server of some exchanges died: what it worked on breaks, once its peers learn of it.
@@ -265,7 +278,7 @@ impl Core {
             let Some(exchange) = exchanges.get_mut(key) else { continue };
             exchange.outcome = Some(broken("the server died"));
             exchange.stage = Stage::Answering;
-            self.carry(way_of(exchange.route, BACK), Parcel::Exchange(key));
+            self.carry(exchange.way(BACK), Parcel::Exchange(key));
         }
         drop(exchanges);
         self.network.borrow_mut().cool_from(node);
@@ -283,12 +296,15 @@ impl Core {
         *warm = warm.filter(|&open| open != incarnation);
     }
 
-    /// Cuts every exchange of a route at once.
-    pub(super) fn reset_exchanges(&self, route: u32) {
-        self.network.borrow_mut().get_mut(route).warm = None;
+    /// Cuts every exchange of a route at once; or those that meet what a share meets.
+    pub(super) fn reset_exchanges(&self, route: u32, met_alone: bool) {
+        if !met_alone {
+            self.network.borrow_mut().get_mut(route).warm = None;
+        }
         let (mut wake, mut served) = (Vec::new(), Vec::new());
         let mut exchanges = self.exchanges.borrow_mut();
-        for key in exchanges.keys_where(|one| one.route == route && one.stage != Stage::Done) {
+        let hit = |one: &Exchange| one.route == route && (one.met || !met_alone);
+        for key in exchanges.keys_where(|one| hit(one) && one.stage != Stage::Done) {
             let Some(exchange) = exchanges.get_mut(key) else { continue };
             if exchange.stage == Stage::Serving {
                 served.push(exchange.task);
@@ -356,7 +372,7 @@ impl Drop for Exchanging {
         exchange.abandoned = true;
         if matches!(exchange.stage, Stage::Asking | Stage::Serving) {
             // Sent behind the request, so it arrives behind it.
-            let (key, way) = (self.key, way_of(exchange.route, THERE));
+            let (key, way) = (self.key, exchange.way(THERE));
             let parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| core.hang_up(key)));
             self.core.carry_after(exchange.due_ns, way, parcel);
         }

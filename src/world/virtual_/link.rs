@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::{Core, Event, Sleep},
-    network::{BACK, Parcel, THERE, way_of},
+    network::{BACK, Parcel, THERE, met_way_of},
     node::Life,
     tasks::Work,
 };
@@ -57,6 +57,8 @@ struct Pipe {
 /// A link: `pipes[0]` from the dialler, `pipes[1]` to it.
 pub(super) struct LinkState {
     route: u32,
+    /// It meets a fault that only a share meets.
+    met: bool,
     /// The nodes that send into the pipes.
     senders: [u32; 2],
     pipes: [Pipe; 2],
@@ -92,7 +94,7 @@ impl Pipe {
 impl Core {
     /// Queues an item on a pipe; the caller has checked that it may.
     fn push(&self, link: &mut LinkState, key: Key, direction: u32, item: Item) {
-        let way = way_of(link.route, direction);
+        let way = met_way_of(link.route, direction, link.met);
         let bytes = match &item {
             Item::Frame(frame) => frame.len(),
             Item::End => 0,
@@ -162,7 +164,8 @@ impl Core {
         if let Some(&(at, _)) = pipe.flight.front() {
             pipe.planned = true;
             let parcel = Parcel::Frames(key, direction);
-            self.plan(at, Event::Arrive(way_of(link.route, direction), parcel));
+            let way = met_way_of(link.route, direction, link.met);
+            self.plan(at, Event::Arrive(way, parcel));
         }
         if !ended {
             return;
@@ -202,18 +205,28 @@ impl Core {
         }
     }
 
-    /// Cuts every link of a route at once, at both ends.
-    pub(super) fn reset_links(&self, route: u32) {
+    /// Cuts every link of a route at once, at both ends; or those that meet what a share meets.
+    pub(super) fn reset_links(&self, route: u32, met_alone: bool) {
+        let mut links = self.links.borrow_mut();
+        for key in links.keys_where(|link| link.route == route && (link.met || !met_alone)) {
+            links.remove(key);
+        }
+    }
+
+    /// Draws for every link of a route whether it meets what only a share meets.
+    pub(super) fn draw_links(&self, route: u32) {
         let mut links = self.links.borrow_mut();
         for key in links.keys_where(|link| link.route == route) {
-            links.remove(key);
+            if let Some(link) = links.get_mut(key) {
+                link.met = self.network.borrow_mut().get_mut(route).draw_met();
+            }
         }
     }
 
     /// Opens a link on which so many frames may wait each way; both ends of it, the dialler's first.
     pub(super) fn open(
         self: &Rc<Self>,
-        route: u32,
+        (route, met): (u32, bool),
         ends: [&Rc<Life>; 2],
         frames_max: usize,
     ) -> [Link; 2] {
@@ -222,7 +235,7 @@ impl Core {
         let pipes =
             [Pipe::new(far_pipe.0.clone(), far_end.0), Pipe::new(near_pipe.0.clone(), near_end.0)];
         let senders = [ends[0].node, ends[1].node];
-        let key = self.links.borrow_mut().insert(LinkState { route, senders, pipes });
+        let key = self.links.borrow_mut().insert(LinkState { route, met, senders, pipes });
         let end = |direction: u32, inbox, incoming, ended| {
             let life = Rc::clone(ends[direction as usize]);
             let watch = watch(Rc::clone(self), key, direction, inbox, ended);
@@ -247,13 +260,14 @@ impl Core {
         };
         let (done, outcome) = oneshot::channel();
         let (dialler, name) = (Rc::clone(life), to.clone());
+        let met = self.network.borrow_mut().get_mut(route).draw_met();
         let knock: Parcel = Parcel::Call(Box::new(move |core| {
-            let answer = core.knock(route, &dialler, &name);
+            let answer = core.knock((route, met), &dialler, &name);
             let reply = Parcel::Call(Box::new(move |_: &Rc<Self>| drop(done.send(answer))));
-            core.carry(way_of(route, BACK), reply);
+            core.carry(met_way_of(route, BACK, met), reply);
         }));
         if life.is_alive() {
-            self.carry(way_of(route, THERE), knock);
+            self.carry(met_way_of(route, THERE, met), knock);
         }
         let (to, alarm) = (to.clone(), Sleep::new(Rc::clone(self), self.now() + CONNECT_WITHIN));
         Box::pin(async move {
@@ -269,7 +283,7 @@ impl Core {
     /// Somebody wants a link to the node at the end of `route`.
     fn knock(
         self: &Rc<Self>,
-        route: u32,
+        (route, met): (u32, bool),
         dialler: &Rc<Life>,
         to: &NodeName,
     ) -> Result<Link, DialError> {
@@ -277,7 +291,7 @@ impl Core {
         let (node, cut) = {
             let mut network = self.network.borrow_mut();
             let route = network.get_mut(route);
-            (route.dialled, route.is_reset())
+            (route.dialled, route.is_reset(met))
         };
         let Some((life, listener)) = self.nodes.borrow().listener_of(node) else {
             return Err(refused("connection refused"));
@@ -285,10 +299,10 @@ impl Core {
         if !dialler.is_alive() {
             return Err(refused("the dialler died"));
         }
-        let [near, far] = self.open(route, [dialler, &life], FRAMES_MAX);
+        let [near, far] = self.open((route, met), [dialler, &life], FRAMES_MAX);
         if cut {
             // Opened and cut at once, as a proxy in between does.
-            self.reset_links(route);
+            self.reset_links(route, met);
             return Ok(near);
         }
         match listener.try_send(far) {

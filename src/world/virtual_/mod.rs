@@ -30,12 +30,12 @@ use tokio::sync::oneshot;
 
 pub use self::{
     core::Stuck,
-    network::{Direction, LinkFault},
+    network::{Direction, LinkFault, MILLION},
     settings::{DiskSettings, NetworkSettings, Settings, Span},
 };
 use self::{
     core::{Core, Sleep},
-    network::{BACK, Parcel, THERE, way_of},
+    network::{BACK, Parcel, THERE, met_way_of},
     tasks::{Bell, ROOT},
 };
 use super::Env;
@@ -221,19 +221,20 @@ impl Sim {
         let (sim, route) = (Rc::clone(self.core()), self.route(from, to));
         async move {
             let (route, sent) = (route.ok_or(NoTrip::Unknown)?, sim.now());
+            let met = sim.network.borrow_mut().get_mut(route).draw_met();
             let (done, back) = oneshot::channel();
             let there: Parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| {
                 // Torn down where it arrives: what would tell of the way back is dropped.
-                if core.network.borrow_mut().get_mut(route).is_reset() {
+                if core.network.borrow_mut().get_mut(route).is_reset(met) {
                     return;
                 }
                 let arrived: Parcel = Parcel::Call(Box::new(move |core: &Rc<Core>| {
                     // Nobody waits any more: then nobody wants to know.
                     let _ = done.send(core.now() - sent);
                 }));
-                core.carry(way_of(route, BACK), arrived);
+                core.carry(met_way_of(route, BACK, met), arrived);
             }));
-            sim.carry_bytes(load, way_of(route, THERE), there);
+            sim.carry_bytes(load, met_way_of(route, THERE, met), there);
             back.await.map_err(|_| NoTrip::Reset)
         }
     }

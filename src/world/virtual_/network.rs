@@ -32,6 +32,15 @@ pub(super) enum Parcel {
     Call(Call),
 }
 
+/// Marks a way for what travels on it and meets a fault that only a share meets.
+const MET: u32 = 1 << 31;
+/// Parts in a million: how shares are counted here.
+pub const MILLION: u32 = 1_000_000;
+/// Bytes of a packet, for what loses packets.
+const PACKET_BYTES: usize = 1_460;
+/// Times that one packet is lost one after the other, at most.
+const LOSSES_MAX: u32 = 6;
+
 /// What is wrong with one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkFault {
@@ -43,6 +52,14 @@ pub struct LinkFault {
     pub around: Around,
     /// Bytes that pass in a second; 0 where they take no time.
     pub rate: u64,
+    /// The same for each connection or exchange alone.
+    pub rate_each: u64,
+    /// Packets of a million that are lost and sent again.
+    pub lost: u32,
+    /// How long until the first is sent again; each further time it doubles.
+    pub again: Duration,
+    /// Connections or exchanges of a million that meet all this; 0: all of them.
+    pub share: u32,
     /// Nothing passes: what arrives waits until this ends, and keeps its order. Connections stay
     /// open; new ones hang.
     pub stalled: bool,
@@ -59,6 +76,10 @@ impl LinkFault {
         jitter: Duration::ZERO,
         around: Around::Uniform,
         rate: 0,
+        rate_each: 0,
+        lost: 0,
+        again: Duration::ZERO,
+        share: 0,
         stalled: false,
         swallows: false,
         reset: false,
@@ -94,14 +115,19 @@ struct Way {
 }
 
 impl Way {
+    /// Whether what travels there, marked or not, meets what is wrong.
+    fn hits(&self, met: bool) -> bool {
+        self.fault.share == 0 || met
+    }
+
     /// How long so many bytes wait for a narrow way and take on it.
     fn queue_ns(&mut self, bytes: usize, now_ns: u64) -> u64 {
         if self.fault.rate == 0 {
             return 0;
         }
-        let takes_ns = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.fault.rate);
+        let takes_ns = takes_ns(bytes, self.fault.rate);
         let free_ns = self.free_ns.clamp(now_ns, now_ns.saturating_add(QUEUE_MAX_NS));
-        self.free_ns = free_ns.saturating_add(u64::try_from(takes_ns).unwrap_or(u64::MAX));
+        self.free_ns = free_ns.saturating_add(takes_ns);
         self.free_ns - now_ns
     }
 }
@@ -117,13 +143,26 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn is_reset(&self) -> bool {
-        self.ways.iter().any(|way| way.fault.reset)
+    /// Whether what is marked like this is cut.
+    pub(super) fn is_reset(&self, met: bool) -> bool {
+        self.ways.iter().any(|way| way.fault.reset && way.hits(met))
     }
 
-    fn delay_ns(&mut self, direction: u32, bytes: usize, now_ns: u64) -> u64 {
+    /// Draws whether a new connection or exchange meets what only a share meets.
+    pub(super) fn draw_met(&mut self) -> bool {
+        let share = self.ways.iter().map(|way| way.fault.share).max().unwrap_or_default();
+        share > 0 && below(&mut self.rng, u64::from(MILLION)) < u64::from(share)
+    }
+
+    fn delay_ns(&mut self, direction: u32, bytes: usize, now_ns: u64, met: bool) -> u64 {
         let way = &mut self.ways[direction as usize];
         let usual = way.fixed_ns + below(&mut self.rng, way.jitter_ns);
+        if !way.hits(met) {
+            return usual;
+        }
+        let usual = usual
+            .saturating_add(resent_ns(&way.fault, bytes, &mut self.rng))
+            .saturating_add(takes_ns(bytes, way.fault.rate_each));
         let usual = usual.saturating_add(way.queue_ns(bytes, now_ns));
         if way.fault.latency.is_zero() && way.fault.jitter.is_zero() {
             return usual;
@@ -137,6 +176,26 @@ impl Route {
         };
         usual.saturating_add(extra)
     }
+}
+
+/// How long so many bytes take at a rate; 0 takes no time.
+fn takes_ns(bytes: usize, rate: u64) -> u64 {
+    let takes_ns = (u128::from(bytes as u64) * 1_000_000_000).checked_div(u128::from(rate));
+    u64::try_from(takes_ns.unwrap_or_default()).unwrap_or(u64::MAX)
+}
+
+/// How long the last of so many bytes is late because packets are lost: they travel beside one
+/// another, so the one that is lost most often counts.
+fn resent_ns(fault: &LinkFault, bytes: usize, rng: &mut Rng) -> u64 {
+    if fault.lost == 0 {
+        return 0;
+    }
+    let mut is_lost = || below(rng, u64::from(MILLION)) < u64::from(fault.lost);
+    let packets = bytes.div_ceil(PACKET_BYTES).max(1);
+    let losses = (0..packets).map(|_| (0..LOSSES_MAX).take_while(|_| is_lost()).count());
+    // Sent again after so long, then twice as long, and so on.
+    let most = losses.max().unwrap_or_default();
+    nanos(fault.again).saturating_mul((1 << most) - 1)
 }
 
 /// All routes.
@@ -197,15 +256,17 @@ impl Network {
 
     /// How long the next parcel, of so many bytes, is under way.
     pub(super) fn delay_ns(&mut self, way: u32, bytes: usize, now_ns: u64) -> u64 {
-        self.routes[(way >> 1) as usize].delay_ns(way & 1, bytes, now_ns)
+        let (place, direction, met) = parts(way);
+        self.routes[place].delay_ns(direction, bytes, now_ns, met)
     }
 
     /// The parcel, unless its way is stalled and keeps it, or the node at its end stands still.
     fn pass(&mut self, way: u32, parcel: Parcel) -> Option<Parcel> {
-        let route = &mut self.routes[(way >> 1) as usize];
-        let end = if way & 1 == THERE { route.dialled } else { route.dialler };
-        let fault = &mut route.ways[(way & 1) as usize];
-        if fault.fault.stalled {
+        let (place, direction, met) = parts(way);
+        let route = &mut self.routes[place];
+        let end = if direction == THERE { route.dialled } else { route.dialler };
+        let fault = &mut route.ways[direction as usize];
+        if fault.fault.stalled && fault.hits(met) {
             fault.held.push(parcel);
             return None;
         }
@@ -218,7 +279,8 @@ impl Network {
 
     /// Sets what is wrong with a way; hands back what was, and what it held, if that may go on now.
     fn impair(&mut self, way: u32, fault: LinkFault) -> (LinkFault, Vec<Parcel>) {
-        let way = &mut self.routes[(way >> 1) as usize].ways[(way & 1) as usize];
+        let (place, direction, _) = parts(way);
+        let way = &mut self.routes[place].ways[direction as usize];
         let before = std::mem::replace(&mut way.fault, fault);
         way.free_ns = 0;
         (before, if fault.stalled { Vec::new() } else { std::mem::take(&mut way.held) })
@@ -251,6 +313,16 @@ impl Network {
 /// The way of a route in one direction.
 pub(super) const fn way_of(route: u32, direction: u32) -> u32 {
     route << 1 | direction
+}
+
+/// The same for what meets a fault that only a share meets, or does not.
+pub(super) const fn met_way_of(route: u32, direction: u32, met: bool) -> u32 {
+    way_of(route, direction) | if met { MET } else { 0 }
+}
+
+/// The place of its route, its direction, and whether it is marked.
+fn parts(way: u32) -> (usize, u32, bool) {
+    (((way & !MET) >> 1) as usize, way & 1, way & MET != 0)
 }
 
 impl Core {
@@ -306,9 +378,18 @@ impl Core {
         self.note(Kind::Fault, way);
         let (before, freed) = self.network.borrow_mut().impair(way, fault);
         // What was swallowed arrives nowhere: its connections are gone before it is let go.
-        if fault.reset || (before.swallows && !fault.swallows) {
-            self.reset_links(route);
-            self.reset_exchanges(route);
+        let lost = before.swallows && !fault.swallows;
+        if lost {
+            self.reset_links(route, before.share > 0);
+            self.reset_exchanges(route, before.share > 0);
+        }
+        // Once for both directions; and what is under way as an exchange has had its draw.
+        if fault.share > 0 && direction == THERE {
+            self.draw_links(route);
+        }
+        if fault.reset {
+            self.reset_links(route, fault.share > 0);
+            self.reset_exchanges(route, fault.share > 0);
         }
         for parcel in freed {
             self.carry_in_order(way, parcel);
@@ -317,8 +398,8 @@ impl Core {
 
     /// What was held goes on after one usual delay for all, so that its order is kept.
     fn carry_in_order(&self, way: u32, parcel: Parcel) {
-        let fixed_ns =
-            self.network.borrow().routes[(way >> 1) as usize].ways[(way & 1) as usize].fixed_ns;
+        let (place, direction, _) = parts(way);
+        let fixed_ns = self.network.borrow().routes[place].ways[direction as usize].fixed_ns;
         self.plan(self.now_ns().saturating_add(fixed_ns), Event::Arrive(way, parcel));
     }
 }

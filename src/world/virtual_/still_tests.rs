@@ -125,3 +125,67 @@ fn what_is_swallowed_never_arrives_and_its_connections_end_with_the_fault() {
     assert!(sim.run(asked).unwrap().unwrap().is_err());
     assert!(sim.run(b.http(&name(A), ask("again"))).unwrap().is_ok());
 }
+
+#[test]
+fn a_share_of_the_exchanges_meets_a_fault_and_the_others_do_not() {
+    let sim = plain("share");
+    serve(&sim, A, Duration::from_millis(1));
+    let b = sim.node(&name(B));
+    let late = LinkFault {
+        share: MILLION / 4,
+        ..LinkFault::slow(Duration::from_millis(200), Duration::ZERO)
+    };
+    sim.impair(&name(B), &name(A), late);
+    let count = sim
+        .run(async move {
+            let mut met = 0;
+            for _ in 0..200 {
+                let begun = b.now();
+                b.http(&name(A), ask("one")).await.unwrap();
+                met += u32::from(b.now() - begun >= Duration::from_millis(400));
+            }
+            met
+        })
+        .unwrap();
+    assert!((25..=75).contains(&count), "about a quarter: {count}");
+}
+
+#[test]
+fn a_share_that_is_cut_leaves_the_connection_to_the_others() {
+    let sim = plain("cut share");
+    serve(&sim, A, Duration::from_millis(1));
+    let b = sim.node(&name(B));
+    sim.impair(&name(B), &name(A), LinkFault { share: MILLION / 2, ..LinkFault::RESET });
+    let count = sim
+        .run(async move {
+            let mut cut = 0;
+            for _ in 0..100 {
+                cut += u32::from(b.http(&name(A), ask("one")).await.is_err());
+            }
+            cut
+        })
+        .unwrap();
+    assert!((30..=70).contains(&count), "about half: {count}");
+}
+
+#[test]
+fn what_is_lost_comes_later_and_nothing_is_gone() {
+    let sim = plain("loss");
+    serve(&sim, A, Duration::from_millis(1));
+    let b = sim.node(&name(B));
+    let lossy =
+        LinkFault { lost: MILLION / 10, again: Duration::from_millis(300), ..LinkFault::NONE };
+    sim.impair(&name(B), &name(A), lossy);
+    let count = sim
+        .run(async move {
+            let mut late = 0;
+            for _ in 0..200 {
+                let begun = b.now();
+                b.http(&name(A), ask("one")).await.unwrap();
+                late += u32::from(b.now() - begun >= Duration::from_millis(300));
+            }
+            late
+        })
+        .unwrap();
+    assert!((15..=65).contains(&count), "a packet each way, one in ten lost: {count}");
+}

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     core::{Core, Sleep},
     link::CONNECT_WITHIN,
-    network::{BACK, Parcel, THERE, way_of},
+    network::{BACK, Parcel, THERE, met_way_of},
     node::Life,
 };
 use crate::{
@@ -41,13 +41,14 @@ impl Core {
         };
         let (done, outcome) = oneshot::channel();
         let client = Rc::clone(life);
+        let met = self.network.borrow_mut().get_mut(route).draw_met();
         let knock = Parcel::Call(Box::new(move |core: &Rc<Self>| {
-            let answer = core.knock_for_stream(route, &client, &request);
+            let answer = core.knock_for_stream((route, met), &client, &request);
             let reply = Parcel::Call(Box::new(move |_: &Rc<Self>| drop(done.send(answer))));
-            core.carry(way_of(route, BACK), reply);
+            core.carry(met_way_of(route, BACK, met), reply);
         }));
         if life.is_alive() {
-            self.carry(way_of(route, THERE), knock);
+            self.carry(met_way_of(route, THERE, met), knock);
         }
         let alarm = Sleep::new(Rc::clone(self), self.now() + CONNECT_WITHIN);
         Box::pin(async move {
@@ -62,14 +63,14 @@ impl Core {
     /// The node's side of opening a stream.
     fn knock_for_stream(
         self: &Rc<Self>,
-        route: u32,
+        (route, met): (u32, bool),
         client: &Rc<Life>,
         request: &Request<Bytes>,
     ) -> Opened {
         let (node, cut) = {
             let mut network = self.network.borrow_mut();
             let route = network.get_mut(route);
-            (route.dialled, route.is_reset())
+            (route.dialled, route.is_reset(met))
         };
         let Some((life, handler)) = self.nodes.borrow().streams_of(node) else {
             return not_connected("connection refused");
@@ -82,7 +83,7 @@ impl Core {
         }
         let welcome =
             handler(request).map_err(|refusal| StreamError::Refused(refusal.status().as_u16()))?;
-        let [near, far] = self.open(route, [client, &life], MESSAGES_MAX);
+        let [near, far] = self.open((route, met), [client, &life], MESSAGES_MAX);
         welcome(far);
         Ok(near)
     }
