@@ -127,10 +127,6 @@ impl ResolvedFault {
         }
     }
 
-    pub(super) fn with_toxicity(self, toxicity: Option<Toxicity>) -> Self {
-        Self { toxicity, ..self }
-    }
-
     /// Its kind's word.
     pub fn kind(&self) -> &'static str {
         self.fault.kind()
@@ -240,6 +236,7 @@ impl TryFrom<Written> for ResolvedFault {
         let mut read = Self::new(fault, written.at, written.lasts, written.nodes, links);
         read.after = written.after;
         read.until_recovered = written.until_recovered;
-        Ok(read.with_toxicity(written.toxicity))
+        read.toxicity = written.toxicity;
+        Ok(read)
     }
 }
