@@ -391,7 +391,7 @@ fn a_swizzle_brings_links_back_in_another_order() {
     let plan = "[[fault]]\nkind = \"swizzle\"\nlinks = { az = \"a\" }\npause = \"200ms\"\nat = \"3s\"\n\
                 for = \"20s\"\n";
     let stand = stand(plan, &[]);
-    stand.clock.run(stand.conductor.run(Time::ZERO));
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
     let links = |word: &str| -> Vec<String> {
         told(&stand).iter().filter_map(|call| Some(call.strip_prefix(word)?.to_owned())).collect()
     };

@@ -1,7 +1,11 @@
 //! Drawing the victims of a plan.
 
 use super::*;
-use crate::chaos::event::{Event, Gauge};
+use crate::chaos::{
+    event::{Event, Gauge},
+    fault::FAULTS,
+    provider::Per,
+};
 
 fn nodes() -> Vec<NodeName> {
     let mut nodes: Vec<NodeName> = ["a", "b", "c"]

@@ -231,7 +231,10 @@ impl Outgoing for WayBack {
             }
             Fate::ComesTwice => to.send(frame.clone()).and_then(|()| to.send(frame)),
             Fate::IsOvertaken => {
-                meddler.hold(Box::new(move || drop(to.send(frame))));
+                meddler.hold(Box::new(move || {
+                    // Who is gone by then wants no reply.
+                    let _gone = to.send(frame);
+                }));
                 Ok(())
             }
             Fate::Passes | Fate::IsRefused | Fate::IsSlow(_) => {
