@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "the real world is one of two here")]
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
@@ -74,9 +74,11 @@ const CASES: &[Case] = cases![
     a_fanout_exchange_routes_to_all,
     a_message_is_confirmed_or_comes_back,
     what_is_told_arrives_in_order_without_the_brokers_word,
+    what_is_told_to_nobody_comes_back,
     a_message_arrives_with_all_that_it_carries,
     what_is_too_long_is_not_sent,
     a_consumer_holds_no_more_than_its_prefetch,
+    a_delivery_settles_all_before_it,
     what_goes_back_comes_again_in_its_place,
     what_a_lost_session_held_comes_again,
     what_a_dropped_consumer_held_comes_again,
@@ -236,6 +238,26 @@ async fn what_is_told_arrives_in_order_without_the_brokers_word(bench: &Bench) {
     assert_eq!(all(bench, &session, "told").await, told);
 }
 
+async fn what_is_told_to_nobody_comes_back(bench: &Bench) {
+    let session = laid_out(bench, "back", ExchangeKind::Direct, &[("back", "here")]).await;
+    let returned: Rc<RefCell<Vec<u64>>> = Rc::default();
+    let heard = Rc::clone(&returned);
+    session.on_return(Rc::new(move |correlation| heard.borrow_mut().push(correlation)));
+    for n in 1..=60 {
+        let key = if n % 3 == 0 { "nowhere" } else { "here" };
+        let told = Message { correlation: n, ..mandatory("back", key, "x") };
+        session.tell(told).unwrap();
+    }
+    // Need not come back.
+    session.tell(Message { correlation: 61, ..message("back", "nowhere", "x") }).unwrap();
+    session.tell(Message { correlation: 63, ..mandatory("back", "nowhere", "x") }).unwrap();
+    bench.until("all is back", async || returned.borrow().contains(&63)).await;
+    let lost: Vec<u64> = (1..=21).map(|n| 3 * n).collect();
+    assert_eq!(*returned.borrow(), lost);
+    session.tell(message("back", "here", "end")).unwrap();
+    assert_eq!(all(bench, &session, "back").await.len(), 40);
+}
+
 async fn a_message_arrives_with_all_that_it_carries(bench: &Bench) {
     let session = laid_out(bench, "whole", ExchangeKind::Direct, &[("whole", "k")]).await;
     let sent = Message {
@@ -284,6 +306,33 @@ async fn a_consumer_holds_no_more_than_its_prefetch(bench: &Bench) {
     first.ack();
     say(&session, message("prefetch", "k", "5")).await;
     assert_eq!(body(&next(bench, &mut slow).await), "5");
+}
+
+async fn a_delivery_settles_all_before_it(bench: &Bench) {
+    let session = laid_out(bench, "to-here", ExchangeKind::Direct, &[("to-here", "k")]).await;
+    let mut consumer = session.consume("to-here", 4).await.unwrap();
+    for n in 0..8 {
+        say(&session, message("to-here", "k", &n.to_string())).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(next(bench, &mut consumer).await);
+    }
+    held[2].ack_to_here();
+    // Room for three more, and for no fourth.
+    for n in ["4", "5", "6"] {
+        held.push(next(bench, &mut consumer).await);
+        assert_eq!(body(&held[held.len() - 1]), n);
+    }
+    drop((held, consumer));
+    // What was not settled comes again.
+    let mut again = session.consume("to-here", 10).await.unwrap();
+    let mut rest = Vec::new();
+    for _ in 0..5 {
+        rest.push(body(&next(bench, &mut again).await).to_owned());
+    }
+    rest.sort();
+    assert_eq!(rest, ["3", "4", "5", "6", "7"]);
 }
 
 async fn what_goes_back_comes_again_in_its_place(bench: &Bench) {

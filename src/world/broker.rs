@@ -98,6 +98,9 @@ pub enum BrokerError {
     Lost(String),
 }
 
+/// Hears the correlations of messages that came back.
+pub type Hear = Rc<dyn Fn(u64)>;
+
 /// The outcome of a verb.
 pub type Asked<T> = LocalBoxFuture<'static, Result<T, BrokerError>>;
 
@@ -126,8 +129,13 @@ pub trait Session {
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published>;
 
     /// Sends a message of which the broker is asked for no word: it leaves at the call, or an error
-    /// says why it certainly did not. For what its receiver can do without. It must not be mandatory.
+    /// says why it certainly did not. For what its receiver can do without, or is known by its answer.
+    /// A mandatory one that no queue gets is told to [`Session::on_return`].
     fn tell(&self, message: Message) -> Result<(), String>;
+
+    /// From here on `hear` is given the correlation of each mandatory message that was told and came
+    /// back, soon after it did.
+    fn on_return(&self, hear: Hear);
 
     /// Takes messages from a queue: at most `prefetch` (at least 1) that are not settled yet.
     fn consume(&self, queue: &str, prefetch: u16) -> Asked<Consumer>;
@@ -158,18 +166,34 @@ pub struct Delivery {
 
 /// Takes note of what became of deliveries.
 pub trait Settler {
-    /// The message `tag` is done, or goes back to the front of its queue.
-    fn settle(&self, tag: u64, requeue: bool);
+    /// So it is with the message `tag`.
+    fn settle(&self, tag: u64, how: Settle);
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// It is done.
+    Done,
+    /// It is done, and so is all that its consumer got before it.
+    DoneToHere,
+    /// It goes back to the front of its queue.
+    Requeue,
 }
 
 impl Delivery {
     /// The message is done.
     pub fn ack(&self) {
-        self.settler.settle(self.tag, false);
+        self.settler.settle(self.tag, Settle::Done);
+    }
+
+    /// The message is done, and so is all that came to its consumer before it.
+    pub fn ack_to_here(&self) {
+        self.settler.settle(self.tag, Settle::DoneToHere);
     }
 
     /// The message goes back to where it was in its queue, and is delivered again.
     pub fn requeue(&self) {
-        self.settler.settle(self.tag, true);
+        self.settler.settle(self.tag, Settle::Requeue);
     }
 }

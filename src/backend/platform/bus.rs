@@ -5,8 +5,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     hash::{BuildHasherDefault, Hasher as _},
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
@@ -17,7 +18,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    calls::{Calls, Waiting},
+    calls::{Calls, Ended, Waiting},
     directory::Directory,
     envelope::{Envelope, Kind},
     quick::Quick,
@@ -52,9 +53,10 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a node that is at another AZ's broker looks whether its own is back.
 const HOME_EVERY: Duration = Duration::from_secs(1);
-/// How long its own broker must have been back before a node goes home: brokers find each other again
-/// within that time.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// How often a node that would go home asks whether its own broker and the other hear each other.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How long they may take to; then it stays away, and tries again.
+const HEAR_WITHIN: Duration = Duration::from_secs(15);
 /// How long a session that was left stays open for replies that are still to come.
 const GRACE: Duration = Duration::from_secs(3);
 /// A reply waits no longer for its way: nobody waits longer for it.
@@ -65,6 +67,10 @@ const NEWS_TTL: Duration = Duration::from_secs(5);
 const NEWS_WAITING_MAX: u32 = 10_000;
 /// Messages that a node is given before it has taken over the ones before.
 const PREFETCH: u16 = 256;
+/// So many messages are settled in one word.
+const SETTLE_AT: usize = 64;
+/// No message that was taken over is settled later.
+const SETTLE_WITHIN: Duration = Duration::from_millis(100);
 /// Asks of which it is known that they were taken over; the older half is forgotten when so many
 /// came on top.
 const SEEN_MAX: usize = 8_192;
@@ -86,6 +92,8 @@ struct Inner {
     lines: Cell<u64>,
     calls: Calls,
     seen: RefCell<Seen>,
+    /// The lines over which a word of another broker came, as long as somebody waits for one.
+    heard: RefCell<BTreeSet<u64>>,
     rng: RefCell<Rng>,
 }
 
@@ -147,6 +155,7 @@ impl Bus {
             lines: Cell::new(0),
             calls,
             seen: RefCell::default(),
+            heard: RefCell::default(),
             rng: RefCell::new(env.rng("bus")),
         })))
     }
@@ -182,7 +191,7 @@ impl Bus {
         left: Duration,
         waiting: Waiting,
     ) -> Result<Envelope, Failed> {
-        let published = line.session.publish(Message {
+        let told = line.session.tell(Message {
             exchange: RPC.into(),
             key: ask_key(node),
             body: frame,
@@ -193,22 +202,19 @@ impl Bus {
             from: self.0.env.name().0.clone(),
         });
         drop(line);
-        match select(waiting, published).await {
-            Either::Left((end, _)) => of_end(end),
-            Either::Right((Published::Confirmed, waiting)) => of_end(waiting.await),
-            Either::Right((Published::Unroutable, _)) => {
+        told.map_err(Failed::Certain)?;
+        match waiting.await {
+            Ended::Nowhere => {
                 self.0.directory.suspect(node, self.0.env.now());
                 Err(Failed::Certain(format!("{node}: it is at no broker")))
             }
-            Either::Right((Published::NotSent(why), _)) => Err(Failed::Certain(why)),
-            Either::Right((Published::Unknown(_), _)) => {
-                Err(Failed::Unknown("the broker was lost"))
-            }
+            end => of_end(end),
         }
     }
 
     /// Says something to all who serve `path`, but to this node itself when `others_only`; false
-    /// when it certainly went nowhere.
+    /// when it certainly went nowhere. What is for others only is a stream, whose next piece says
+    /// anew what was lost; all else is said until the broker has it.
     pub(super) fn tell(&self, path: &str, frame: Bytes, others_only: bool) -> bool {
         let Some(line) = self.0.line.borrow().clone() else { return false };
         let whom = if others_only { OTHERS } else { ALL };
@@ -220,7 +226,29 @@ impl Bus {
             from: self.0.env.name().0.clone(),
             ..Message::default()
         };
-        line.session.tell(news).is_ok()
+        if others_only {
+            return line.session.tell(news).is_ok();
+        }
+        self.0.env.spawn(self.clone().insist(line, news));
+        true
+    }
+
+    /// Says news until the broker has them, here or at the next one, as long as they are news. They
+    /// may come twice.
+    async fn insist(self, mut line: Line, news: Message) {
+        let until = self.0.env.now() + NEWS_TTL;
+        loop {
+            match line.session.publish(news.clone()).await {
+                Published::Confirmed | Published::Unroutable => return,
+                Published::NotSent(_) | Published::Unknown(_) => drop(line),
+            }
+            self.0.env.sleep(BACKOFF_FIRST).await;
+            let left = until.since(self.0.env.now());
+            line = match self.0.env.timeout(left, self.line()).await {
+                Ok(next) if left > Duration::ZERO => next,
+                _ => return,
+            };
+        }
     }
 
     async fn keep(&self, host: &Host) {
@@ -292,7 +320,8 @@ impl Bus {
             return false;
         };
         let lost = select(home.session.closed(), away.session.closed());
-        if self.0.env.timeout(SETTLED_AFTER, lost).await.is_ok() {
+        let connected = select(pin!(self.hear_each_other(&home, &away)), lost);
+        if !matches!(self.0.env.timeout(HEAR_WITHIN, connected).await, Ok(Either::Left(_))) {
             return false;
         }
         let moved = async {
@@ -315,13 +344,44 @@ impl Bus {
         true
     }
 
+    /// Waits until a word from each broker has come over the other: what is sent at one reaches who is
+    /// at the other. A broker that came back takes messages for its neighbours before they are there to
+    /// fetch them.
+    async fn hear_each_other(&self, home: &Line, away: &Line) {
+        self.0.heard.borrow_mut().clear();
+        loop {
+            for (at, to) in [(home, away), (away, home)] {
+                let word = Message {
+                    exchange: RPC.into(),
+                    key: self.word_key(to.number),
+                    ttl: Some(ASK_EVERY),
+                    correlation: to.number,
+                    ..Message::default()
+                };
+                // One that did not leave is not heard.
+                let _said = at.session.tell(word);
+            }
+            self.0.env.sleep(ASK_EVERY).await;
+            let heard = self.0.heard.borrow();
+            if [home, away].iter().all(|line| heard.contains(&line.number)) {
+                return;
+            }
+        }
+    }
+
+    /// The key of words to this node at one line alone.
+    fn word_key(&self, number: u64) -> CompactString {
+        format_compact!("word.{}.{}.{number}", dotted(self.0.env.name()), self.0.life)
+    }
+
     /// Opens a session and makes what this node needs there. Replies come over it already.
     async fn open(&self, at: usize, host: &Host) -> Result<Line, BrokerError> {
         let session = self.0.env.broker(&self.0.brokers[at]).await?;
         let number = self.0.lines.replace(self.0.lines.get() + 1);
         session.declare_exchange(RPC, ExchangeKind::Direct).await?;
         session.declare_exchange(NEWS, ExchangeKind::Topic).await?;
-        let line = Line { session, number };
+        let (calls, line) = (self.0.calls.clone(), Line { session, number });
+        line.session.on_return(Rc::new(move |id| calls.came_back(id)));
         let queue = |what: &str, length_max| QueueSpec {
             name: self.queue(what, number),
             exclusive: true,
@@ -333,6 +393,7 @@ impl Bus {
             line.session.declare_queue(&queue(what, length_max)).await?;
         }
         line.session.bind(&self.queue("reply", number), RPC, &self.0.reply_to).await?;
+        line.session.bind(&self.queue("reply", number), RPC, &self.word_key(number)).await?;
         let consume = async |what| line.session.consume(&self.queue(what, number), PREFETCH).await;
         self.take(consume("reply").await?, host, Self::reply);
         self.take(consume("rpc").await?, host, Self::ask);
@@ -363,7 +424,7 @@ impl Bus {
         format_compact!("{what}.{own}.{life}.{number}")
     }
 
-    fn take(&self, from: Consumer, host: &Host, with: fn(&Self, &Server, Delivery)) {
+    fn take(&self, from: Consumer, host: &Host, with: fn(&Self, &Server, Message)) {
         let (this, server) = (self.clone(), host.server.clone());
         self.0.env.spawn(async move {
             let Consumer { mut deliveries, cancel: _held } = from;
@@ -375,26 +436,46 @@ impl Bus {
         &self,
         deliveries: &mut mpsc::Receiver<Delivery>,
         server: &Server,
-        with: fn(&Self, &Server, Delivery),
+        with: fn(&Self, &Server, Message),
     ) {
-        while let Some(delivery) = deliveries.recv().await {
-            // Taken over: from here on the node's own limits hold, and a node that dies loses it,
-            // as it would lose what came over a link.
-            delivery.ack();
-            with(self, server, delivery);
+        // Taken over, and not settled yet: up to this one, so many. From here on the node's own limits
+        // hold, and a node that dies loses them, as it would lose what came over a link.
+        let mut taken: Option<(Delivery, usize)> = None;
+        loop {
+            let (next, late) = match &taken {
+                None => (deliveries.recv().await, false),
+                Some(_) => match self.0.env.timeout(SETTLE_WITHIN, deliveries.recv()).await {
+                    Ok(next) => (next, false),
+                    Err(_) => (None, true),
+                },
+            };
+            if let Some(mut delivery) = next {
+                with(self, server, std::mem::take(&mut delivery.message));
+                let before = taken.map_or(0, |(_, count)| count);
+                taken = Some((delivery, before + 1));
+            } else if !late {
+                return;
+            }
+            if let Some((last, _)) = taken.take_if(|(_, count)| late || *count >= SETTLE_AT) {
+                last.ack_to_here();
+            }
         }
     }
 
-    fn reply(&self, _: &Server, delivery: Delivery) {
-        if let Ok(reply) = Envelope::open(delivery.message.body)
+    fn reply(&self, _: &Server, message: Message) {
+        if message.body.is_empty() {
+            self.0.heard.borrow_mut().insert(message.correlation);
+            return;
+        }
+        if let Ok(reply) = Envelope::open(message.body)
             && reply.kind == Kind::Reply
         {
             self.0.calls.reply(reply);
         }
     }
 
-    fn ask(&self, server: &Server, delivery: Delivery) {
-        let Message { body, reply_to, correlation, .. } = delivery.message;
+    fn ask(&self, server: &Server, message: Message) {
+        let Message { body, reply_to, correlation, .. } = message;
         let ask = Message { reply_to, correlation, ..Message::default() };
         if !self.0.seen.borrow_mut().is_new(&ask) {
             return;
@@ -404,8 +485,8 @@ impl Bus {
         server.take_in(body, &reply);
     }
 
-    fn news(&self, server: &Server, delivery: Delivery) {
-        let Message { body, key, from, .. } = delivery.message;
+    fn news(&self, server: &Server, message: Message) {
+        let Message { body, key, from, .. } = message;
         let own = from == self.0.env.name().as_str();
         if !(own && key.rsplit_once('.').is_some_and(|(_, whom)| whom == OTHERS)) {
             let nobody: Rc<dyn Outgoing> = Rc::new(Nobody);

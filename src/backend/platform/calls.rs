@@ -29,6 +29,8 @@ pub enum Ended {
     Broken,
     /// The call's time was over first.
     Late,
+    /// It reached nobody.
+    Nowhere,
 }
 
 enum State {
@@ -141,6 +143,20 @@ impl Calls {
             table.slots[place(id)].end(Ended::Reply(reply))
         };
         // Outside the borrow: a waker may run anything.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The call came back: nobody gets it.
+    pub fn came_back(&self, id: u64) {
+        let waker = {
+            let mut table = self.0.table.borrow_mut();
+            if !waits(&table.slots, id) {
+                return;
+            }
+            table.slots[place(id)].end(Ended::Nowhere)
+        };
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -71,6 +71,7 @@ pub(super) fn of_end(end: Ended) -> Result<Envelope, Failed> {
     match end {
         Ended::Reply(reply) => Ok(reply),
         Ended::Broken => Err(Failed::Unknown("the link broke")),
+        Ended::Nowhere => Err(Failed::Certain("it is nowhere".to_owned())),
         Ended::Late => Err(Failed::Unknown("nothing came in time")),
     }
 }

@@ -9,6 +9,7 @@ use std::{
     os::fd::AsFd as _,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use compact_str::CompactString;
@@ -30,22 +31,24 @@ use lapin::{
     uri::AMQPUri,
 };
 use tokio::{
-    sync::{OnceCell, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, OnceCell, mpsc, oneshot, watch},
     task::AbortHandle,
+    time::Instant,
 };
 
 use super::http_client;
 use crate::{
     base::name::NodeName,
     world::broker::{
-        Asked, BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, HEARTBEAT, Message,
-        Published, QueueSpec, Session, Settler, UNCONFIRMED_MAX,
+        Asked, BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, HEARTBEAT, Hear,
+        Message, Published, QueueSpec, Session, Settle, Settler, UNCONFIRMED_MAX,
     },
 };
 
-/// Mandatory messages on their way at once. Each has a channel to itself until it is confirmed: the
-/// library hands a message that came back to whichever confirmation it sees next.
-const MANDATORY_AT_ONCE: usize = 256;
+/// How often the library is asked what came back of what was told; it does not say so itself.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What comes back does so within this time, or its sender does not wait for it any more.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 /// The way in from loopback that every RabbitMQ has unless its owner took it away.
 const LOGIN: &str = "guest:guest";
 
@@ -92,14 +95,17 @@ async fn connect(address: &str) -> Result<Amqp, String> {
         shared: OnceCell::new(),
         wordless,
         leaving: RefCell::default(),
-        idle: RefCell::default(),
-        seats: Semaphore::new(MANDATORY_AT_ONCE),
+        returns: Returns::default(),
+        mandatory: tokio::sync::Mutex::default(),
         unconfirmed: Cell::new(0),
         exchanges: RefCell::default(),
         lost: watch::channel(None).0,
     });
-    let watcher = tokio::task::spawn_local(watch(Rc::clone(&inner), events)).abort_handle();
-    Ok(Amqp { inner, watcher })
+    let tasks = [
+        tokio::task::spawn_local(watch(Rc::clone(&inner), events)).abort_handle(),
+        tokio::task::spawn_local(hear_returns(Rc::clone(&inner))).abort_handle(),
+    ];
+    Ok(Amqp { inner, tasks })
 }
 
 /// A hold on the socket while the library logs in: it would wait without an end for a broker that
@@ -143,7 +149,7 @@ impl Drop for HangUp {
 /// A session. Dropping it closes the connection.
 struct Amqp {
     inner: Rc<Inner>,
-    watcher: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 struct Inner {
@@ -156,13 +162,52 @@ struct Inner {
     wordless: Channel,
     /// Messages on it that are not written to the socket yet, as far as is known.
     leaving: RefCell<VecDeque<LocalBoxFuture<'static, lapin::Result<()>>>>,
-    /// Channels of mandatory messages that carry none now.
-    idle: RefCell<Vec<Channel>>,
-    seats: Semaphore,
+    returns: Returns,
+    /// The channel of mandatory messages that are confirmed, one after the other: the library hands a
+    /// message that came back to whichever confirmation it sees next.
+    mandatory: tokio::sync::Mutex<Option<Channel>>,
     unconfirmed: Cell<usize>,
     /// Those declared over this session.
     exchanges: RefCell<BTreeSet<CompactString>>,
     lost: watch::Sender<Option<String>>,
+}
+
+/// What came back of what was told.
+#[derive(Default)]
+struct Returns {
+    /// When the last mandatory message was told.
+    last: Cell<Option<Instant>>,
+    told: Notify,
+    hear: RefCell<Option<Hear>>,
+}
+
+impl Returns {
+    fn may_come(&self) -> bool {
+        self.last.get().is_some_and(|last| last.elapsed() < BACK_WITHIN)
+    }
+}
+
+/// Tells what came back, as long as something may.
+async fn hear_returns(inner: Rc<Inner>) {
+    loop {
+        inner.returns.told.notified().await;
+        while inner.returns.may_come() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Ready at once: nothing on that channel is confirmed.
+            let back = inner.wordless.wait_for_confirms().now_or_never();
+            let hear = inner.returns.hear.borrow().clone();
+            for message in back.and_then(Result::ok).unwrap_or_default() {
+                if let Some(hear) = &hear {
+                    hear(correlation(&message.properties));
+                }
+            }
+        }
+    }
+}
+
+fn correlation(properties: &BasicProperties) -> u64 {
+    let text = properties.correlation_id().as_ref();
+    text.and_then(|text| text.as_str().parse().ok()).unwrap_or(0)
 }
 
 /// Notices the loss of the connection.
@@ -181,7 +226,7 @@ async fn watch(inner: Rc<Inner>, mut events: futures_util::stream::LocalBoxStrea
 
 impl Drop for Amqp {
     fn drop(&mut self) {
-        self.watcher.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         // Sent at the first look; nobody waits for the broker's goodbye.
         let _goodbye = self.inner.connection.close(200, "".into()).now_or_never();
         self.inner.end("it was let go".to_owned());
@@ -252,22 +297,16 @@ impl Inner {
                 Err(why) => Published::NotSent(why.to_string()),
             };
         }
-        // Never closed while the session lives.
-        let Ok(_seat) = self.seats.acquire().await else {
-            return Published::NotSent("the session ended".to_owned());
-        };
-        let idle = self.idle.borrow_mut().pop();
-        let channel = match idle {
-            Some(channel) => channel,
-            None => match self.confirming().await {
+        let mut own = self.mandatory.lock().await;
+        let channel = match own.take() {
+            Some(channel) if channel.status().connected() => channel,
+            _ => match self.confirming().await {
                 Ok(channel) => channel,
                 Err(why) => return Published::NotSent(why.to_string()),
             },
         };
         let published = post(&channel, message).await;
-        if channel.status().connected() {
-            self.idle.borrow_mut().push(channel);
-        }
+        *own = Some(channel);
         published
     }
 }
@@ -380,11 +419,18 @@ impl Session for Amqp {
         if leaving.len() >= UNCONFIRMED_MAX {
             return Err(format!("{UNCONFIRMED_MAX} messages wait to be written"));
         }
+        if message.mandatory && !self.inner.returns.may_come() {
+            self.inner.returns.told.notify_one();
+        }
+        if message.mandatory {
+            self.inner.returns.last.set(Some(Instant::now()));
+        }
         let channel = self.inner.wordless.clone();
         // With the library at the first look; then it is its thread that writes.
         let mut sending: LocalBoxFuture<'static, lapin::Result<()>> = Box::pin(async move {
             let (exchange, key) = (short(&message.exchange), short(&message.key));
-            let (options, properties) = (BasicPublishOptions::default(), properties(&message));
+            let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
+            let properties = properties(&message);
             let sent = channel.basic_publish(exchange, key, options, &message.body, properties);
             sent.await.map(drop)
         });
@@ -393,6 +439,10 @@ impl Session for Amqp {
         }
         leaving.push_back(sending);
         Ok(())
+    }
+
+    fn on_return(&self, hear: Hear) {
+        self.inner.returns.hear.replace(Some(hear));
     }
 
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published> {
@@ -454,7 +504,7 @@ async fn read(mut consumer: lapin::Consumer, channel: Channel, to: mpsc::Sender<
         let text = |short: &Option<ShortString>| {
             short.as_ref().map_or_else(CompactString::default, |text| text.as_str().into())
         };
-        let correlation = text(got.properties.correlation_id()).parse().unwrap_or(0);
+        let correlation = correlation(&got.properties);
         let message = Message {
             exchange: got.exchange.as_str().into(),
             key: got.routing_key.as_str().into(),
@@ -477,13 +527,14 @@ async fn read(mut consumer: lapin::Consumer, channel: Channel, to: mpsc::Sender<
 struct Settling(Channel);
 
 impl Settler for Settling {
-    fn settle(&self, tag: u64, requeue: bool) {
+    fn settle(&self, tag: u64, how: Settle) {
         // Sent at the first look; what a lost session did not settle goes back by itself.
-        if requeue {
+        if how == Settle::Requeue {
             let options = BasicNackOptions { multiple: false, requeue: true };
             let _sent = self.0.basic_nack(tag, options).now_or_never();
         } else {
-            let _sent = self.0.basic_ack(tag, BasicAckOptions::default()).now_or_never();
+            let options = BasicAckOptions { multiple: how == Settle::DoneToHere };
+            let _sent = self.0.basic_ack(tag, options).now_or_never();
         }
     }
 }

@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::frames::{
-    Binding, Confirm, Consume, Deliver, Done, Exchange, FromBroker, Queue, Settle, ToBroker, Verb,
+    self, Binding, Confirm, Consume, Deliver, Done, Exchange, FromBroker, Queue, ToBroker, Verb,
     WORDLESS, Word,
 };
 use crate::{
@@ -20,8 +20,8 @@ use crate::{
     world::{
         Env,
         broker::{
-            Asked, BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, HEARTBEAT,
-            Message, Published, QueueSpec, Session, Settler, UNCONFIRMED_MAX,
+            Asked, BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, HEARTBEAT, Hear,
+            Message, Published, QueueSpec, Session, Settle, Settler, UNCONFIRMED_MAX,
         },
         link::{Link, Outgoing, SendError},
     },
@@ -49,6 +49,7 @@ pub(super) async fn connect(env: &Env, to: &NodeName) -> Result<Simulated, Broke
         lost: watch::channel(None).0,
         next: Cell::new(1),
         exchanges: RefCell::default(),
+        on_return: RefCell::default(),
     });
     env.spawn(read(env.clone(), Rc::clone(&inner), incoming));
     env.spawn(beat(env.clone(), Rc::downgrade(&inner)));
@@ -66,6 +67,7 @@ struct Inner {
     next: Cell<u64>,
     /// Those declared over this session.
     exchanges: RefCell<BTreeSet<String>>,
+    on_return: RefCell<Option<Hear>>,
 }
 
 /// Who waits for the broker's word.
@@ -142,6 +144,13 @@ impl Inner {
                 }
             }
             Word::Cancelled(consumer) => drop(waits.consumers.remove(&consumer)),
+            Word::Returned(correlation) => {
+                drop(waits);
+                let hear = self.on_return.borrow().clone();
+                if let Some(hear) = hear {
+                    hear(correlation);
+                }
+            }
         }
     }
 
@@ -239,6 +248,10 @@ impl Session for Simulated {
         self.0.send(WORDLESS, Some(Verb::Publish(message.into()))).map_err(|why| why.to_string())
     }
 
+    fn on_return(&self, hear: Hear) {
+        self.0.on_return.replace(Some(hear));
+    }
+
     fn publish(&self, message: Message) -> LocalBoxFuture<'static, Published> {
         let not_sent = |why: String| Box::pin(ready(Published::NotSent(why)));
         if let Err(why) = self.check(&message) {
@@ -303,9 +316,10 @@ struct Settling {
 }
 
 impl Settler for Settling {
-    fn settle(&self, tag: u64, requeue: bool) {
+    fn settle(&self, tag: u64, how: Settle) {
         if let Some(inner) = self.inner.upgrade() {
-            let settle = Settle { consumer: self.consumer, tag, requeue };
+            let (requeue, to_here) = (how == Settle::Requeue, how == Settle::DoneToHere);
+            let settle = frames::Settle { consumer: self.consumer, tag, requeue, to_here };
             // What a lost session did not settle goes back by itself.
             let _ended = inner.send(inner.number(), Some(Verb::Settle(settle)));
         }

@@ -115,12 +115,15 @@ pub(super) struct Settle {
     pub tag: u64,
     #[prost(bool, tag = "3")]
     pub requeue: bool,
+    /// And all that the consumer got before it.
+    #[prost(bool, tag = "4")]
+    pub to_here: bool,
 }
 
 /// From the broker. Without a word it is a heartbeat.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct FromBroker {
-    #[prost(oneof = "Word", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Word", tags = "1, 2, 3, 4, 5")]
     pub word: Option<Word>,
 }
 
@@ -135,6 +138,9 @@ pub(super) enum Word {
     Deliver(Deliver),
     #[prost(uint64, tag = "4")]
     Cancelled(u64),
+    /// The correlation of a message of which no word was asked, but which no queue got.
+    #[prost(uint64, tag = "5")]
+    Returned(u64),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -140,11 +140,12 @@ impl Broker {
                 let returned = mandatory && !routed;
                 if number != WORDLESS {
                     self.say(me, Word::Confirm(Confirm { number, returned }));
+                } else if returned {
+                    self.say(me, Word::Returned(message.correlation));
                 }
             }
             Some(Verb::Settle(settle)) => {
-                let which = (settle.consumer, settle.tag);
-                self.change(|state, now_ns| state.settle(me, which, settle.requeue, now_ns));
+                self.change(|state, now_ns| state.settle(me, &settle, now_ns));
             }
             Some(Verb::Cancel(consumer)) => {
                 self.change(|state, now_ns| state.cancel(me, consumer, now_ns));

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::frames::{Binding, Deliver, Exchange as DeclareExchange, Message, Queue as Spec, Word};
+use super::frames::{
+    Binding, Deliver, Exchange as DeclareExchange, Message, Queue as Spec, Settle, Word,
+};
 
 /// Queues that a broker holds at most.
 const QUEUES_MAX: usize = 10_000;
@@ -211,17 +213,17 @@ impl State {
         }
     }
 
-    pub fn settle(
-        &mut self,
-        by: Connection,
-        (consumer, tag): (u64, u64),
-        requeue: bool,
-        now_ns: u64,
-    ) {
-        let Some(taker) = self.consumers.get_mut(&(by, consumer)) else { return };
-        let Some(held) = taker.unsettled.remove(&tag) else { return };
+    pub fn settle(&mut self, by: Connection, settle: &Settle, now_ns: u64) {
+        let Some(taker) = self.consumers.get_mut(&(by, settle.consumer)) else { return };
+        if settle.to_here {
+            let later = taker.unsettled.split_off(&settle.tag);
+            taker.unsettled = later;
+        }
+        let Some(held) = taker.unsettled.remove(&settle.tag) else { return };
         let name = taker.queue.clone();
-        if requeue && let Some(queue) = self.queues.get_mut(&name) {
+        if settle.requeue
+            && let Some(queue) = self.queues.get_mut(&name)
+        {
             queue.put_back(held);
         }
         self.serve(&name, now_ns);
