@@ -214,6 +214,7 @@ impl Show {
         let scenario = &self.plan.scenario;
         let target = targets::of(&self.plan, robots.clone(), &self.city, &self.run)?;
         let declares = target.declares();
+        let mishaps = &scenario.robots.mishaps;
         let around = Surroundings {
             city: Rc::clone(&self.city),
             clock: CityClock {
@@ -230,6 +231,7 @@ impl Show {
             search_ttl: declares.search_ttl.0,
             token_ttl: declares.token_ttl.0,
             probes: declares.probed(),
+            second_phones: if declares.second_phones { mishaps.second_phones } else { 0.0 },
         };
         if let Some(traces) = &self.traces {
             target.traced(traces.tracing());
