@@ -47,6 +47,7 @@ fn around() -> Surroundings {
         search_ttl: Duration::from_mins(1),
         token_ttl: Duration::from_mins(2),
         probes: ProbeSet::default(),
+        second_phones: 0.0,
     }
 }
 

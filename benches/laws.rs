@@ -1,6 +1,7 @@
 //! What judging costs: `cargo bench --bench laws`. 50,000 jobs of twelve ops each, many of them under
-//! way at once, before the search for an order alone and before every law; from memory, and from the
-//! files of a history.
+//! way at once, before the search for an order alone, before the other laws, and before every law; and
+//! four minutes of a city's busiest hour, in which most ops are location updates. From memory, and from
+//! the files of a history.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
 
@@ -10,6 +11,7 @@ use divan::{Bencher, counter::ItemsCount};
 use robot_city::{
     base::{
         id::{Id, RobotId},
+        place::Place,
         time::Time,
     },
     history::{
@@ -31,6 +33,8 @@ fn main() {
     divan::main();
 }
 
+/// The law that is a search, and no fold.
+const SEARCH: &str = "job-register-linearizable";
 const JOBS: u32 = 50_000;
 /// Jobs that begin in one second.
 const JOBS_PER_S: f64 = 500.0;
@@ -106,17 +110,68 @@ fn journey(job: u32) -> [Op; OPS] {
     ]
 }
 
-fn history() -> Vec<Record> {
-    let mut ops: Vec<Op> = (0..JOBS).flat_map(journey).collect();
+fn in_order(mut ops: Vec<Op>) -> Vec<Record> {
     ops.sort_by_key(|op| op.done);
     ops.into_iter().map(|op| Record::Op(Rc::new(op))).collect()
 }
 
-fn judge(bencher: Bencher<'_, '_>, start: impl Fn() -> Judge) {
-    let records = history();
+fn history() -> Vec<Record> {
+    in_order((0..JOBS).flat_map(journey).collect())
+}
+
+/// A hundred places, 111 m apart.
+fn spot(number: u32) -> Place {
+    Place::from_degrees(53.3 + f64::from(number % 100) * 0.001, -6.3)
+}
+
+/// The busiest hour of the published day, for four minutes: 12,000 drivers, each of whom tells where it is
+/// every 7.5 s, and 15,000 jobs an hour.
+fn rush_hour() -> Vec<Record> {
+    const SECONDS: f64 = 240.0;
+    const DRIVERS: u32 = 12_000;
+    const PINGS_PER_S: f64 = 1_600.0;
+    let jobs = (SECONDS * 15_000.0 / 3_600.0) as u32;
+    let slower = |op: Op| {
+        // The ops of a job keep their distances, and the jobs are further apart.
+        let begin = op.ask.job.as_ref().map_or(0.0, |job| job.as_str().parse().unwrap_or(0.0));
+        let later = Time::from_secs_f64(begin * (3_600.0 / 15_000.0 - 1.0 / JOBS_PER_S));
+        let shift = |at: Time| Time(at.0 + later.0);
+        let attempts = op.attempts.into_iter();
+        let attempts =
+            attempts.map(|one| Attempt { sent: shift(one.sent), done: shift(one.done), ..one });
+        let (planned, sent, done) = (shift(op.planned), shift(op.sent), shift(op.done));
+        // Whoever asks for a journey says from where.
+        let asks = op.ask.op == OpKind::PassengerRequestJob;
+        let ask = Ask { at: asks.then_some(spot(7)), ..op.ask };
+        Op { planned, sent, done, attempts: attempts.collect(), ask, ..op }
+    };
+    let online = |number| {
+        let mut op = op(0, RobotId::driver(number), OpKind::DriverGoOnline, (0.0, 0.1));
+        op.ask = Ask { at: Some(spot(number)), ..Ask::new(OpKind::DriverGoOnline) };
+        op
+    };
+    let ping = |number: u32| {
+        let mut op = op(0, RobotId::driver(number % DRIVERS), OpKind::DriverPing, (0.0, 0.02));
+        let sent = Time::from_secs_f64(f64::from(number) / PINGS_PER_S);
+        let done = Time(sent.0 + 20_000_000);
+        (op.planned, op.sent, op.done) = (sent, sent, done);
+        (op.attempts[0].sent, op.attempts[0].done) = (sent, done);
+        op.ask = Ask {
+            at: Some(spot(number % DRIVERS)),
+            seq: Some(u64::from(number / DRIVERS + 1)),
+            ..Ask::new(OpKind::DriverPing)
+        };
+        op
+    };
+    let pings = (0..(SECONDS * PINGS_PER_S) as u32).map(ping);
+    let jobs = (0..jobs).flat_map(journey).map(slower);
+    in_order((0..DRIVERS).map(online).chain(jobs).chain(pings).collect())
+}
+
+fn judge(bencher: Bencher<'_, '_>, records: &[Record], start: impl Fn() -> Judge) {
     bencher.counter(ItemsCount::new(records.len())).bench_local(|| {
         let mut judge = start();
-        for record in &records {
+        for record in records {
             judge.see(record);
         }
         judge.verdicts(true)
@@ -125,21 +180,33 @@ fn judge(bencher: Bencher<'_, '_>, start: impl Fn() -> Judge) {
 
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn an_order_for_each_of_50_000_jobs(bencher: Bencher<'_, '_>) {
-    let law = entry("job-register-linearizable").expect("it is in the registry");
-    judge(bencher, || Judge::of(std::iter::once(law), &Declares::default(), &Known::default()));
+    let law = entry(SEARCH).expect("it is in the registry");
+    let search = || Judge::of(std::iter::once(law), &Declares::default(), &Known::default());
+    judge(bencher, &history(), search);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn every_other_law(bencher: Bencher<'_, '_>) {
+    let skip = [SEARCH.to_owned()];
+    let folds = || Judge::new(&Declares::default(), &skip, &Known::default(), HORIZON);
+    judge(bencher, &history(), folds);
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn every_law(bencher: Bencher<'_, '_>) {
-    judge(bencher, every);
+    judge(bencher, &history(), every);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn every_law_at_rush_hour(bencher: Bencher<'_, '_>) {
+    judge(bencher, &rush_hour(), every);
 }
 
 /// From the disk: unpacking and parsing alone, and with every law.
-fn from_files(bencher: Bencher<'_, '_>, laws: bool) {
+fn from_files(bencher: Bencher<'_, '_>, records: &[Record], laws: bool) {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let mut writer = Writer::create(folder.path()).expect("a history");
-    let records = history();
-    for record in &records {
+    for record in records {
         writer.append(record).expect("a record");
     }
     writer.finish().expect("the end of a history");
@@ -163,10 +230,15 @@ fn every() -> Judge {
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn reading_files(bencher: Bencher<'_, '_>) {
-    from_files(bencher, false);
+    from_files(bencher, &history(), false);
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn every_law_from_files(bencher: Bencher<'_, '_>) {
-    from_files(bencher, true);
+    from_files(bencher, &history(), true);
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn every_law_at_rush_hour_from_files(bencher: Bencher<'_, '_>) {
+    from_files(bencher, &rush_hour(), true);
 }

@@ -12,13 +12,16 @@ use robot_city::{
     },
     history::{
         answer::{
-            Answer, Assignment, ChargeView, JobState, JobView, NearDriver, OfferView, Refusal,
+            Answer, Assignment, ChargeView, JobState, JobView, NearDriver, OfferView, Quote,
+            Refusal,
         },
         declares::Declares,
         op::{Ask, Attempt, Op, OpKind, Outcome},
+        probe::Probe,
         record::{Phase, Record, Told},
     },
     law::{LawEntry, Verdict, judge::Judge, known::Known, races::Races, registry::LAWS},
+    report::{figures::Figures, jobs::Jobs},
 };
 
 #[global_allocator]
@@ -115,6 +118,9 @@ impl City {
                 }
                 told.push((op.done, Record::Op(Rc::new(op))));
             }
+            for op in self.rogues(second / EVERY_S, second as f64) {
+                told.push((op.done, Record::Op(Rc::new(op))));
+            }
             for beat in 0..8 {
                 let driver = (second * 2 + beat * 15) % u64::from(DRIVERS);
                 let mut op = self.op(
@@ -207,6 +213,55 @@ impl City {
         ops
     }
 
+    /// Some of all that is asked wrongly on purpose; most of it is refused, some never answered.
+    fn rogues(&mut self, number: u64, start: f64) -> Vec<Op> {
+        use OpKind as K;
+        let rogue = |number| RobotId { kind: RobotKind::Rogue, number };
+        let (rider, driver) = (rogue(number as u32 % 5 * 2), rogue(number as u32 % 5 * 2 + 1));
+        let refused = |op: &mut Op, status, why| {
+            (op.outcome, op.attempts[0].outcome) = (Outcome::Fail, Outcome::Fail);
+            (op.attempts[0].status, op.answer.refusal) = (Some(status), Some(why));
+        };
+        let mut ops = Vec::new();
+        let limited = (rider, K::PassengerRequestJob, None, 429, Refusal::Limited);
+        let wrong = [
+            (rider, K::PassengerNearDrivers, Some(Probe::LimitBurst), 429, Refusal::Limited),
+            (rider, K::PassengerCurrentJob, Some(Probe::LimitAfter), 404, Refusal::NotFound),
+            (rider, K::PassengerJobStatus, Some(Probe::JobOther), 404, Refusal::NotFound),
+            (driver, K::DriverAccept, Some(Probe::JobOther), 404, Refusal::NotFound),
+            (driver, K::DriverPing, Some(Probe::TokenExpired), 401, Refusal::Unauthenticated),
+            (driver, K::DriverPing, Some(Probe::InputRange), 400, Refusal::Invalid),
+        ];
+        for (who, kind, probe, status, why) in wrong.into_iter().chain([limited; 8]) {
+            let mut op = self.op(who, kind, start + 1.2);
+            op.ask.probe = probe;
+            if kind == K::PassengerRequestJob {
+                op.ask.key = Some(format!("key of a rogue {number}").as_str().into());
+            } else if probe == Some(Probe::JobOther) {
+                op.ask.job = Some(end(number).id);
+            }
+            refused(&mut op, status, why);
+            ops.push(op);
+        }
+        let mut login = self.op(driver, K::DriverLogin, start + 1.3);
+        login.answer.account = Some(account(driver));
+        let mut hangs = self.op(driver, K::DriverPing, start + 1.3);
+        hangs.ask.probe = Some(Probe::InputNan);
+        if number.is_multiple_of(2) {
+            refused(&mut hangs, 400, Refusal::Invalid);
+        } else {
+            (hangs.outcome, hangs.attempts[0].outcome) = (Outcome::Info, Outcome::Info);
+            hangs.attempts[0].status = None;
+        }
+        let mut outside = self.op(rogue(11), K::DriverPing, start + 1.3);
+        outside.ask.probe = Some(Probe::Outside);
+        let mut twin = self.op(rogue(12), K::PassengerQuote, start + 1.3);
+        twin.ask.probe = Some(Probe::Twin);
+        twin.answer.quote = Some(Quote { fare_minor: 900, trip_s: 300, eta_s: None });
+        ops.extend([login, hangs, outside, twin]);
+        ops
+    }
+
     /// Every job that ever was is read back.
     fn evening(&mut self, jobs: u64, from: f64) -> Vec<Record> {
         let mut records = vec![Record::Phase { phase: Phase::ReadBack, at: at(from) }];
@@ -296,15 +351,24 @@ impl<'a> Play<'a> {
 /// The counts of the allocator are of the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn judge_of(law: &'static LawEntry) -> Judge {
-    Judge::within(std::iter::once(law), &Declares::default(), &Known::default(), HORIZON)
+fn declares() -> Declares {
+    Declares { probes: Probe::ALL.to_vec(), ..Declares::default() }
 }
 
-/// What a law holds after `early` and after `late` seconds.
-fn held(law: &'static LawEntry, early: u64, late: u64) -> (usize, usize) {
+fn judge_of(law: &'static LawEntry) -> Judge {
+    Judge::within(std::iter::once(law), &declares(), &Known::default(), HORIZON)
+}
+
+/// What one who sees every record holds after `early` and after `late` seconds.
+fn held<T>(
+    start: impl Fn() -> T,
+    see: fn(&mut T, &Record),
+    early: u64,
+    late: u64,
+) -> (usize, usize) {
     let before = ALLOCATOR.allocated();
-    let judge = std::cell::RefCell::new(judge_of(law));
-    let mut play = Play::new(|record| judge.borrow_mut().see(record));
+    let watcher = std::cell::RefCell::new(start());
+    let mut play = Play::new(|record| see(&mut watcher.borrow_mut(), record));
     play.until(early);
     let first = ALLOCATOR.allocated() - before;
     play.until(late);
@@ -313,34 +377,47 @@ fn held(law: &'static LawEntry, early: u64, late: u64) -> (usize, usize) {
     (first, second)
 }
 
+/// Whether what was held grew by more than chance.
+fn grew((early, late): (usize, usize)) -> bool {
+    late > early + early / 10 + SLACK
+}
+
 #[test]
 fn what_the_laws_hold_does_not_grow_with_time() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut grown = Vec::new();
     let mut most = 0;
     for law in LAWS {
-        let (early, late) = held(law, 900, 4_500);
+        let (early, late) = held(|| judge_of(law), Judge::see, 900, 4_500);
         most = most.max(late);
-        if late > early + early / 10 + SLACK {
+        if grew((early, late)) {
             grown.push(format!("{}: {early} bytes after 15 min, {late} after 75", law.name));
         }
     }
     assert!(grown.is_empty(), "{grown:#?}");
     assert!(most < 8 << 20, "no law holds megabytes of so small a city: {most}");
-    let before = ALLOCATOR.allocated();
-    let mut races = Races::default();
-    let mut play = Play::new(|record| races.see(record));
-    play.until(7_200);
-    drop(play);
-    let held = ALLOCATOR.allocated() - before;
-    assert!(held < 2 << 20, "the races hold {held} bytes after two hours");
+}
+
+#[test]
+fn what_is_counted_does_not_grow_with_time() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let by_races = held(Races::default, Races::see, 3_600, 7_200);
+    assert!(!grew(by_races), "the races hold {by_races:?} bytes after one hour, and two");
+    let see = |jobs: &mut Jobs, record: &Record| match record {
+        Record::Op(op) => jobs.see(op),
+        _ => {}
+    };
+    let by_jobs = held(|| Jobs::within(HORIZON), see, 900, 14_400);
+    assert!(!grew(by_jobs), "the jobs hold {by_jobs:?} bytes after 15 minutes, and four hours");
+    // Charts have as many buckets, of two seconds first, and of eight later.
+    let held = held(|| Figures::within(HORIZON), Figures::see, 1_100, 4_400);
+    assert!(!grew(held), "the figures hold {held:?} bytes after 18 minutes, and after 73");
 }
 
 #[test]
 fn a_verdict_can_be_had_at_any_moment_and_what_is_forgotten_accuses_nobody() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let judge =
-        std::cell::RefCell::new(Judge::new(&Declares::default(), &[], &Known::default(), HORIZON));
+    let judge = std::cell::RefCell::new(Judge::new(&declares(), &[], &Known::default(), HORIZON));
     let broken = |complete| {
         let said = judge.borrow().verdicts(complete);
         let broken = said.into_iter().filter(|(_, said)| said.verdict == Verdict::Broken);

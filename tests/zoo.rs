@@ -74,7 +74,8 @@ fn every_bug_has_a_law_or_a_command_and_a_row_in_the_document() {
     for plant in plants::ALL {
         let law = registry::entry(plant.caught_by);
         assert!(law.is_some() || plant.caught_by.contains(' '), "{}: no law", plant.name);
-        let row = format!("| **{}**: {} | {} | ", plant.name, plant.what, plant.place);
+        let home = Path::new(plant.scenario()).file_stem().unwrap().to_string_lossy();
+        let row = format!("| **{}**: {} | {} | {home} | ", plant.name, plant.what, plant.place);
         let found = text.lines().find(|line| line.starts_with(&row));
         let found = found.unwrap_or_else(|| panic!("UPDATE_DOCS=1 scripts/bugs: no row {row}"));
         assert!(found.contains(plant.caught_by), "{found}");

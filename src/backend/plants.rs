@@ -16,6 +16,17 @@ pub struct Plant {
     pub caught_by: &'static str,
 }
 
+impl Plant {
+    /// The scenario in which it has its chance: what is wrong with identities, input and versions shows
+    /// only to robots that look for it.
+    pub fn scenario(&self) -> &'static str {
+        match self.group {
+            "Identity and input" | "Versions" => "scenarios/rogue.toml",
+            _ => "scenarios/zoo.toml",
+        }
+    }
+}
+
 pub use super::storage::ACK_BEFORE_WRITE;
 /// No compare-and-set in the accept of a job.
 pub const DOUBLE_DISPATCH: &str = "double-dispatch";

@@ -1,6 +1,6 @@
 //! Ids. Strings everywhere: a 41+10+12-bit id does not fit a JSON number.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -124,14 +124,32 @@ impl Serialize for RobotId {
 
 impl<'de> Deserialize<'de> for RobotId {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
+        from.deserialize_str(Parsed(PhantomData))
+    }
+}
+
+/// Reads a value from its text, which is not copied: a history has some of them on each line.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> serde::de::Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
 /// Serialises a number as a string, for ids in JSON: `#[serde(with = "id::as_text")]`.
 pub mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::marker::PhantomData;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::Parsed;
 
     /// A number to its text.
     pub fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
@@ -140,8 +158,7 @@ pub mod as_text {
 
     /// The text back to the number.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(D::Error::custom)
+        from.deserialize_str(Parsed(PhantomData))
     }
 }
 

@@ -81,6 +81,9 @@ struct Row {
     /// Of a bug: where it lives.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'static str>,
+    /// Of a bug: the scenario in which it has its chance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenario: Option<&'static str>,
     /// Of a law: the bugs that it ought to catch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     catches: Vec<&'static str>,
@@ -143,7 +146,8 @@ fn bug(plant: &Plant) -> Row {
         (false, false) => format!("not caught yet: there is no law {by}"),
     };
     let (group, place) = (Some(plant.group), Some(plant.place));
-    Row { caught: Some(caught), group, place, ..row(plant.name, plant.what) }
+    let scenario = Some(plant.scenario());
+    Row { caught: Some(caught), group, place, scenario, ..row(plant.name, plant.what) }
 }
 
 #[cfg(test)]

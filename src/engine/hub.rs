@@ -479,10 +479,11 @@ impl Hub {
         state.population.get_mut(robot).map_or(0.5, super::population::Resident::unit)
     }
 
-    /// When a robot last got a fresh token.
-    pub fn renewed(&self, robot: RobotId) -> Time {
+    /// When a robot's phone last got a fresh token.
+    pub fn renewed(&self, robot: RobotId, phone: Option<u8>) -> Time {
         let mut state = self.state.borrow_mut();
-        state.population.get_mut(robot).map_or(Time::ZERO, |resident| resident.renewed)
+        let resident = state.population.get_mut(robot);
+        resident.map_or(Time::ZERO, |resident| resident.renewed[usize::from(phone.is_some())])
     }
 
     /// Who logs a robot in anew does so alone; `None` when it is gone.
@@ -493,9 +494,9 @@ impl Hub {
     }
 
     /// It got one.
-    pub fn renew(&self, robot: RobotId, at: Time) {
+    pub fn renew(&self, robot: RobotId, phone: Option<u8>, at: Time) {
         if let Some(resident) = self.state.borrow_mut().population.get_mut(robot) {
-            resident.renewed = at;
+            resident.renewed[usize::from(phone.is_some())] = at;
         }
     }
 

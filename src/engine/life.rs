@@ -100,7 +100,7 @@ async fn attempts(hub: &Rc<Hub>, intent: Intent) -> Op {
             hub.env.sleep(backoff(hub, robot, attempts.len())).await;
         } else if expired && !renewed && !probe && login_of(robot) != Some(ask.op) {
             renewed = true;
-            again = renew(hub, robot, sent).await;
+            again = renew(hub, robot, ask.phone, sent).await;
             left = left.max(1);
         }
         if !again {
@@ -138,26 +138,26 @@ fn login_of(robot: RobotId) -> Option<OpKind> {
     }
 }
 
-/// Logs in anew, as an op of its own; true when the robot has a fresh token. One that another op
-/// got since `sent` is fresh enough.
-async fn renew(hub: &Rc<Hub>, robot: RobotId, sent: Time) -> bool {
+/// Logs in anew, as an op of its own; true when that phone of the robot has a fresh token. One that
+/// another op got since `sent` is fresh enough.
+async fn renew(hub: &Rc<Hub>, robot: RobotId, phone: Option<u8>, sent: Time) -> bool {
     // Gathered ops end together: one of them logs in, and the others wait for it.
     let turn = hub.renewing(robot);
     let _alone = match &turn {
         Some(turn) => Some(turn.lock().await),
         None => None,
     };
-    if hub.renewed(robot) > sent {
+    if hub.renewed(robot, phone) > sent {
         return true;
     }
     let login = login_of(robot).filter(|op| hub.around.ops.has(*op));
     let Some(op) = login else { return false };
-    let login = hub.intent(robot, Ask::new(op), hub.env.now());
+    let login = hub.intent(robot, Ask { phone, ..Ask::new(op) }, hub.env.now());
     let login = Box::pin(attempts(hub, login)).await;
     let (ok, done) = (login.outcome == Outcome::Ok, login.done);
     hub.recorded(Rc::new(login));
     if ok {
-        hub.renew(robot, done);
+        hub.renew(robot, phone, done);
     }
     ok
 }

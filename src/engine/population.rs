@@ -19,8 +19,8 @@ pub(super) struct Resident {
     rng: Rng,
     /// Ops of its own in flight.
     pub in_flight: u32,
-    /// When it last got a new token.
-    pub renewed: Time,
+    /// When each of its phones last got a new token.
+    pub renewed: [Time; 2],
     /// Held by the op that gets it one.
     pub renewing: Option<Rc<Mutex<()>>>,
     /// A wish that waits for it to be in.
@@ -71,7 +71,7 @@ impl Population {
             robot,
             rng: self.root.fork(&id.to_string()),
             in_flight: 0,
-            renewed: Time::ZERO,
+            renewed: [Time::ZERO; 2],
             renewing: None,
             wish: None,
             going: false,

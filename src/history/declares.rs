@@ -73,6 +73,9 @@ pub struct Declares {
     /// The probes that are sent to it: none where there are no rogues, or it cannot be asked wrongly.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// A robot may be signed on with two phones at once, each with a token of its own.
+    #[serde(skip_serializing_if = "is_false")]
+    pub second_phones: bool,
 }
 
 /// What is charged for a job that is not driven to its end, in minor units; nothing, where it does
@@ -138,6 +141,11 @@ impl Declares {
     pub fn synthetic_offers(&self) -> bool {
         self.offers == Offers::Relay
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -215,6 +223,7 @@ impl Default for Declares {
             fees: Fees::default(),
             money: Money::default(),
             probes: Vec::new(),
+            second_phones: false,
         }
     }
 }

@@ -53,7 +53,7 @@ impl Lines {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match serde_json::from_slice(&line) {
+            match Record::from_line(&line) {
                 Ok(record) => return Ok(Some(record)),
                 Err(_) if line.last() != Some(&b'\n') && line.len() < LINE_BYTES_MAX => {
                     self.cut = true;

@@ -151,6 +151,9 @@ pub struct Ask {
     /// What is wrong with it on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// The phone of the robot that asks, where it is not its first: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<u8>,
 }
 
 impl Ask {
@@ -169,6 +172,7 @@ impl Ask {
             reason: None,
             again: None,
             probe: None,
+            phone: None,
         }
     }
 }

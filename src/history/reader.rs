@@ -49,7 +49,7 @@ impl Reader {
     /// Opens the history in the folder of a run.
     pub fn open(run_dir: &Path) -> Result<Self, HistoryError> {
         Self::taking(run_dir.join(FOLDER), |line| {
-            serde_json::from_slice(line).map_err(|why| why.to_string())
+            Record::from_line(line).map_err(|why| why.to_string())
         })
     }
 }

@@ -20,6 +20,9 @@ use crate::base::{id::RobotId, name::NodeName, time::Time};
 /// The version of the format; raised when a reader would misread.
 pub const SCHEMA: u32 = 1;
 
+/// How a line begins that is an op.
+const OP: &[u8] = br#"{"type":"op","#;
+
 /// One line of a history, told apart by `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -62,6 +65,15 @@ pub enum Record {
 }
 
 impl Record {
+    /// Reads a line. Most are ops that say so first, as we write them: those are read in one go, where any
+    /// other record has to be taken apart before it is known what it is.
+    pub fn from_line(line: &[u8]) -> serde_json::Result<Self> {
+        if line.starts_with(OP) {
+            return serde_json::from_slice(line).map(|op| Self::Op(Rc::new(op)));
+        }
+        serde_json::from_slice(line)
+    }
+
     /// Adds it to the sum of a history: two histories with the same sum are the same, as far as
     /// anybody needs to know. Of an update that told nothing only who, when and how are summed up;
     /// there are too many of them for more.
@@ -297,4 +309,22 @@ pub enum FaultChange {
     HealUnverified,
     /// It could not be injected at all.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_op_is_read_the_same_wherever_it_says_what_it_is() {
+        let op = r#""id":"7","robot":"driver/00001","ask":{"op":"driver.ping","seq":3},"planned_ns":1,
+            "sent_ns":2,"done_ns":5,"outcome":"ok","attempts":[{"sent_ns":2,"done_ns":5,"outcome":"ok"}]"#;
+        let first = Record::from_line(format!(r#"{{"type":"op",{op}}}"#).as_bytes()).unwrap();
+        let last = Record::from_line(format!(r#"{{{op},"type":"op"}}"#).as_bytes()).unwrap();
+        assert_eq!(first, last);
+        assert!(matches!(&first, Record::Op(op) if op.id == 7 && op.ask.seq == Some(3)));
+        let written = serde_json::to_string(&first).unwrap();
+        assert!(written.as_bytes().starts_with(OP), "{written}");
+        assert!(Record::from_line(br#"{"type":"op","id":"7"}"#).is_err());
+    }
 }

@@ -205,6 +205,7 @@ fn is_plain(op: &Op) -> bool {
         && op.is_load()
         && op.outcome == Outcome::Ok
         && op.attempts.len() == 1
+        && op.ask.phone.is_none()
         && op.answer.is_empty()
 }
 

@@ -1,4 +1,5 @@
-//! Which robot has which account at the backend, learnt from what registering and logging in said.
+//! Which robot has which account at the backend, learnt for all laws from what registering and logging in
+//! said.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -7,8 +8,8 @@ use crate::{
     history::op::{Op, OpKind, Outcome},
 };
 
-/// The ops that tell accounts; a law that uses [`Accounts`] watches them.
-pub const TELL_ACCOUNTS: [OpKind; 4] = [
+/// The ops that tell accounts.
+const TELL_ACCOUNTS: [OpKind; 4] = [
     OpKind::DriverRegister,
     OpKind::DriverLogin,
     OpKind::PassengerRegister,

@@ -1,11 +1,6 @@
 //! answers-match-questions: nobody gets the answer to somebody else's question.
 
-use super::{
-    Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
-    fact::Fact,
-    tally::Tally,
-};
+use super::{Judgement, Law, LawEntry, Seen, accounts::Accounts, fact::Fact, tally::Tally};
 use crate::history::op::{Op, OpKind, Outcome};
 
 /// The law's entry.
@@ -16,10 +11,6 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::DriverAccept,
         OpKind::DriverArrive,
         OpKind::DriverPickUp,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     shelf::Shelf,
     suspicion::Suspicions,
@@ -30,10 +30,6 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::DriverGoOffline, OpKind::DriverPause]],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::DriverGoOnline,
         OpKind::DriverGoOffline,
         OpKind::DriverPause,
@@ -89,7 +85,7 @@ impl AvailabilityRespected {
             read_delay: declares.read_delay.0,
             accounts: tally.accounts(),
             away: BTreeMap::new(),
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             suspicions: Suspicions::default(),
             skewed: false,
             seen_until: Time::ZERO,
@@ -136,7 +132,7 @@ impl AvailabilityRespected {
         let end = op.sent + Duration::from_millis(offer.expires_in_ms);
         let made = end.saturating_sub(self.offer_ttl + SLACK);
         if let Some(left) = self.left(op.robot, made) {
-            let fact = Fact { job: Some(offer.job.clone()), ..Fact::of(op) };
+            let fact = Fact::of(op).of_job(&offer.job);
             let what = format!("{}: an offer that was made after {made}", fact.tell());
             let (driver, left) = (op.robot, left.clone());
             self.suspicions.push(op.done, Suspicion { driver, left, fact, what, by_offer: true });

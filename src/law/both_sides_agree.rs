@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, is_audit, job_of},
     job_register::model::{Model, Register},
     shelf::{OP_LIFE, Shelf},
@@ -34,8 +34,6 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
         OpKind::DriverAccept,
         OpKind::DriverDecline,
         OpKind::DriverArrive,
@@ -94,7 +92,7 @@ impl BothSidesAgree {
             model: Model::new(declares),
             read_delay: declares.read_delay.0,
             accounts: tally.accounts(),
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             left: BTreeMap::new(),
             seen_until: Time::ZERO,
             tally,

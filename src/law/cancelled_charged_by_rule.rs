@@ -68,7 +68,7 @@ impl CancelledCharged {
             fees: declares.fees,
             rounding: declares.money.rounding_minor.max(0),
             bound: declares.settle_bound.0 + declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             seen_until: Time::ZERO,
             calm: Calm::default(),
             tally,

@@ -69,7 +69,7 @@ impl ChargedOnce {
             alone: declares.does_alone(OpKind::PassengerPay),
             bound: declares.settle_bound.0 + declares.read_delay.0,
             read_delay: declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             seen_until: Time::ZERO,
             calm: Calm::default(),
             tally,

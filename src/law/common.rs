@@ -7,12 +7,18 @@ use std::{
     time::Duration,
 };
 
-use super::{Seen, accounts::Accounts, readback::ReadBack, shelf::HORIZON};
+use super::{
+    Seen,
+    accounts::Accounts,
+    readback::ReadBack,
+    shelf::{HORIZON, Names, Shelf},
+};
 
 /// A copy is another handle to the same.
 #[derive(Debug, Clone)]
 pub struct Common {
     horizon: Duration,
+    jobs: Names,
     accounts: Accounts,
     read_back: Rc<RefCell<ReadBack>>,
 }
@@ -26,8 +32,10 @@ impl Default for Common {
 impl Common {
     /// Nothing is known yet; jobs are remembered for `horizon` after the last word about them.
     pub fn new(horizon: Duration) -> Self {
-        let read_back = Rc::new(RefCell::new(ReadBack::new(horizon)));
-        Self { horizon, accounts: Accounts::default(), read_back }
+        let jobs = Names::default();
+        let heard = Shelf::among(jobs.clone(), horizon);
+        let read_back = Rc::new(RefCell::new(ReadBack::new(heard)));
+        Self { horizon, jobs, accounts: Accounts::default(), read_back }
     }
 
     /// Takes one record, before any law does.
@@ -41,6 +49,11 @@ impl Common {
     /// How long a job is remembered after the last word about it.
     pub fn horizon(&self) -> Duration {
         self.horizon
+    }
+
+    /// A shelf for what is known of jobs.
+    pub fn shelf<T>(&self) -> Shelf<T> {
+        Shelf::among(self.jobs.clone(), self.horizon)
     }
 
     /// Who has which account.

@@ -66,7 +66,7 @@ impl EventThenRead {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             seen_until: Time::ZERO,
             tally,
         }

@@ -1,11 +1,12 @@
 //! every-job-ends: no passenger waits for ever for a backend that has forgotten the job.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     calm::Calm,
     fact::{Fact, job_of},
+    roll::Roll,
     shelf::Shelf,
     tally::Tally,
 };
@@ -72,7 +73,7 @@ struct EveryJobEnds {
     born_taken: bool,
     jobs: Shelf<Pending>,
     /// When a driver last left, and whether that is certain.
-    left: BTreeMap<RobotId, (Time, bool)>,
+    left: Roll<(Time, bool)>,
     calm: Calm,
     seen_until: Time,
     /// What was said of jobs that are forgotten.
@@ -86,8 +87,8 @@ impl EveryJobEnds {
             bound: declares.settle_bound.0 + declares.read_delay.0,
             releases_alone: declares.releases_alone,
             born_taken: !declares.asked().has(OpKind::DriverAccept),
-            jobs: Shelf::new(tally.horizon()),
-            left: BTreeMap::new(),
+            jobs: tally.shelf(),
+            left: Roll::default(),
             calm: Calm::default(),
             seen_until: Time::ZERO,
             tally,
@@ -118,7 +119,7 @@ impl EveryJobEnds {
         match op.kind() {
             OpKind::PassengerRequestJob => self.request(op),
             OpKind::DriverGoOffline | OpKind::CleanupRobot => {
-                let left = self.left.entry(op.robot).or_default();
+                let left = self.left.at(op.robot);
                 *left = (left.0.max(op.done), left.1 | vague);
             }
             OpKind::DriverAccept => {
@@ -165,8 +166,9 @@ impl EveryJobEnds {
     fn overdue(&self, job: &Pending, read: Time) -> bool {
         let mut since = job.since;
         let mut vague = job.vague;
-        let may_have_had = |robot: &RobotId| self.born_taken || job.takers.contains(robot);
-        for (_, (left, unknown)) in self.left.iter().filter(|(robot, _)| may_have_had(robot)) {
+        let anybody = self.left.iter().filter(|_| self.born_taken).map(|(_, left)| left);
+        let takers = job.takers.iter().filter_map(|robot| self.left.get(*robot));
+        for (left, unknown) in anybody.chain(takers) {
             since = since.max(*left);
             vague |= unknown;
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, is_audit, job_of},
     shelf::{OP_LIFE, Shelf},
     tally::Tally,
@@ -26,10 +26,6 @@ use crate::{
 
 /// The ops that laws about holds watch.
 pub const WATCHES: &[OpKind] = &[
-    TELL_ACCOUNTS[0],
-    TELL_ACCOUNTS[1],
-    TELL_ACCOUNTS[2],
-    TELL_ACCOUNTS[3],
     OpKind::DriverAccept,
     OpKind::DriverArrive,
     OpKind::DriverPickUp,
@@ -139,7 +135,7 @@ impl Holds {
             sighted,
             reassigns: declares.reassigns,
             read_delay: declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             of_driver: BTreeMap::new(),
             leaves: BTreeMap::new(),
             seen_until: Time::ZERO,
@@ -304,7 +300,7 @@ impl Holds {
             driver: op.robot,
             job: job.clone(),
             number,
-            accept: Fact { number, ..Fact::of(op) },
+            accept: Fact::of(op).numbered(number),
             named: own == Some(true),
             witness: None,
             confirmed: Time::ZERO,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     readback::{ReadBack, jobs_by_key},
     shelf::Shelf,
@@ -34,10 +34,7 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::PassengerRequestJob]],
     cannot,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
+        OpKind::PassengerRegister,
         OpKind::PassengerRequestJob,
         OpKind::PassengerPay,
         OpKind::DriverPing,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Judgement, Law, LawEntry, Seen, Verdict, common::Common, known::Known, registry::LAWS,
-    shelf::HORIZON, tally::Tally,
+    Judgement, Law, LawEntry, Seen, Verdict, common::Common, fact::Seeing, known::Known,
+    registry::LAWS, shelf::HORIZON, tally::Tally,
 };
 use crate::history::{declares::Declares, op::OpKind, record::Record};
 
@@ -69,8 +69,12 @@ impl Judge {
     /// Takes one record, in the order of the history.
     pub fn see(&mut self, record: &Record) {
         match record {
-            Record::Op(op) if op.ask.probe.is_some() => self.see_all(Seen::Probe(op)),
+            Record::Op(op) if op.ask.probe.is_some() => {
+                let _seeing = Seeing::begin(op);
+                self.see_all(Seen::Probe(op));
+            }
             Record::Op(op) | Record::Recalled(op) => {
+                let _seeing = Seeing::begin(op);
                 self.common.see(Seen::Op(op));
                 for law in &self.watchers[op.kind().index()] {
                     self.sitting[*law].see(Seen::Op(op));

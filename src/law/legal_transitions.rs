@@ -54,7 +54,7 @@ impl LegalTransitions {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             seen_until: Time::ZERO,
             tally,
         }

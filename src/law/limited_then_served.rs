@@ -1,19 +1,9 @@
 //! limited-then-served: whoever asks for too much is told to wait, gets nothing for it, and is served
 //! when the wait is over. Rogues ask for too much on purpose, and for a journey in the middle of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
-    fact::Fact,
-    readback::ReadBack,
-    tally::Tally,
-    unprobed,
-};
+use super::{Judgement, Law, LawEntry, Seen, fact::Fact, tally::Tally, unprobed};
 use crate::{
     base::{
         id::{Id, RobotId, RobotKind},
@@ -34,22 +24,26 @@ pub const ENTRY: LawEntry = LawEntry {
             five times in a row",
     needs: &[&[OpKind::PassengerRequestJob]],
     cannot: |declares| unprobed(declares, |probe| probe == Probe::LimitBurst),
+    // Whatever a rogue that plays a passenger asks ends its quiet.
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
+        OpKind::PassengerRegister,
+        OpKind::PassengerLogin,
+        OpKind::PassengerNearDrivers,
+        OpKind::PassengerQuote,
         OpKind::PassengerRequestJob,
         OpKind::PassengerJobStatus,
         OpKind::PassengerCurrentJob,
         OpKind::PassengerCancel,
+        OpKind::PassengerPay,
+        OpKind::PassengerRate,
         OpKind::AuditJob,
         OpKind::AuditJobs,
     ],
     blind_spot: "effects of other operations than a request; the limits of those who do not run into \
-                 them on purpose",
+                 them on purpose; a job too many of one that was given as many others, of which nothing \
+                 was heard for the horizon",
     rare: true,
-    start: |_, tally| Box::new(Limited::new(tally)),
+    start: |_, tally| Box::new(Limited { known: BTreeMap::new(), tally }),
 };
 
 /// A backend that is too busy for one moment is no breach: so often in a row it is.
@@ -64,8 +58,10 @@ struct Known {
     fresh: bool,
     /// Requests that may have made a job.
     asked: usize,
-    /// The requests that were refused with 429.
-    limited: Vec<Fact>,
+    /// Requests that were refused with 429.
+    limited: u64,
+    /// The last of them.
+    refused: Option<Fact>,
     /// The last refusal with 429, and how long it was told to wait.
     wait: Option<(Time, Duration)>,
     /// When it last asked anything.
@@ -76,26 +72,14 @@ struct Known {
 
 struct Limited {
     known: BTreeMap<RobotId, Known>,
-    accounts: Accounts,
-    read_back: ReadBack,
     tally: Tally,
 }
 
 impl Limited {
-    fn new(tally: Tally) -> Self {
-        Self {
-            known: BTreeMap::new(),
-            accounts: Accounts::default(),
-            read_back: ReadBack::default(),
-            tally,
-        }
-    }
-
     fn op(&mut self, op: &Op) {
         if op.robot.kind != RobotKind::Rogue {
             return;
         }
-        self.accounts.see(op);
         let known = self.known.entry(op.robot).or_default();
         let refused = op.answer.refusal == Some(Refusal::Limited);
         match (op.kind(), op.ask.probe) {
@@ -106,7 +90,8 @@ impl Limited {
                 let always = op.attempts.iter().all(|one| one.status == Some(429));
                 if refused && always && op.outcome == Outcome::Fail {
                     self.tally.observed += 1;
-                    known.limited.push(Fact::of(op));
+                    known.limited += 1;
+                    known.refused = Some(Fact::of(op));
                 } else if op.outcome != Outcome::Fail {
                     known.asked += 1;
                 }
@@ -130,21 +115,21 @@ impl Limited {
     }
 
     fn judge_effects(&self, tally: &mut Tally) {
+        let rest = self.tally.read_back();
+        if !rest.jobs.is_whole() {
+            return;
+        }
         let mut of_account: BTreeMap<&Id, Vec<(&JobView, &Fact)>> = BTreeMap::new();
-        let mut whole = BTreeSet::new();
-        for (view, fact) in self.read_back.jobs.by_id.values() {
+        for (view, fact) in rest.jobs.by_id.values() {
             if let Some(account) = &view.passenger {
-                whole.insert(account);
                 of_account.entry(account).or_default().push((view, fact));
             }
         }
         for (robot, known) in &self.known {
-            let Some(refused) = known.limited.last() else { continue };
-            let Some(account) = self.accounts.of(*robot).filter(|_| known.fresh) else { continue };
-            if !self.read_back.jobs.is_whole() {
-                continue;
-            }
-            tally.opportunities += known.limited.len() as u64;
+            let Some(refused) = &known.refused else { continue };
+            let account = self.tally.accounts().of(*robot).filter(|_| known.fresh);
+            let Some(account) = account else { continue };
+            tally.opportunities += known.limited;
             let jobs = of_account.get(&account).map_or(&[][..], Vec::as_slice);
             let Some((view, read)) = jobs.last().filter(|_| jobs.len() > known.asked) else {
                 continue;
@@ -155,7 +140,7 @@ impl Limited {
                  {}",
                 refused.tell(),
                 read.tell(),
-                known.limited.len(),
+                known.limited,
                 known.asked,
                 jobs.len(),
                 ids.join(", "),
@@ -203,7 +188,6 @@ impl Law for Limited {
         if let Seen::Op(op) | Seen::Probe(op) = seen {
             self.op(op);
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, complete: bool) -> Judgement {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::TELL_ACCOUNTS,
     calm::Calm,
     fact::{Fact, is_audit, job_of},
     holds::Holds,
@@ -32,10 +31,6 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::AuditIssues]],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::DriverAccept,
         OpKind::DriverArrive,
         OpKind::DriverPickUp,
@@ -76,10 +71,10 @@ impl LiveIssuesTrue {
     fn new(declares: &Declares, tally: Tally) -> Self {
         Self {
             bound: declares.settle_bound.0 + declares.read_delay.0,
-            ended: Shelf::new(tally.horizon()),
+            ended: tally.shelf(),
             first_end: None,
             calm: Calm::default(),
-            orphans: Shelf::new(tally.horizon()),
+            orphans: tally.shelf(),
             holds: Holds::new(declares, &tally),
             seen_until: Time::ZERO,
             tally,

@@ -1,17 +1,9 @@
 //! mine-is-mine: what is one robot's, no other can read or change. Robots ask for others' jobs and
 //! offers on purpose; whoever is served, or has something in hand at rest, was let too near.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{
-    Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
-    fact::Fact,
-    readback::ReadBack,
-    shelf::Shelf,
-    tally::Tally,
-    unprobed,
-};
+use super::{Judgement, Law, LawEntry, Seen, fact::Fact, shelf::Shelf, tally::Tally, unprobed};
 use crate::{
     base::{
         id::{Id, RobotId, RobotKind},
@@ -31,57 +23,44 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::PassengerRequestJob]],
     cannot: |declares| unprobed(declares, |probe| probe == Probe::JobOther),
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::PassengerRequestJob,
         OpKind::DriverAccept,
         OpKind::AuditJob,
         OpKind::AuditJobs,
     ],
     blind_spot: "a change behind a refusal, but for a job that changed hands; charges and positions; \
-                 jobs of which nobody spoke for ten minutes",
+                 jobs of which nothing was heard for the horizon; all but the last \
+                 64 offers that a robot tried to take",
     rare: true,
     start: |_, tally| Box::new(MineIsMine::new(tally)),
 };
 
-/// Tries of one robot that are remembered for the read-back.
+/// The last tries of one robot, which are remembered for the read-back.
 const TRIES_MAX: usize = 64;
 
 struct MineIsMine {
     /// Who asked for each job.
     owners: Shelf<Option<(RobotId, Fact)>>,
     /// Accepts of others' offers by rogues that play drivers: none of them is ever on shift.
-    tries: BTreeMap<RobotId, Vec<Fact>>,
-    accounts: Accounts,
-    read_back: ReadBack,
+    tries: BTreeMap<RobotId, VecDeque<Fact>>,
     seen_until: Time,
     tally: Tally,
 }
 
 impl MineIsMine {
     fn new(tally: Tally) -> Self {
-        Self {
-            owners: Shelf::default(),
-            tries: BTreeMap::new(),
-            accounts: Accounts::default(),
-            read_back: ReadBack::default(),
-            seen_until: Time::ZERO,
-            tally,
-        }
+        Self { owners: tally.shelf(), tries: BTreeMap::new(), seen_until: Time::ZERO, tally }
     }
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        self.accounts.see(op);
         if op.kind() == OpKind::PassengerRequestJob
             && op.outcome == Outcome::Ok
             && let Some(view) = &op.answer.job
         {
             self.owners.at(&view.id, op.done).get_or_insert_with(|| (op.robot, Fact::of(op)));
         }
-        while self.owners.expire(self.seen_until).is_some() {}
+        self.owners.forget(self.seen_until);
     }
 
     fn probe(&mut self, op: &Op) {
@@ -96,9 +75,10 @@ impl MineIsMine {
         }
         if drives && op.kind() == OpKind::DriverAccept {
             let tries = self.tries.entry(op.robot).or_default();
-            if tries.len() < TRIES_MAX {
-                tries.push(Fact::of(op));
+            if tries.len() == TRIES_MAX {
+                tries.pop_front();
             }
+            tries.push_back(Fact::of(op));
         }
         match op.outcome {
             Outcome::Fail if op.attempts.iter().any(|one| one.status.is_some()) => {
@@ -123,11 +103,12 @@ impl MineIsMine {
 
     /// Jobs at rest that are, or were, in the hands of one who only tried.
     fn judge_hands(&self, tally: &mut Tally) {
+        let rest = self.tally.read_back();
         for (robot, tries) in &self.tries {
-            let Some(account) = self.accounts.of(*robot) else { continue };
+            let Some(account) = self.tally.accounts().of(*robot) else { continue };
             for tried in tries {
                 let Some(job) = &tried.job else { continue };
-                let Some((view, read)) = self.read_back.job(job) else { continue };
+                let Some((view, read)) = rest.job(job) else { continue };
                 if tried.outcome != Outcome::Ok
                     && view.assignments.iter().any(|one| one.driver == account)
                 {
@@ -146,7 +127,6 @@ impl Law for MineIsMine {
             Seen::Probe(op) => self.probe(op),
             Seen::Fault(_) | Seen::Phase(..) | Seen::Told(_) => {}
         }
-        self.read_back.see(seen);
     }
 
     fn judge(&self, _complete: bool) -> Judgement {

@@ -15,6 +15,7 @@ mod fact;
 mod graph;
 mod holds;
 mod readback;
+mod roll;
 mod supply;
 mod suspicion;
 mod tokens_expire;

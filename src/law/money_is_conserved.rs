@@ -63,7 +63,7 @@ impl MoneyIsConserved {
             money: declares.money,
             bound: declares.settle_bound.0 + declares.read_delay.0,
             refunds: declares.asked().has(OpKind::AuditRefunds),
-            over: Shelf::new(tally.horizon()),
+            over: tally.shelf(),
             seen_until: Time::ZERO,
             calm: Calm::default(),
             tally,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     calm::Calm,
     fact::{Fact, job_of},
     suspicion::Suspicions,
@@ -30,8 +30,6 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::PassengerNearDrivers], &[OpKind::DriverAccept, OpKind::DriverGoOffline]],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
         OpKind::DriverGoOnline,
         OpKind::DriverGoOffline,
         OpKind::DriverPause,
@@ -101,7 +99,7 @@ impl NearFresh {
         }
         let ok = op.outcome == Outcome::Ok;
         match op.kind() {
-            _ if op.outcome == Outcome::Fail || TELL_ACCOUNTS.contains(&op.kind()) => {}
+            _ if op.outcome == Outcome::Fail => {}
             K::PassengerNearDrivers => self.list(op),
             K::PassengerCancel => {
                 let job = job_of(op).cloned();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     calm::Calm,
     fact::{Fact, job_of},
     shelf::OP_LIFE,
@@ -45,8 +45,6 @@ pub const ENTRY: LawEntry = LawEntry {
         CABS[9],
         CABS[10],
         CABS[11],
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
         OpKind::PassengerRequestJob,
         OpKind::PassengerCancel,
         OpKind::PassengerJobStatus,

@@ -53,7 +53,7 @@ impl NeverGoesBack {
         Self {
             graph: Graph::new(&declares.transitions),
             read_delay: declares.read_delay.0,
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             seen_until: Time::ZERO,
             tally,
         }

@@ -2,10 +2,10 @@
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     graph::Graph,
-    readback::ReadBack,
+    readback::{ReadBack, SumsByJob},
     shelf::Shelf,
     tally::Tally,
 };
@@ -32,10 +32,6 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::PassengerRequestJob,
         OpKind::DriverAccept,
         OpKind::DriverArrive,
@@ -91,6 +87,14 @@ enum Found {
     Lost(String),
 }
 
+/// What there is to compare promises with.
+struct AtRest<'a> {
+    read_back: &'a ReadBack,
+    charges: SumsByJob<'a>,
+    /// This target names assignments in its read-back, so that none means none.
+    lists: bool,
+}
+
 struct NothingLost {
     graph: Graph,
     has_audit: bool,
@@ -112,7 +116,7 @@ impl NothingLost {
                 .any(|op| declares.asked().has(*op)),
             read_delay: declares.read_delay.0,
             accounts: tally.accounts(),
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             polls: 0,
             seen_until: Time::ZERO,
             tally,
@@ -128,7 +132,7 @@ impl NothingLost {
             && let Some(job) = job_of(op)
         {
             self.tally.observed += 1;
-            let fact = Fact { number: self.number(op), ..Fact::of(op) };
+            let fact = Fact::of(op).numbered(self.number(op));
             let promised = self.jobs.at(job, self.seen_until);
             if matches!(promise, Promise::Exists) {
                 promised.owner.get_or_insert_with(|| (op.robot, Fact::of(op)));
@@ -162,10 +166,11 @@ impl NothingLost {
         }
     }
 
-    fn check(&self, rest: &ReadBack, job: &Id, ack: &Ack, lists: bool) -> Found {
+    fn check(&self, at_rest: &AtRest<'_>, job: &Id, ack: &Ack) -> Found {
         if let Promise::Charged(charge) = &ack.promise {
-            return self.check_charge(rest, job, ack, charge.as_ref());
+            return self.check_charge(at_rest, job, ack, charge.as_ref());
         }
+        let rest = at_rest.read_back;
         let Some((view, read)) = rest.job(job) else {
             let listing = &rest.jobs;
             let asked = rest.missing.get(job);
@@ -188,13 +193,12 @@ impl NothingLost {
         }
         match &ack.promise {
             Promise::Exists | Promise::Charged(_) => Found::Kept,
-            Promise::Assigned => self.check_assigned(ack, view, lists),
+            Promise::Assigned => self.check_assigned(ack, view, at_rest.lists),
             Promise::Moved(state) => self.check_moved(*state, ack.fact.number, view),
             Promise::Released => check_released(ack.fact.number, view),
         }
     }
 
-    /// `lists`: this target names assignments in its read-back, so that none means none.
     fn check_assigned(&self, ack: &Ack, view: &JobView, lists: bool) -> Found {
         let number = ack.fact.number;
         let Some(account) = self.accounts.of(ack.fact.robot).filter(|_| lists) else {
@@ -232,13 +236,19 @@ impl NothingLost {
         Found::Lost(format!("it is {to} in assignment {newest}, which cannot follow {word}"))
     }
 
-    fn check_charge(&self, rest: &ReadBack, job: &Id, ack: &Ack, charge: Option<&Id>) -> Found {
+    fn check_charge(
+        &self,
+        at_rest: &AtRest<'_>,
+        job: &Id,
+        ack: &Ack,
+        charge: Option<&Id>,
+    ) -> Found {
+        let rest = at_rest.read_back;
         let charges = &rest.charges;
         let completed = rest.job(job).is_some_and(|(view, _)| view.state == JobState::Completed);
-        let any = || charges.by_id.values().any(|(charge, _)| charge.job == *job);
         match charge {
             Some(charge) if charges.by_id.contains_key(charge) => Found::Kept,
-            None if any() => Found::Kept,
+            None if at_rest.charges.contains_key(job) => Found::Kept,
             // Acknowledged without a charge: only of a completed job do we know that one is due.
             None if !completed => Found::NotRead,
             _ if !charges.covers(ack.fact.done + self.read_delay) => Found::NotRead,
@@ -295,17 +305,21 @@ impl Law for NothingLost {
         let mut tally = self.tally.clone();
         let rest = self.tally.read_back();
         let listed = &rest.jobs;
-        let lists = listed.by_id.values().any(|(view, _)| !view.assignments.is_empty());
+        let at_rest = AtRest {
+            read_back: &rest,
+            charges: rest.charges_by_job(),
+            lists: listed.by_id.values().any(|(view, _)| !view.assignments.is_empty()),
+        };
         // Before the read-back there is nothing to compare with.
         let missing = &rest.missing;
-        let at_rest = listed.is_whole() || !listed.by_id.is_empty() || !missing.is_empty();
+        let begun = listed.is_whole() || !listed.by_id.is_empty() || !missing.is_empty();
         for (job, ack) in self
             .jobs
             .iter()
-            .filter(|_| at_rest)
+            .filter(|_| begun)
             .flat_map(|(job, all)| all.acks.iter().map(move |ack| (job, ack)))
         {
-            match self.check(&rest, job, ack, lists) {
+            match self.check(&at_rest, job, ack) {
                 Found::NotRead => {}
                 Found::Kept => tally.opportunities += 1,
                 Found::Lost(how) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     tally::Tally,
 };
@@ -24,10 +24,6 @@ pub const ENTRY: LawEntry = LawEntry {
     needs: &[&[OpKind::AuditJobs, OpKind::AuditJob], &[OpKind::PassengerRequestJob]],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
         OpKind::PassengerRequestJob,
         OpKind::DriverPing,
         OpKind::DriverNextOffer,

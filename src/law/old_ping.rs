@@ -1,25 +1,13 @@
 //! old-ping-never-wins: a position that came late does not push a newer one aside.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
-    calm::Calm,
-    fact::Fact,
-    recovers_in_time::is_told_again,
-    suspicion::Suspicions,
-    tally::Tally,
+    Judgement, Law, LawEntry, Seen, accounts::Accounts, calm::Calm, fact::Fact,
+    recovers_in_time::is_told_again, roll::Roll, suspicion::Suspicions, tally::Tally,
 };
 use crate::{
-    base::{
-        id::{Id, RobotId},
-        place::Place,
-        time::Time,
-    },
+    base::{id::RobotId, place::Place, time::Time},
     history::{
         answer::NearDriver,
         declares::Declares,
@@ -34,13 +22,7 @@ pub const ENTRY: LawEntry = LawEntry {
             was acknowledged longer than `settle_bound` before the question, with no fault in force",
     needs: &[&[OpKind::PassengerNearDrivers], &[OpKind::DriverPing]],
     cannot: |_| None,
-    watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        OpKind::DriverPing,
-        OpKind::DriverGoOnline,
-        OpKind::PassengerNearDrivers,
-    ],
+    watches: &[OpKind::DriverPing, OpKind::DriverGoOnline, OpKind::PassengerNearDrivers],
     blind_spot: "drivers whose account is not known, or who are listed at no position that they ever \
                  sent; histories whose location updates are counted",
     rare: true,
@@ -76,7 +58,7 @@ struct Suspicion {
 struct OldPing {
     delay: Duration,
     accounts: Accounts,
-    pings: BTreeMap<RobotId, VecDeque<Ping>>,
+    pings: Roll<VecDeque<Ping>>,
     suspicions: Suspicions<Suspicion>,
     calm: Calm,
     /// Updates are counted, and only some are told again: nobody knows the newest.
@@ -90,7 +72,7 @@ impl OldPing {
         Self {
             delay: declares.settle_bound.0 + declares.read_delay.0,
             accounts: tally.accounts(),
-            pings: BTreeMap::new(),
+            pings: Roll::default(),
             suspicions: Suspicions::default(),
             calm: Calm::default(),
             counted: false,
@@ -116,7 +98,7 @@ impl OldPing {
         } else if let Some(at) = op.ask.at.filter(|_| op.outcome != Outcome::Fail) {
             let sure = op.outcome == Outcome::Ok;
             let ping = Ping { op: op.id, sent: op.sent, done: op.done, at, sure };
-            let pings = self.pings.entry(op.robot).or_default();
+            let pings = self.pings.at(op.robot);
             let horizon = op.done.saturating_sub(self.tally.horizon());
             let old = |ping: &Ping| ping.done + 2 * self.delay < op.sent;
             while pings.len() == PINGS_MAX
@@ -135,7 +117,7 @@ impl OldPing {
 
     fn listed(&mut self, op: &Op, near: &NearDriver) {
         let Some(driver) = self.accounts.driver(&near.driver) else { return };
-        let Some(pings) = self.pings.get(&driver) else { return };
+        let Some(pings) = self.pings.get(driver) else { return };
         self.tally.observed += 1;
         let truth = op.sent.saturating_sub(self.delay);
         let sure = pings.iter().filter(|ping| ping.sure && ping.done < truth);
@@ -162,16 +144,11 @@ fn tell(one: &Suspicion, tally: &mut Tally) {
          was shown it at the old one at {} (op {})",
         old.sent, old.op, newer.done, newer.op, list.robot, list.done, list.op
     );
-    let of = |ping: &Ping| Fact {
-        op: ping.op,
-        robot: *driver,
-        kind: OpKind::DriverPing,
-        sent: ping.sent,
-        done: ping.done,
-        outcome: Outcome::Ok,
-        job: None::<Id>,
-        state: None,
-        number: 0,
+    let of = |ping: &Ping| {
+        list.clone().with(|kept| {
+            (kept.op, kept.robot, kept.kind) = (ping.op, *driver, OpKind::DriverPing);
+            (kept.sent, kept.done) = (ping.sent, ping.done);
+        })
     };
     tally.breach(what, None, &[&of(old), &of(newer), list]);
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     shelf::{OP_LIFE, Shelf},
     tally::Tally,
@@ -26,7 +26,7 @@ pub const ENTRY: LawEntry = LawEntry {
             the answer to the request",
     needs: &[&[OpKind::PassengerRequestJob]],
     cannot: |_| None,
-    watches: &[TELL_ACCOUNTS[2], TELL_ACCOUNTS[3], OpKind::PassengerRequestJob],
+    watches: &[OpKind::PassengerRequestJob],
     blind_spot: "targets that tell nothing unasked; what drivers are told: a job may be withdrawn by \
                  telling who has it; what ended more than ten minutes ago",
     rare: true,
@@ -54,7 +54,7 @@ impl PushToOwner {
     fn new(tally: Tally) -> Self {
         Self {
             accounts: tally.accounts(),
-            owners: Shelf::new(tally.horizon()),
+            owners: tally.shelf(),
             heard: Vec::new(),
             seen_until: Time::ZERO,
             tally,

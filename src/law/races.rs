@@ -75,7 +75,7 @@ impl Races {
     /// The counts so far.
     pub fn counts(&self) -> RaceCounts {
         let mut counts = self.counts;
-        for (_, job) in self.jobs.iter() {
+        for job in self.jobs.values() {
             job.add_to(&mut counts);
         }
         counts

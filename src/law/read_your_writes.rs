@@ -1,19 +1,20 @@
 //! read-your-writes: who was told that something is done sees it done when it looks again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     graph::Graph,
+    roll::Roll,
     shelf::Shelf,
     suspicion::Suspicions,
     tally::Tally,
 };
 use crate::{
     base::{
-        id::{Id, RobotId, RobotKind},
+        id::{Id, RobotKind},
         time::Time,
     },
     history::{
@@ -39,8 +40,6 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
         OpKind::DriverAccept,
         OpKind::DriverArrive,
         OpKind::DriverPickUp,
@@ -88,7 +87,7 @@ struct ReadYourWrites {
     /// A job may be gone without anybody having asked for it.
     goes_alone: bool,
     accounts: Accounts,
-    last: BTreeMap<RobotId, Write>,
+    last: Roll<Write>,
     /// Of each job, from when to when something may have ended a hold.
     enders: Shelf<Vec<(Time, Time)>>,
     suspicions: Suspicions<Suspicion>,
@@ -103,8 +102,8 @@ impl ReadYourWrites {
             read_delay: declares.read_delay.0,
             goes_alone: declares.releases_alone || !declares.asked().has(OpKind::DriverDropOff),
             accounts: tally.accounts(),
-            last: BTreeMap::new(),
-            enders: Shelf::new(tally.horizon()),
+            last: Roll::default(),
+            enders: tally.shelf(),
             suspicions: Suspicions::default(),
             seen_until: Time::ZERO,
             tally,
@@ -122,7 +121,7 @@ impl ReadYourWrites {
                 self.look(op);
             }
             OpKind::DriverGoOffline | OpKind::CleanupRobot if op.outcome != Outcome::Fail => {
-                self.last.remove(&op.robot);
+                self.last.remove(op.robot);
                 self.suspicions.retain(|one| !may_excuse(op, &one.look));
             }
             _ if op.outcome != Outcome::Fail => self.write(op),
@@ -159,13 +158,13 @@ impl ReadYourWrites {
         };
         match promise {
             Some(promise) => {
-                let fact = Fact { number: self.number(op), ..Fact::of(op) };
+                let fact = Fact::of(op).numbered(self.number(op));
                 self.last.insert(op.robot, Write { fact, promise });
             }
             // Nobody knows what became of it, so nobody knows what is to be seen. What was done once
             // more changes nothing.
             None if !past => {
-                self.last.remove(&op.robot);
+                self.last.remove(op.robot);
             }
             None => {}
         }
@@ -182,7 +181,7 @@ impl ReadYourWrites {
         if let Some(view) = op.answer.job.as_deref() {
             self.enders.get(&view.id, self.seen_until);
         }
-        let Some(write) = self.last.get(&op.robot) else { return };
+        let Some(write) = self.last.get(op.robot) else { return };
         if !write.fact.before(op.sent.saturating_sub(self.read_delay)) {
             return;
         }

@@ -2,7 +2,7 @@
 //! that something is *not* there. Of a long list only that is kept which the run spoke of within the
 //! horizon, and a limited number of strangers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{
     Seen,
@@ -98,7 +98,7 @@ pub fn jobs_by_key(read_back: &ReadBack) -> BTreeMap<(&Id, &Id), Vec<(&JobView, 
 
 /// What was heard of a job during the run.
 #[derive(Debug, Clone, Default)]
-struct Heard {
+pub struct Heard {
     /// Since when it certainly lived in this run: a list at rest may hold older ones, which prove
     /// nothing.
     lived: Option<Time>,
@@ -128,9 +128,9 @@ pub struct ReadBack {
 }
 
 impl ReadBack {
-    /// Of a run whose jobs are remembered for `horizon`.
-    pub fn new(horizon: Duration) -> Self {
-        Self { heard: Shelf::new(horizon), ..Self::default() }
+    /// That remembers the jobs of the run on that shelf.
+    pub fn new(heard: Shelf<Heard>) -> Self {
+        Self { heard, ..Self::default() }
     }
 
     /// Takes one record; audits before the phase of the read-back are not at rest and are left out.
@@ -199,7 +199,7 @@ impl ReadBack {
         };
         for charge in &op.answer.charges {
             let heard = self.heard.peek(&charge.job).is_some();
-            let fact = || Fact { job: Some(charge.job.clone()), ..Fact::of(op) };
+            let fact = || Fact::of(op).of_job(&charge.job);
             sums.add(&charge.id, heard, || (charge.clone(), fact()));
         }
         sums.page(op);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Judgement, Law, LawEntry, Seen,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, job_of},
     idempotent_requests::lives_since,
     readback::{ReadBack, jobs_by_key},
@@ -35,10 +35,7 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
+        OpKind::PassengerRegister,
         OpKind::DriverPing,
         OpKind::DriverNextOffer,
         OpKind::DriverCurrentJob,
@@ -114,7 +111,7 @@ impl RejectedChangesNothing {
             accepts_asked: declares.asked().has(OpKind::DriverAccept),
             pays_asked: declares.asked().has(OpKind::PassengerPay),
             requests: Shelf::new(tally.horizon()),
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             fresh: BTreeSet::new(),
             accounts: tally.accounts(),
             seen_until: Time::ZERO,

@@ -2,15 +2,16 @@
 //! an app does after a restart, and when they are in doubt. Only a job that was certainly live before
 //! and after the question is missed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Judgement, Law, LawEntry, Seen,
     fact::{Fact, job_of},
+    roll::Roll,
     tally::Tally,
 };
 use crate::{
-    base::id::{RobotId, RobotKind},
+    base::id::RobotKind,
     history::{
         answer::Refusal,
         declares::Declares,
@@ -49,13 +50,13 @@ struct Live {
 
 struct ResumeAfterRestart {
     read_delay: Duration,
-    live: BTreeMap<RobotId, Live>,
+    live: Roll<Live>,
     tally: Tally,
 }
 
 impl ResumeAfterRestart {
     fn new(declares: &Declares, tally: Tally) -> Self {
-        Self { read_delay: declares.read_delay.0, live: BTreeMap::new(), tally }
+        Self { read_delay: declares.read_delay.0, live: Roll::default(), tally }
     }
 
     fn op(&mut self, op: &Op) {
@@ -79,13 +80,13 @@ impl ResumeAfterRestart {
         if lives {
             self.lives(op, asks);
         } else {
-            self.live.remove(&op.robot);
+            self.live.remove(op.robot);
         }
     }
 
     fn lives(&mut self, op: &Op, asks: bool) {
         let fact = Fact::of(op);
-        let Some(live) = self.live.get_mut(&op.robot) else {
+        let Some(live) = self.live.get_mut(op.robot) else {
             self.live.insert(op.robot, Live { fact, missed: None });
             return;
         };
@@ -110,7 +111,7 @@ impl ResumeAfterRestart {
     }
 
     fn missed(&mut self, op: &Op) {
-        let Some(live) = self.live.get_mut(&op.robot) else { return };
+        let Some(live) = self.live.get_mut(op.robot) else { return };
         let look = Fact::of(op);
         if live.fact.before(look.sent.saturating_sub(self.read_delay)) {
             live.missed.get_or_insert_with(|| (live.fact.clone(), look));

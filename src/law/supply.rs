@@ -1,12 +1,9 @@
 //! Which driver certainly was free, where, and since when. What may have changed that counts from the
 //! moment at which it was *sent*; what restores it, from the moment at which it was *done*.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use super::fact::Fact;
+use super::{fact::Fact, roll::Roll};
 use crate::{
     base::{id::RobotId, place::Place, time::Time},
     history::op::{Op, OpKind, Outcome},
@@ -74,7 +71,7 @@ pub enum Doubt {
 pub struct Supply {
     keep: Duration,
     ping_ttl: Duration,
-    cabs: BTreeMap<RobotId, Cab>,
+    cabs: Roll<Cab>,
     /// Until then somebody may be offered jobs who does not hear of them.
     pub deaf_until: Time,
     /// Offers shown to drivers who had a job before.
@@ -87,7 +84,7 @@ impl Supply {
         Self {
             keep: ping_ttl + window + Duration::from_secs(10),
             ping_ttl,
-            cabs: BTreeMap::new(),
+            cabs: Roll::default(),
             deaf_until: Time::ZERO,
             offered_again: 0,
         }
@@ -95,7 +92,7 @@ impl Supply {
 
     /// Every driver.
     pub fn cabs(&self) -> impl Iterator<Item = (RobotId, &Cab)> {
-        self.cabs.iter().map(|(robot, cab)| (*robot, cab))
+        self.cabs.iter()
     }
 
     /// Takes an op of a driver.
@@ -104,14 +101,14 @@ impl Supply {
         match op.kind() {
             K::DriverPing | K::DriverNextOffer => self.heard(op),
             K::DriverGoOnline | K::DriverResume if op.outcome == Outcome::Ok => {
-                let cab = self.cabs.entry(op.robot).or_default();
+                let cab = self.cabs.at(op.robot);
                 cab.on = true;
                 cab.rest(op);
                 None
             }
             K::DriverGoOffline | K::DriverPause | K::CleanupRobot => Some(self.leave(op)),
             K::DriverAccept if op.outcome != Outcome::Fail => {
-                let cab = self.cabs.entry(op.robot).or_default();
+                let cab = self.cabs.at(op.robot);
                 (cab.busy, cab.free_since) = (true, None);
                 cab.vague |= op.outcome == Outcome::Info;
                 cab.accepted = cab.accepted.max(op.done);
@@ -120,7 +117,7 @@ impl Supply {
             K::DriverDropOff | K::DriverCancel | K::DriverNoShow
                 if op.outcome == Outcome::Ok && !op.answer.replayed =>
             {
-                let cab = self.cabs.entry(op.robot).or_default();
+                let cab = self.cabs.at(op.robot);
                 cab.end(op);
                 None
             }
@@ -133,7 +130,7 @@ impl Supply {
         if op.outcome != Outcome::Ok {
             self.deaf_until = self.deaf_until.max(op.done);
         }
-        let cab = self.cabs.entry(op.robot).or_default();
+        let cab = self.cabs.at(op.robot);
         if let Some(at) = op.ask.at.filter(|_| op.outcome != Outcome::Fail) {
             let sure = op.outcome == Outcome::Ok;
             let ping = Ping { sent: op.sent, done: op.done, at, sure };
@@ -157,7 +154,7 @@ impl Supply {
 
     fn leave(&mut self, op: &Op) -> Doubt {
         if op.outcome != Outcome::Fail {
-            let cab = self.cabs.entry(op.robot).or_default();
+            let cab = self.cabs.at(op.robot);
             (cab.on, cab.free_since) = (false, None);
         }
         if op.outcome == Outcome::Ok {
@@ -169,7 +166,7 @@ impl Supply {
     }
 
     fn look(&mut self, op: &Op) -> Option<Doubt> {
-        let cab = self.cabs.entry(op.robot).or_default();
+        let cab = self.cabs.at(op.robot);
         if op.answer.job.as_deref().is_some_and(|view| view.state.is_held()) {
             (cab.busy, cab.free_since) = (true, None);
             return Some(Doubt::Of(op.robot, op.sent));

@@ -4,7 +4,7 @@ use std::{cell::Ref, time::Duration};
 
 use super::{
     Judgement, Verdict, Violation, accounts::Accounts, common::Common, fact::Fact, known::Sieve,
-    readback::ReadBack,
+    readback::ReadBack, shelf::Shelf,
 };
 use crate::base::{id::Id, time::Time};
 
@@ -58,6 +58,11 @@ impl Tally {
     /// How long a job is remembered after the last word about it.
     pub fn horizon(&self) -> Duration {
         self.common.horizon()
+    }
+
+    /// A shelf for what is known of jobs.
+    pub fn shelf<T>(&self) -> Shelf<T> {
+        self.common.shelf()
     }
 
     /// Who has which account.

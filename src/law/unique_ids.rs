@@ -41,7 +41,7 @@ pub const ENTRY: LawEntry = LawEntry {
 };
 
 /// What an id was seen to stand for, and where.
-type Owned<T> = Option<(T, Box<Fact>)>;
+type Owned<T> = Option<(T, Fact)>;
 
 /// Ids that only the read-back told of, and that are remembered.
 const LISTED_MAX: usize = 10_000;
@@ -60,8 +60,8 @@ impl UniqueIds {
     fn new(tally: Tally) -> Self {
         Self {
             accounts: BTreeMap::new(),
-            jobs: Shelf::new(tally.horizon()),
-            job_passengers: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
+            job_passengers: tally.shelf(),
             offers: Shelf::new(tally.horizon()),
             charges: Shelf::new(tally.horizon()),
             seen_until: Time::ZERO,
@@ -140,7 +140,7 @@ fn claim<T: PartialEq + Clone + std::fmt::Display>(
     tally.observed += 1;
     let Some((first, fact)) = known else {
         tally.opportunities += u64::from(others);
-        *known = Some((owner.clone(), Box::new(Fact::of(op))));
+        *known = Some((owner.clone(), Fact::of(op)));
         return;
     };
     if *first != *owner {

@@ -111,7 +111,7 @@ impl Waits {
             bound: settle + ping_ttl,
             within_m: declares.reach_m * SLACK - drift_m,
             supply: Supply::new(ping_ttl, search.min(settle) + GRACE),
-            jobs: Shelf::new(tally.horizon()),
+            jobs: tally.shelf(),
             due: VecDeque::new(),
             found: Suspicions::default(),
             served: 0,

@@ -1,23 +1,17 @@
 //! The figures of a run: a fold over its history, the same live and from disk.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
 use super::{
+    jobs::Jobs,
     timeline::{Timeline, record_us},
     traces::ShownTrace,
 };
 use crate::{
-    base::{
-        id::{Id, RobotKind},
-        time::Time,
-    },
+    base::{id::RobotKind, time::Time},
     history::{
-        answer::JobState,
         op::{Op, OpKind, Outcome},
         record::{Ending, FaultChange, FaultEvent, Header, Phase, PingCount, Record},
         thinner::WINDOW,
@@ -114,12 +108,8 @@ pub struct Figures {
     pub phases: Vec<(Phase, Time)>,
     /// Faults by their number.
     pub faults: BTreeMap<u32, FaultFigures>,
-    /// The newest state of each job that was seen.
-    pub jobs: BTreeMap<Id, JobState>,
-    /// Jobs whose request was acknowledged.
-    asked_jobs: BTreeSet<Id>,
-    /// Jobs that an audit listed.
-    audited_jobs: BTreeSet<Id>,
+    /// Its jobs.
+    pub jobs: Jobs,
     /// The largest numbers of robots seen, drivers and passengers.
     pub robots: [u32; 2],
     /// Offers that the simulator made of what a passenger saw.
@@ -147,11 +137,19 @@ const SECONDS_MAX: usize = 1_000_000;
 const AFTERMATH: Duration = Duration::from_secs(3);
 
 impl Figures {
+    /// None yet, of a run whose jobs are remembered for `horizon` after the last word about them.
+    pub fn within(horizon: Duration) -> Self {
+        Self { jobs: Jobs::within(horizon), ..Self::default() }
+    }
+
     /// Takes one record.
     pub fn see(&mut self, record: &Record) {
         match record {
             Record::Run(header) => self.header = Some((**header).clone()),
-            Record::Phase { phase, at } => self.phases.push((*phase, *at)),
+            Record::Phase { phase, at } => {
+                self.phases.push((*phase, *at));
+                self.jobs.enter(*phase);
+            }
             Record::Op(op) if op.is_load() => self.see_op(op),
             Record::Pings(count) => self.see_pings(count),
             Record::Fault(event) => self.see_fault(event),
@@ -191,7 +189,7 @@ impl Figures {
         if let Some(robots) = self.robots.get_mut(op.robot.kind as usize) {
             *robots = (*robots).max(op.robot.number + 1);
         }
-        self.see_jobs(op);
+        self.jobs.see(op);
     }
 
     fn see_pings(&mut self, pings: &PingCount) {
@@ -234,26 +232,6 @@ impl Figures {
         self.updates.outcomes[op.outcome as usize] += 1;
     }
 
-    fn see_jobs(&mut self, op: &Op) {
-        if op.outcome != Outcome::Ok {
-            return;
-        }
-        if op.kind() == OpKind::PassengerRequestJob {
-            self.asked_jobs.extend(op.answer.job.iter().map(|job| job.id.clone()));
-        }
-        if kind_is_audit(op.kind()) {
-            let one = op.answer.job.as_deref();
-            self.audited_jobs.extend(op.answer.jobs.iter().chain(one).map(|job| job.id.clone()));
-        }
-        for view in op.answer.job.iter().map(|job| &**job).chain(&op.answer.jobs) {
-            let state = self.jobs.entry(view.id.clone()).or_insert(view.state);
-            // Late answers do not reopen what has ended; an audit is the last word.
-            if !state.is_terminal() || kind_is_audit(op.kind()) {
-                *state = view.state;
-            }
-        }
-    }
-
     fn see_fault(&mut self, event: &FaultEvent) {
         let fault = self.faults.entry(event.fault).or_insert_with(|| FaultFigures {
             kind: event.kind.clone(),
@@ -281,9 +259,7 @@ impl Figures {
     /// Share of the acknowledged jobs that the read-back showed; `None` without a read-back.
     pub fn read_back(&self) -> Option<f64> {
         self.op(OpKind::AuditJobs).or_else(|| self.op(OpKind::AuditJob))?;
-        let asked = self.asked_jobs.len();
-        let shown = self.asked_jobs.intersection(&self.audited_jobs).count();
-        Some(if asked == 0 { 1.0 } else { shown as f64 / asked as f64 })
+        Some(self.jobs.share_read_back())
     }
 
     /// When a part began.
@@ -316,11 +292,6 @@ impl Figures {
     /// The figures of one kind of op, if there were any.
     pub fn op(&self, kind: OpKind) -> Option<&OpFigures> {
         self.ops.get(kind.index()).filter(|figures| figures.count() > 0)
-    }
-
-    /// Jobs whose newest known state is this one.
-    pub fn jobs_in(&self, state: JobState) -> u64 {
-        self.jobs.values().filter(|seen| **seen == state).count() as u64
     }
 
     /// True when a fault was in force (or its aftermath lasted) at `at`.
@@ -375,8 +346,4 @@ impl Figures {
 fn add(sum: &mut Histogram<u64>, more: &Times) {
     // Cannot fail: the sum resizes by itself.
     let _ = sum.add(&more.0);
-}
-
-fn kind_is_audit(kind: OpKind) -> bool {
-    matches!(kind, OpKind::AuditJob | OpKind::AuditJobs)
 }

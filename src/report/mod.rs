@@ -8,6 +8,7 @@ pub mod figures;
 pub mod gate;
 pub mod hgrm;
 pub mod html;
+pub mod jobs;
 pub mod junit;
 pub mod meter;
 pub mod rehearsal;

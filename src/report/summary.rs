@@ -391,8 +391,8 @@ impl LoadSummary {
         let updates = &figures.updates;
         let [ok, fail, info] = updates.outcomes;
         let terminal = [JobState::Completed, JobState::Cancelled, JobState::Expired];
-        let [completed, cancelled, expired] = terminal.map(|state| figures.jobs_in(state));
-        let requested = figures.jobs.len() as u64;
+        let [completed, cancelled, expired] = terminal.map(|state| figures.jobs.count_in(state));
+        let requested = figures.jobs.count();
         let end = figures.end.clone().unwrap_or_default();
         Self {
             robots: RobotsSummary { drivers: figures.robots[0], passengers: figures.robots[1] },

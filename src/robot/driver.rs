@@ -9,6 +9,7 @@ use super::{
     driving::Job,
     hearing::Hint,
     motion::Motion,
+    second_phone::SecondPhone,
     sign_on::{Progress, SignOn},
 };
 use crate::{
@@ -32,7 +33,7 @@ const STEPS: &[OpKind] = &[
     OpKind::DriverGoOnline,
 ];
 
-// Alarms. The first three, and the last, hold in every turn.
+// Alarms. The first three, and the last three, hold in every turn.
 const PING: u32 = 0;
 const SHIFT_END: u32 = 1;
 const FUMBLE: u32 = 2;
@@ -44,6 +45,7 @@ pub(super) const POLL: u32 = 7;
 pub(super) const GIVE_BACK: u32 = 8;
 pub(super) const SEEK: u32 = 9;
 pub(super) const RESTART: u32 = 10;
+pub(super) const PHONE: u32 = 11;
 
 /// Between the two taps of a double tap.
 pub(super) const TAP_GAP: Duration = Duration::from_millis(80);
@@ -69,10 +71,13 @@ pub struct Driver {
     pub(super) state: State,
     sign_on: SignOn,
     pub(super) motion: Motion,
-    /// Pings sent.
-    seq: u64,
-    /// Where it was at the last of them.
-    pinged_at: Option<Place>,
+    /// Pings sent, of both phones.
+    pub(super) seq: u64,
+    /// Where it was at the last of its first phone, and the number of that.
+    pinged: Option<(Place, u64)>,
+    pub(super) phone: SecondPhone,
+    /// Where the second phone lies.
+    pub(super) phone_lies: Place,
     /// The number of the present state: alarms of earlier ones are stale.
     turn: u32,
     /// It was on shift at least once: its alarms of the whole shift are running.
@@ -131,7 +136,9 @@ impl Driver {
             sign_on: SignOn::new(STEPS),
             motion: Motion::at(Place::default(), Time::ZERO),
             seq: 0,
-            pinged_at: None,
+            pinged: None,
+            phone: SecondPhone::default(),
+            phone_lies: Place::default(),
             turn: 1,
             begun: false,
             leaving: false,
@@ -210,12 +217,14 @@ impl Driver {
     }
 
     fn go_home(&mut self, cue: &mut Cue<'_>) {
+        self.phone.put_away();
         self.enter(State::Off);
         cue.rest();
     }
 
     /// Ends the shift, where the target knows of shifts.
     fn go_off_shift(&mut self, cue: &mut Cue<'_>) {
+        self.phone.put_away();
         if !cue.has(OpKind::DriverGoOffline) {
             return self.go_home(cue);
         }
@@ -237,6 +246,7 @@ impl Driver {
                 cue.acts.push(Act::Wake(self.next_beat(cue), alarm(PING, 0)));
             }
             Self::seek_again(cue);
+            Self::pocket_phone(cue);
         }
         self.be_free(cue);
     }
@@ -273,12 +283,13 @@ impl Driver {
         };
         self.seq += 1;
         cue.ask(Ask { at: Some(here), seq: Some(self.seq), ..Ask::new(OpKind::DriverPing) });
-        let before = self.pinged_at.replace(here);
-        if let Some(at) = before
+        let before = self.pinged.replace((here, self.seq));
+        self.ping_again(cue);
+        if let Some((at, seq)) = before
             && cue.around.probes.has(Probe::PingReplay)
             && cue.mishap(cue.around.habits.mishaps.replays)
         {
-            let (at, seq, probe) = (Some(at), Some(self.seq - 1), Some(Probe::PingReplay));
+            let (at, seq, probe) = (Some(at), Some(seq), Some(Probe::PingReplay));
             cue.ask(Ask { at, seq, probe, ..Ask::new(OpKind::DriverPing) });
         }
     }
@@ -361,6 +372,7 @@ impl Driver {
             return self.be_free(cue);
         }
         cue.ask(about(&offer, OpKind::DriverAccept));
+        self.accept_again(about(&offer, OpKind::DriverAccept), cue);
         if self.clumsy && self.fumble.is_none() && cue.rng.chance(FUMBLES) {
             let late = cue.rng.chance(0.3);
             let gap = Duration::from_secs_f64(cue.rng.between(2.0, 10.0));
@@ -413,7 +425,7 @@ impl Driver {
     }
 
     /// The second tap was answered: it matters only when it took what the first did not.
-    fn accepted_again(&mut self, op: &Op, cue: &mut Cue<'_>) {
+    pub(super) fn accepted_again(&mut self, op: &Op, cue: &mut Cue<'_>) {
         let known = match &self.state {
             State::OnJob(job) => op.ask.job.as_ref() == Some(&job.id),
             _ => false,
@@ -530,6 +542,7 @@ impl Driver {
             (FUMBLE, _) => self.fumble(cue),
             (SEEK, _) => self.seek(cue),
             (RESTART, _) => self.restart(cue),
+            (PHONE, _) => self.reach_for_phone(cue),
             (_, turn) if turn != self.turn => {}
             (AGAIN, _) if matches!(self.state, State::Leaving) => {
                 cue.ask(Ask::new(OpKind::DriverGoOffline));
@@ -545,6 +558,9 @@ impl Driver {
         use OpKind as K;
         if op.ask.probe.is_some() {
             return;
+        }
+        if op.ask.phone.is_some() {
+            return self.done_on_second(op, cue);
         }
         if matches!(op.kind(), K::DriverNextOffer | K::DriverCurrentJob) {
             self.seeking = false;

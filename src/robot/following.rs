@@ -117,6 +117,10 @@ impl Passenger {
             let soon = Duration::from_secs_f64(cue.rng.between(0.2, 8.0));
             cue.wake(soon, self.alarm(passenger::RESTART));
         }
+        if cue.mishap(cue.around.second_phones) {
+            let soon = Duration::from_secs_f64(cue.rng.between(0.2, 4.0));
+            cue.wake(soon, self.alarm(passenger::PHONE));
+        }
         self.see(view.state, cue);
     }
 
@@ -161,6 +165,7 @@ impl Passenger {
                 }
                 cue.wake(seconds(cue.around.habits.poll_s), again);
                 self.poll(cue);
+                self.poll_on_second(cue);
             }
             (passenger::IMPATIENT, Stage::Watching, Requested | Offered) => {
                 self.cancel("waited too long", cue);
@@ -169,6 +174,9 @@ impl Passenger {
                 self.cancel("other plans", cue);
             }
             (passenger::RESTART, Stage::Watching, _) => self.restart(cue),
+            (passenger::PHONE, Stage::Watching, _) => {
+                self.phone.take_out(OpKind::PassengerLogin, cue);
+            }
             (passenger::PAY, Stage::Paying, _) => self.pay(cue),
             (passenger::GIVE_UP, Stage::Watching, _) => {
                 let patient = job.heard + silence_max(job.matched, cue);
@@ -190,6 +198,15 @@ impl Passenger {
             // The live job is asked for without its name.
             let id = (op == OpKind::PassengerJobStatus).then(|| job.job.clone());
             cue.ask(Ask { job: id, ..Ask::new(op) });
+        }
+    }
+
+    /// The second phone is looked at as often as the first.
+    fn poll_on_second(&mut self, cue: &mut Cue<'_>) {
+        let job = self.following().map(|job| job.job.clone());
+        if let Some(op) = reads_by(cue) {
+            let job = job.filter(|_| op == OpKind::PassengerJobStatus);
+            self.phone.look(Ask { job, ..Ask::new(op) }, cue);
         }
     }
 
@@ -255,7 +272,9 @@ impl Passenger {
         {
             job.cancelling = true;
             let (id, reason) = (Some(job.job.clone()), Some(Id::from(reason)));
-            cue.ask(Ask { job: id, reason, ..Ask::new(OpKind::PassengerCancel) });
+            let cancel = Ask { job: id, reason, ..Ask::new(OpKind::PassengerCancel) };
+            cue.ask(cancel.clone());
+            self.phone.tap(cancel, cue);
         }
     }
 
@@ -297,11 +316,15 @@ impl Passenger {
             // It is paid by itself.
             return self.rate(cue);
         }
+        let phone = self.phone;
         let Some(job) = self.following() else { return };
         job.payments += 1;
-        let key = Id(compact_str::format_compact!("{}-pay", job.key));
-        let id = Some(job.job.clone());
-        cue.ask(Ask { job: id, key: Some(key), ..Ask::new(OpKind::PassengerPay) });
+        // Each phone has a key of its own: what the one is refused, the other may have paid.
+        job.pay_unsure |= phone.is_on();
+        let key = |phone: &str| Some(Id(compact_str::format_compact!("{}-pay{phone}", job.key)));
+        let pay = |key| Ask { job: Some(job.job.clone()), key, ..Ask::new(OpKind::PassengerPay) };
+        cue.ask(pay(key("")));
+        phone.tap(pay(key("-2")), cue);
     }
 
     /// A payment ended: it is tried again with the same key until somebody says yes.

@@ -12,6 +12,7 @@ mod ploys;
 #[cfg(test)]
 pub(crate) mod puppet;
 pub mod rogue;
+mod second_phone;
 mod sign_on;
 #[cfg(test)]
 mod told_tests;
@@ -104,6 +105,8 @@ pub struct Surroundings {
     pub token_ttl: Duration,
     /// What the target can be asked wrongly on purpose.
     pub probes: ProbeSet,
+    /// Share of the robots that use a second phone; none, where the target knows of no such thing.
+    pub second_phones: f64,
 }
 
 impl Surroundings {

@@ -8,6 +8,7 @@ use super::{
     cue::{Cue, alarm, kind_and_turn, next_turn},
     driver::TAP_GAP,
     following::Following,
+    second_phone::SecondPhone,
     sign_on::{Progress, SignOn},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) const REGRET: u32 = 6;
 pub(super) const PAY: u32 = 7;
 pub(super) const GIVE_UP: u32 = 8;
 pub(super) const RESTART: u32 = 9;
+pub(super) const PHONE: u32 = 10;
 
 /// Looks at `current_job` that tell nothing before a wish is given up.
 const LOOKS_MAX: u32 = 30;
@@ -59,6 +61,7 @@ pub struct Passenger {
     leaving: bool,
     wish: Option<Box<Wish>>,
     fumble: Option<Fumble>,
+    pub(super) phone: SecondPhone,
 }
 
 /// What a passenger is about.
@@ -113,6 +116,7 @@ impl Passenger {
             leaving: false,
             wish: None,
             fumble: None,
+            phone: SecondPhone::default(),
         }
     }
 
@@ -150,6 +154,7 @@ impl Passenger {
 
     /// Nothing to do until the next wish.
     pub(super) fn be_idle(&mut self, cue: &mut Cue<'_>) {
+        self.phone.put_away();
         if self.leaving {
             return self.go(cue);
         }
@@ -369,6 +374,9 @@ impl Passenger {
 
     fn done(&mut self, op: &Op, cue: &mut Cue<'_>) {
         use OpKind as K;
+        if op.ask.phone.is_some() {
+            return self.phone.done(op, cue);
+        }
         match op.kind() {
             K::PassengerRegister | K::PassengerLogin => self.signing_on(op, cue),
             K::PassengerQuote => self.browsed(cue),

@@ -18,6 +18,7 @@ use crate::{
 /// A city for tests: time in it runs twenty times as fast.
 pub fn around(habits: Robots) -> Surroundings {
     let city: City = crate::city::tests::bay();
+    let second_phones = habits.mishaps.second_phones;
     Surroundings {
         city: Rc::new(city),
         clock: CityClock { origin: Time::ZERO, start_s: 79_200.0, scale: 20.0 },
@@ -28,6 +29,7 @@ pub fn around(habits: Robots) -> Surroundings {
         search_ttl: Duration::from_mins(1),
         token_ttl: Duration::from_mins(2),
         probes: Probe::ALL.iter().copied().collect(),
+        second_phones,
     }
 }
 

@@ -311,7 +311,7 @@ impl Rogue {
             Some(_) => {}
             None => {
                 let logs_in = matches!(op.kind(), OpKind::DriverLogin | OpKind::PassengerLogin);
-                if logs_in && op.outcome == Outcome::Ok {
+                if logs_in && op.outcome == Outcome::Ok && op.ask.phone.is_none() {
                     (self.since, self.over) = (op.done, false);
                 }
                 if op.kind() == OpKind::PassengerRequestJob {

@@ -140,8 +140,8 @@ fn judge_records<R>(
 where
     R: Iterator<Item = Result<Record, HistoryError>>,
 {
-    let (mut figures, mut races) = (Figures::default(), Races::default());
     let laws = terms.laws;
+    let (mut figures, mut races) = (Figures::within(laws.horizon.0), Races::default());
     let start = |declares: &Declares| Judge::new(declares, &laws.skip, terms.known, laws.horizon.0);
     let mut judge = None;
     for record in &mut *records {

@@ -55,7 +55,7 @@ impl Recorder {
             log: folder.map(|folder| File::create(folder.join(LOG))).transpose()?,
             error: None,
             sum: DefaultHasher::new(),
-            figures: Figures::default(),
+            figures: Figures::within(laws.horizon.0),
             judge: Judge::new(declares, &laws.skip, &plan.known()?, laws.horizon.0),
             races: Races::default(),
             gates: Meters::new(parse_gates(&plan.scenario.gates)?),

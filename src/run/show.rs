@@ -231,6 +231,7 @@ impl Show {
         let detours = self.stage.detours();
         let target = targets::through(&self.plan, robots.clone(), &self.city, &self.run, &detours)?;
         let declares = target.declares();
+        let mishaps = &scenario.robots.mishaps;
         let around = Surroundings {
             city: Rc::clone(&self.city),
             clock: CityClock {
@@ -247,6 +248,7 @@ impl Show {
             search_ttl: declares.search_ttl.0,
             token_ttl: declares.token_ttl.0,
             probes: declares.probed(),
+            second_phones: if declares.second_phones { mishaps.second_phones } else { 0.0 },
         };
         if let Some(traces) = &self.traces {
             target.traced(traces.tracing());

@@ -282,6 +282,9 @@ pub struct Mishaps {
     pub late_retries: f64,
     /// Share of location updates behind which the one before is sent once more.
     pub replays: f64,
+    /// Share of drivers, and of passengers with a job, who sign on with a second phone as well and use
+    /// both. Only targets that can tell the two apart have any.
+    pub second_phones: f64,
 }
 
 impl Mishaps {

@@ -187,6 +187,7 @@ impl Check<'_> {
             ("mishaps.cancels_on_offer", robots.mishaps.cancels_on_offer),
             ("mishaps.late_retries", robots.mishaps.late_retries),
             ("mishaps.replays", robots.mishaps.replays),
+            ("mishaps.second_phones", robots.mishaps.second_phones),
             ("parked", robots.parked),
             ("cruising", robots.cruising),
         ];

@@ -5,11 +5,7 @@
 pub mod model;
 mod search;
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::VecDeque, time::Duration};
 
 use self::{
     model::{Model, What},
@@ -17,14 +13,15 @@ use self::{
 };
 use super::{
     Judgement, Law, LawEntry, Seen, Verdict,
-    accounts::{Accounts, TELL_ACCOUNTS},
+    accounts::Accounts,
     fact::{Fact, is_audit, is_read, job_of},
+    roll::Roll,
     shelf::Shelf,
     tally::Tally,
 };
 use crate::{
     base::{
-        id::{Id, RobotId, RobotKind},
+        id::{Id, RobotKind},
         time::Time,
     },
     history::{
@@ -46,10 +43,8 @@ pub const ENTRY: LawEntry = LawEntry {
     ],
     cannot: |_| None,
     watches: &[
-        TELL_ACCOUNTS[0],
-        TELL_ACCOUNTS[1],
-        TELL_ACCOUNTS[2],
-        TELL_ACCOUNTS[3],
+        OpKind::DriverRegister,
+        OpKind::DriverLogin,
         OpKind::PassengerRequestJob,
         OpKind::PassengerCancel,
         OpKind::PassengerJobStatus,
@@ -101,9 +96,9 @@ struct JobRegister {
     tells_accounts: bool,
     tapes: Shelf<Tape>,
     /// Jobs that a passenger asked for: an answer may come again, long after.
-    asked: BTreeMap<RobotId, VecDeque<Id>>,
+    asked: Roll<VecDeque<Id>>,
     /// Jobs that a driver may hold.
-    taken: BTreeMap<RobotId, VecDeque<Id>>,
+    taken: Roll<VecDeque<Id>>,
     /// Jobs whose search was given up.
     tangled: u64,
     seen_until: Time,
@@ -119,9 +114,9 @@ impl JobRegister {
             read_delay: declares.read_delay.0,
             accounts: tally.accounts(),
             tells_accounts: false,
-            tapes: Shelf::new(tally.horizon()),
-            asked: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            tapes: tally.shelf(),
+            asked: Roll::default(),
+            taken: Roll::default(),
             tangled: 0,
             seen_until: Time::ZERO,
             search: RefCell::default(),
@@ -150,17 +145,17 @@ impl JobRegister {
 
     fn born(&mut self, op: &Op) {
         let Some(job) = job_of(op).filter(|_| op.outcome == Outcome::Ok) else { return };
-        if remember(self.asked.entry(op.robot).or_default(), job) {
+        if remember(self.asked.at(op.robot), job) {
             self.tapes.at(job, self.seen_until).born = true;
         }
     }
 
     /// A driver who leaves may lose whatever it holds.
     fn leave(&mut self, op: &Op) {
-        for job in self.taken.remove(&op.robot).into_iter().flatten() {
+        for job in self.taken.remove(op.robot).into_iter().flatten() {
             if let Some(tape) = self.tapes.get(&job, self.seen_until) {
                 let what = What::Release { driver: op.robot.number, number: 0 };
-                tape.vague(Fact { job: Some(job), ..Fact::of(op) }, what);
+                tape.vague(Fact::of(op).of_job(&job), what);
             }
         }
     }
@@ -172,7 +167,7 @@ impl JobRegister {
         let told = view.map(|view| view.state);
         let what = match op.kind() {
             OpKind::DriverAccept => {
-                remember(self.taken.entry(op.robot).or_default(), job);
+                remember(self.taken.at(op.robot), job);
                 let own = view.and_then(|view| {
                     let own = self.accounts.is(op.robot, view.driver.as_ref()?)?;
                     own.then_some(view.assignment)

@@ -36,7 +36,7 @@ use crate::{
 use answer::Judged;
 pub use request::PAGE as AUDIT_PAGE;
 use request::{Credentials, Form};
-use sessions::Sessions;
+use sessions::{App, Sessions};
 use stream::Pushes;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -75,6 +75,7 @@ impl Settings {
             drift_m_per_s: 0.0,
             scaled_time: true,
             probes: probe::sent(scenario),
+            second_phones: scenario.robots.mishaps.second_phones > 0.0,
             ..Declares::default()
         };
         Self {
@@ -133,44 +134,47 @@ impl Embedded {
         uri
     }
 
-    async fn exchange(&self, robot: RobotId, form: Form, trace: Option<TraceId>) -> Tried {
-        let (token, token_number) = self.sessions.of(robot, |session| {
+    async fn exchange(&self, app: impl Into<App>, form: Form, trace: Option<TraceId>) -> Tried {
+        let app = app.into();
+        let (token, token_number) = self.sessions.of(app, |session| {
             (session.token.clone().filter(|_| form.with_token), session.token_number)
         });
         let op = form.op;
-        let Some((away, sent)) = self.send(robot, form, token, trace).await else {
+        let Some((away, sent)) = self.send(app, form, token, trace).await else {
             return fail("the target has no API instance");
         };
         if sent.judged.instance_failed {
-            self.sessions.move_on(robot, away);
+            self.sessions.move_on(app, away);
         }
-        self.sessions.remember(robot, token_number, &sent.judged);
-        if sent.judged.outcome == Outcome::Ok {
-            self.pushes.after(robot, op);
+        self.sessions.remember(app, token_number, &sent.judged);
+        // Streams are of first phones.
+        if sent.judged.outcome == Outcome::Ok && !app.second {
+            self.pushes.after(app.robot, op);
         }
         sent.tried()
     }
 
-    /// Sends a request to the robot's instance, with that token; to the next one where no connection
+    /// Sends a request to the app's instance, with that token; to the next one where no connection
     /// can be had, as any client does that was given several addresses. `None` where there is none.
     async fn send(
         &self,
-        robot: RobotId,
+        app: impl Into<App>,
         form: Form,
         token: Option<HeaderValue>,
         trace: Option<TraceId>,
     ) -> Option<(usize, Sent)> {
         let bytes = wire::request_bytes(form.path, &form.body, token.as_ref(), trace.is_some());
+        let app = app.into();
         let until = self.env.now() + self.settings.attempt_timeout;
         let mut others = self.settings.apis.len();
         loop {
-            let (away, node) = self.sessions.instance(robot)?;
+            let (away, node) = self.sessions.instance(app)?;
             let (uri, body) = (self.uri(form.path), form.body.clone());
             let sent = self.env.http(&node, to_http(uri, body, token.clone(), trace));
             let ended = self.env.timeout(until.since(self.env.now()), sent).await;
             others = others.saturating_sub(1);
             if others > 0 && matches!(ended, Ok(Err(HttpError::NotConnected(_)))) {
-                self.sessions.move_on(robot, away);
+                self.sessions.move_on(app, away);
                 continue;
             }
             return Some((away, self.judged(form.op, bytes, node, ended)));
@@ -252,7 +256,7 @@ impl Target for Embedded {
             } else if robot.kind == RobotKind::Auditor {
                 Box::pin(self.audit(robot, form, trace)).await
             } else {
-                self.exchange(robot, form, trace).await
+                self.exchange(App { robot, second: ask.phone.is_some() }, form, trace).await
             }
         })
     }
