@@ -24,6 +24,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
         "[[fault]]\n",
         "kind = \"message-delay\"\n",
         "nodes = [\"a/core-1\"]\n",
+        "endpoint = \"*\"\n",
+        "of = \"all\"\n",
         "delay = \"200ms\"\n",
         "jitter = \"100ms\"\n",
         "toxicity = 0.3\n",

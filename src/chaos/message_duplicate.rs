@@ -22,6 +22,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
         "[[fault]]\n",
         "kind = \"message-duplicate\"\n",
         "nodes = [\"a/core-1\"]\n",
+        "endpoint = \"*\"\n",
+        "of = \"all\"\n",
         "toxicity = 0.5\n",
         "at = \"20s\"\n",
         "for = \"15s\"\n",

@@ -22,6 +22,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
         "[[fault]]\n",
         "kind = \"message-reorder\"\n",
         "nodes = [\"a/core-1\"]\n",
+        "endpoint = \"*\"\n",
         "of = \"requests\"\n",
         "toxicity = 0.5\n",
         "at = \"20s\"\n",

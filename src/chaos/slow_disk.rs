@@ -25,6 +25,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
         "kind = \"slow-disk\"\n",
         "nodes = [\"b/storage-1\"]\n",
         "delay = \"300ms\"\n",
+        "jitter = \"100ms\"\n",
+        "toxicity = 1.0\n",
         "at = \"20s\"\n",
         "for = \"15s\"\n",
     ),
