@@ -320,8 +320,9 @@ impl Bus {
             return false;
         };
         let lost = select(home.session.closed(), away.session.closed());
-        let connected = select(pin!(self.hear_each_other(&home, &away)), lost);
-        if !matches!(self.0.env.timeout(HEAR_WITHIN, connected).await, Ok(Either::Left(_))) {
+        let heard = pin!(self.hear_each_other(&home, &away));
+        let heard = self.0.env.timeout(HEAR_WITHIN, select(heard, lost)).await;
+        if !matches!(heard, Ok(Either::Left(_))) {
             return false;
         }
         let moved = async {
