@@ -319,10 +319,7 @@ impl Bus {
         let Ok(Ok(home)) = self.0.env.timeout(SETUP_MAX, self.open(0, host)).await else {
             return false;
         };
-        let lost = select(home.session.closed(), away.session.closed());
-        let heard = pin!(self.hear_each_other(&home, &away));
-        let heard = self.0.env.timeout(HEAR_WITHIN, select(heard, lost)).await;
-        if !matches!(heard, Ok(Either::Left(_))) {
+        if !self.hear_each_other(&home, &away).await {
             return false;
         }
         let moved = async {
@@ -345,10 +342,18 @@ impl Bus {
         true
     }
 
-    /// Waits until a word from each broker has come over the other: what is sent at one reaches who is
-    /// at the other. A broker that came back takes messages for its neighbours before they are there to
-    /// fetch them.
-    async fn hear_each_other(&self, home: &Line, away: &Line) {
+    /// Whether a word from each broker comes over the other, in time and before either is lost: what is
+    /// sent at one reaches who is at the other.
+    async fn hear_each_other(&self, home: &Line, away: &Line) -> bool {
+        let lost = select(home.session.closed(), away.session.closed());
+        let words = pin!(self.say_words(home, away));
+        let heard = self.0.env.timeout(HEAR_WITHIN, select(words, lost)).await;
+        matches!(heard, Ok(Either::Left(_)))
+    }
+
+    /// Says words both ways until one has come over each. A broker that came back takes messages for its
+    /// neighbours before they are there to fetch them.
+    async fn say_words(&self, home: &Line, away: &Line) {
         self.0.heard.borrow_mut().clear();
         loop {
             for (at, to) in [(home, away), (away, home)] {
