@@ -403,9 +403,10 @@ fn what_is_counted_does_not_grow_with_time() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let by_races = held(Races::default, Races::see, 3_600, 7_200);
     assert!(!grew(by_races), "the races hold {by_races:?} bytes after one hour, and two");
-    let see = |jobs: &mut Jobs, record: &Record| match record {
-        Record::Op(op) => jobs.see(op),
-        _ => {}
+    let see = |jobs: &mut Jobs, record: &Record| {
+        if let Record::Op(op) = record {
+            jobs.see(op);
+        }
     };
     let by_jobs = held(|| Jobs::within(HORIZON), see, 900, 14_400);
     assert!(!grew(by_jobs), "the jobs hold {by_jobs:?} bytes after 15 minutes, and four hours");

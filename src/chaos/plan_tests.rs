@@ -205,12 +205,10 @@ fn a_sequence_follows_and_a_parallel_group_falls_together() {
     assert_eq!(starts(&plan(&sequence, 60, "42").unwrap()), [10.0, 17.0]);
     let again = format!("[[group]]\nevery = \"20s\"\npause = \"2s\"\n{two}");
     assert_eq!(starts(&plan(&again, 60, "42").unwrap()), [20.0, 40.0, 27.0, 47.0]);
-    let parallel = format!(
-        "[[group]]\norder = \"parallel\"\nat = \"10s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = \
-         [\"a/core-1\"]\nfor = \"5s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = [\"b/core-1\"]\n\
-         for = \"5s\"\nat = \"1s\"\n"
-    );
-    assert_eq!(starts(&plan(&parallel, 60, "42").unwrap()), [10.0, 11.0]);
+    let parallel = "[[group]]\norder = \"parallel\"\nat = \"10s\"\n[[group.fault]]\nkind = \"kill\"\n\
+                    nodes = [\"a/core-1\"]\nfor = \"5s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = \
+                    [\"b/core-1\"]\nfor = \"5s\"\nat = \"1s\"\n";
+    assert_eq!(starts(&plan(parallel, 60, "42").unwrap()), [10.0, 11.0]);
 }
 
 #[test]
@@ -223,7 +221,7 @@ fn a_plan_takes_in_another() {
     std::fs::write(&outer, twice).unwrap();
     let plan = Plan::load(&outer).unwrap();
     let resolved =
-        plan.resolve(&nodes(), &links(), Duration::from_secs(60), &Rng::from_seed("1")).unwrap();
+        plan.resolve(&nodes(), &links(), Duration::from_mins(1), &Rng::from_seed("1")).unwrap();
     assert_eq!(starts(&resolved), [5.0, 25.0]);
     std::fs::write(&outer, "[[plan]]\nfile = \"outer.toml\"\n").unwrap();
     let error = Plan::load(&outer).unwrap_err();
