@@ -313,7 +313,7 @@ fn what_cannot_be_struck_or_reached_is_an_error_before_anything_is() {
             "[victims.\"a/api-1\"]\ndocker = { container = \"taxi\", socket = \"ROOT/no.sock\" }",
             &pause,
             69,
-            "[victims.\"a/api-1\"]: nothing answers at",
+            "nothing answers at",
         ),
         ("[victims.\"a/api-1\"]\nprocess = { pid = 4194000 }", &pause, 69, "no process 4194000"),
         (SWITCH, &pause, 69, "its probe fails before anything is struck"),

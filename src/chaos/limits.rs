@@ -302,7 +302,7 @@ mod tests {
         let two = [kill("\"a/storage-1\""), kill("\"b/storage-1\"")];
         let why = refused("majority = true", &[&two[0], &two[1]]);
         assert!(why.contains("plan.toml:11") && why.contains("2 of 3 storage nodes"), "{why}");
-        let rolling = "kind = \"rolling-restart\"\nselect = { role = \"storage\" }\nmode = \"all\"";
+        let rolling = "kind = \"rolling-restart\"\nnodes = [\"b/storage-1\", \"c/storage-1\"]";
         said("majority = true\nazs = 1", &[rolling]).unwrap();
         assert!(refused("majority = true", &[rolling, &two[0]]).contains("2 of 3"));
     }

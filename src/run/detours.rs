@@ -25,7 +25,7 @@ use crate::{
         providers::{Hands, Server, Ways},
         proxy::Controller,
     },
-    target::mapped::Compiled,
+    target::mapped::{Compiled, grammar::Speaks},
     world::{
         Env,
         real::{
@@ -47,18 +47,18 @@ pub struct Place {
     at: SocketAddr,
 }
 
-/// The links of a mapping that can be struck: those over HTTP or WebSocket without TLS to this
-/// machine, by the name that they have in the file. Where each leads.
+/// The links of a mapping that can be struck: those over HTTP without TLS to this machine, by the
+/// name that they have in the file. Where each leads.
 pub fn links(target: &Compiled) -> BTreeMap<LinkName, Place> {
     let mut links = BTreeMap::new();
-    for link in &target.links {
+    for link in target.links.iter().filter(|link| link.speaks == Speaks::Http) {
         let several = link.urls.len() > 1;
         for (number, url) in link.urls.iter().enumerate() {
-            let plain = url.starts_with("http://") || url.starts_with("ws://");
+            let plain = url.starts_with("http://");
             let text = target.instance_of(url).to_owned();
             let address = text.replacen("localhost", "127.0.0.1", 1).parse::<SocketAddr>();
             let Some(at) = address.ok().filter(|at| at.ip().is_loopback()) else { continue };
-            if plain && link.own_urls.is_empty() {
+            if plain {
                 let number = if several { format!("-{}", number + 1) } else { String::new() };
                 let to = format!("{}{number}", link.name);
                 let name = LinkName { from: ROBOTS.into(), to: to.as_str().into() };
