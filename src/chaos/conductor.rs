@@ -222,11 +222,14 @@ impl Conductor {
                 let took = self.env.now() - scene.since.get();
                 self.tell(scene, FaultChange::Injected, due, within(done, took));
                 self.measure(scene, &stage, &before).await;
-                let rest = off - self.env.now();
+                let goes_on = async {
+                    scene.fault.fault().go_on(&stage).await;
+                    std::future::pending::<()>().await;
+                };
+                let over = self.recovered(scene);
+                pin_mut!(goes_on, over);
                 // It is over when its time is, whatever goes on.
-                let _ = self.env.timeout(rest, scene.fault.fault().go_on(&stage)).await;
-                let rest = off - self.env.now();
-                let _ = self.env.timeout(rest, self.recovered(scene)).await;
+                let _ = self.env.timeout(off - self.env.now(), select(goes_on, over)).await;
             }
             // It may have struck some of its victims: it is healed at once.
             Err(error) => self.tell(scene, FaultChange::Failed, due, error.to_string()),

@@ -12,7 +12,7 @@ const DID: Did = ["requests", "were refused"];
 /// Its place in the list.
 pub(super) const ENTRY: FaultEntry = FaultEntry {
     name: KIND,
-    means: "answers requests with an error, and does nothing",
+    means: "answers requests with an error that says that nothing was done (as an overloaded service does)",
     bites: "the node counted messages that it happened to",
     hits: Hits::Nodes,
     roles: SERVING,

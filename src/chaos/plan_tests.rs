@@ -262,7 +262,7 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         plan(&text, 60, "42").unwrap_err().to_string()
     };
     for (keys, words) in [
-        ("every = \"10s\"\npoisson = \"10s\"", "plan.toml:7: fault.poisson"),
+        ("every = \"10s\"\npoisson = \"10s\"", "plan.toml:7: `fault.poisson`"),
         ("every = \"10ms\"", "must be a second or more"),
         ("every = \"70s\"", "does not strike once in a run of"),
         ("at = \"1s\"\ntimes = 3", "only beside `every` or `poisson`"),

@@ -208,7 +208,7 @@ pub enum Meddle {
     Twice,
     /// They arrive after the next one.
     Overtaken,
-    /// They are answered with an error, and nothing is done.
+    /// They are answered with an error that says that nothing was done.
     Refused,
     /// They are handled that much later, and count as in work meanwhile.
     Slow(Duration, Duration),

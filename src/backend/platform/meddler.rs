@@ -38,7 +38,7 @@ pub enum How {
     Twice = 3,
     /// They arrive after the next one.
     Overtaken = 4,
-    /// Asks are answered with an error, and not done.
+    /// Asks are answered with an error that says that nothing was done.
     Refused = 5,
     /// Asks are handled late, and count as in flight meanwhile.
     Slow = 6,

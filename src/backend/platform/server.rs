@@ -327,7 +327,7 @@ impl Server {
                 meddler.hold(Box::new(move || this.take(ask, &to)));
             }
             Fate::IsRefused => {
-                give(&to, seal_status(ask.id, Code::Internal.status(), "told to fail"));
+                give(&to, seal_status(ask.id, Status::UNAVAILABLE, "told to refuse"));
             }
         }
     }
