@@ -13,8 +13,14 @@ mod company;
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -212,6 +218,107 @@ fn killed_in_the_middle_of(kind: &str) {
     assert!(switch.exists(), "{kind}: {:?}", stand.acts());
     assert_eq!(stand.words().last().unwrap(), &("heal_verified".to_owned(), By::Guardian));
     assert_eq!(stand.company.live(), 0, "{kind}: rides are open");
+}
+
+/// Processes with that text in their command line, which is theirs alone.
+fn sleepers(text: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let wanted = format!("sleep\0{text}\0");
+    let has_it = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == wanted.as_bytes())
+    };
+    pids.filter(has_it).filter(|pid| Identity::of(*pid).is_some_and(|it| it.lives())).collect()
+}
+
+#[test]
+fn a_process_that_was_killed_is_started_again_by_the_run_and_by_its_guardian() {
+    let text = format!("86400.{}", std::process::id());
+    let mut first = Command::new("sleep").arg(&text).spawn().unwrap();
+    let stand = Stand::new(&format!(
+        "[victims.\"a/api-1\"]\n\
+         process = {{ command = \"sleep {text}\", start = [\"sleep\", \"{text}\"] }}\n"
+    ));
+    let mut run = stand.start(&fault("kill", "2s"));
+    stand.await_act("bit", &mut run);
+    assert!(sleepers(&text).is_empty());
+    stand.await_act("heal_verified", &mut run);
+    let second = sleepers(&text);
+    assert!(second.len() == 1 && second != [first.id()], "{second:?}");
+    let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    run.wait().unwrap();
+    first.wait().unwrap();
+    assert_eq!(sleepers(&text), second, "it stays when the run goes");
+
+    fs::remove_dir_all(stand.out()).unwrap();
+    let mut run = stand.start(&fault("kill", "38s"));
+    stand.await_act("bit", &mut run);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let took = stand.await_order();
+    println!("kill of a process: all in order {:.2} s after SIGKILL", took.as_secs_f64());
+    let third = sleepers(&text);
+    assert!(third.len() == 1 && third != second, "{third:?}");
+    let killed = Command::new("kill").arg(third[0].to_string()).status().unwrap();
+    assert!(killed.success());
+}
+
+/// A server that is well until it is told not to be.
+fn moody() -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let well = Arc::new(AtomicBool::new(true));
+    let mood = Arc::clone(&well);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4_096];
+            let length = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let token = request.to_lowercase().contains("authorization: bearer hush");
+            match request.split(' ').nth(1) {
+                Some("/off") if token => mood.store(false, Ordering::Relaxed),
+                Some("/on") if token => mood.store(true, Ordering::Relaxed),
+                _ => {}
+            }
+            let status = if token && mood.load(Ordering::Relaxed) || request.starts_with("POST") {
+                "204 No Content"
+            } else {
+                "503 Service Unavailable"
+            };
+            let head = "content-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}");
+        }
+    });
+    (url, well)
+}
+
+#[test]
+fn what_calls_broke_calls_heal_and_the_token_is_in_no_file() {
+    let (url, well) = moody();
+    let stand = Stand::new(&format!(
+        "[victims.\"a/api-1\".http]\ninject = \"POST {url}/off\"\nheal = \"POST {url}/on\"\n\
+         probe = \"GET {url}/health\"\nheaders = {{ authorization = {{ env = \"MOODY_TOKEN\" }} }}\n"
+    ));
+    let mut command = stand.command(&fault("inject", "38s"));
+    command.env("MOODY_TOKEN", "Bearer hush-4711").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = command.spawn().unwrap();
+    stand.await_act("bit", &mut run);
+    assert!(!well.load(Ordering::Relaxed));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let took = stand.await_order();
+    println!("inject by a call: all in order {:.2} s after SIGKILL", took.as_secs_f64());
+    assert!(well.load(Ordering::Relaxed));
+    let mut open = vec![stand.root.path().to_owned()];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&bytes).contains("hush-4711"), "{}", path.display());
+    }
 }
 
 #[test]

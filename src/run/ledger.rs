@@ -90,6 +90,10 @@ impl Books {
 
     /// Removes their own folder where nothing is left to be put back; true when it is gone.
     pub fn close(&self) -> bool {
+        // Half of a lease: its fault was never injected.
+        for path in self.papers().filter(|path| path.extension().is_some_and(|end| end == "tmp")) {
+            let _ = fs::remove_file(path);
+        }
         let _ = fs::remove_dir(self.folder.file(LEASES));
         !self.folder.file(LEASES).exists()
     }
@@ -105,11 +109,16 @@ impl Books {
         FileLock::take(&self.folder.file(OWNER), &who)
     }
 
+    /// Everything in their folder.
+    fn papers(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(self.folder.file(LEASES)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    }
+
     /// The leases that are not given back, in the order of the plan. One that cannot be read is an
     /// error in its place: it is not known what it is about.
     pub fn leases(&self) -> Vec<Result<Lease, String>> {
-        let entries = fs::read_dir(self.folder.file(LEASES)).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let mut paths: Vec<PathBuf> = self.papers().collect();
         paths.retain(|path| {
             let name = path.file_name().unwrap_or_default();
             name != ROBOTS && path.extension().is_some_and(|end| end == "json")
@@ -225,6 +234,9 @@ mod tests {
         books.give_back(10);
         assert!(!books.close() && books.has_robots() && Books::is_open(&path));
         books.robots_left();
+        // The run was killed while it wrote one.
+        fs::write(books.folder().file("leases/0011.json.tmp"), "{").unwrap();
+        assert!(books.leases().is_empty());
         assert!(books.close() && !Books::is_open(&path));
     }
 
