@@ -84,6 +84,10 @@ impl Fault for Swizzle {
         toml::Table::from_iter([("pause".to_owned(), self.pause.to_string().into())])
     }
 
+    fn cuts(&self) -> bool {
+        true
+    }
+
     fn needs(&self, victims: usize) -> Duration {
         let pauses = u32::try_from(victims).unwrap_or(u32::MAX).saturating_mul(2);
         self.pause.0.saturating_mul(pauses) + LOOKS_NEED

@@ -110,7 +110,7 @@ impl Detours {
         let words = |why: &dyn std::fmt::Display| format!("the fault proxy: {why}");
         let order = Order {
             program: process::own_program().map_err(|why| words(&why))?,
-            args: ["proxy", seed, &std::process::id().to_string()].map(Into::into).to_vec(),
+            args: ["links", seed, &std::process::id().to_string()].map(Into::into).to_vec(),
             env: Vec::new(),
             first_line: String::new(),
             log: folder.file("nodes/proxy.log"),
