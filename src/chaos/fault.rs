@@ -70,7 +70,8 @@ pub struct FaultEntry {
     pub bites: &'static str,
     /// What it hits.
     pub hits: Hits,
-    /// The roles of nodes that it has a meaning for; none where it has for all.
+    /// The roles of the reference backend's nodes that it has a meaning for, and for no others; none
+    /// where it has one for all nodes of all targets.
     pub roles: &'static [&'static str],
     /// The worlds in which it has a meaning; in any other a plan with it is refused.
     pub worlds: &'static [World],

@@ -7,7 +7,7 @@ use toml::{Spanned, de::DeTable};
 
 use super::{
     draw::Ground,
-    fault::World,
+    fault::{self, World},
     group,
     keys::{Keys, Source},
     limits::Limits,
@@ -127,6 +127,21 @@ impl Plan {
                 let what = format!(
                     "there is no way to {strike} {node}, and to bring it back: give one in \
                      [victims] of the target's file, or take another fault"
+                );
+                return Err(self.error(fault, "fault.kind", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses faults that only nodes of the reference backend do to themselves.
+    pub fn check_foreign(&self, resolved: &Resolved) -> Result<(), FileError> {
+        for fault in &resolved.faults {
+            if fault::entry(fault.kind()).is_some_and(|entry| !entry.roles.is_empty()) {
+                let what = format!(
+                    "`{}` is done by nodes of the reference backend, and by no others: take another \
+                     fault",
+                    fault.kind()
                 );
                 return Err(self.error(fault, "fault.kind", what));
             }

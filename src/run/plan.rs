@@ -332,6 +332,7 @@ impl RunPlan {
         let (nodes, links) = (outsiders.nodes(), detours::links_of(self)?);
         let links: Vec<LinkName> = links.into_keys().collect();
         let resolved = faults.resolve(&nodes, &links, duration, &self.rng())?;
+        faults.check_foreign(&resolved)?;
         faults.check_strikes(&resolved, |node, strike| outsiders.can(node, strike))?;
         faults.check_limits(&resolved, &nodes)?;
         Ok(resolved)
