@@ -34,6 +34,8 @@ pub(super) struct Monkey {
     shortest: Span,
     longest: Span,
     at_once: usize,
+    /// Its time zero, where its plan is part of another.
+    pub offset: Span,
 }
 
 impl Monkey {
@@ -59,7 +61,8 @@ impl Monkey {
         };
         keys.finish()?;
         let sheet = Arc::clone(sheet);
-        Ok(Self { sheet, place, when, kinds, shortest, longest: most, at_once: at_once as usize })
+        let (longest, at_once, offset) = (most, at_once as usize, Span::default());
+        Ok(Self { sheet, place, when, kinds, shortest, longest, at_once, offset })
     }
 
     /// The kinds that it may draw and where it is written, for the refusal of those that have no
@@ -84,8 +87,10 @@ impl Monkey {
         rng: &Rng,
     ) {
         let mut times = rng.fork("when");
-        let moments = self.when.moments(ground.duration, self.shortest.0, &mut times);
-        for (number, at) in moments.into_iter().enumerate() {
+        let room = ground.duration.saturating_sub(self.offset.0);
+        let moments = self.when.moments(room, self.shortest.0, &mut times);
+        for (number, moment) in moments.into_iter().enumerate() {
+            let at = Span(moment.0 + self.offset.0);
             let mut rng = rng.fork(&number.to_string());
             let lasts = self.lasts(ground.duration.saturating_sub(at.0), &mut rng);
             let window = (at, lasts);

@@ -97,7 +97,10 @@ impl Plan {
             planned.offset = Span(planned.offset.0.saturating_add(at.0));
             planned
         }));
-        self.monkeys.extend(other.monkeys);
+        self.monkeys.extend(other.monkeys.into_iter().map(|mut monkey| {
+            monkey.offset = Span(monkey.offset.0.saturating_add(at.0));
+            monkey
+        }));
     }
 
     /// The kinds of its faults, in order; without those of its monkeys.

@@ -223,6 +223,14 @@ fn a_plan_takes_in_another() {
     let resolved =
         plan.resolve(&nodes(), &links(), Duration::from_mins(1), &Rng::from_seed("1")).unwrap();
     assert_eq!(starts(&resolved), [5.0, 25.0]);
+    let monkey = "[[monkey]]\nevery = \"20s\"\nkinds = [\"kill\"]\n";
+    std::fs::write(folder.path().join("inner.toml"), monkey).unwrap();
+    std::fs::write(&outer, "[[plan]]\nfile = \"inner.toml\"\nat = \"30s\"\n").unwrap();
+    let resolved = Plan::load(&outer)
+        .unwrap()
+        .resolve(&nodes(), &links(), Duration::from_mins(2), &Rng::from_seed("1"))
+        .unwrap();
+    assert_eq!(starts(&resolved), [50.0, 70.0, 90.0, 110.0]);
     std::fs::write(&outer, "[[plan]]\nfile = \"outer.toml\"\n").unwrap();
     let error = Plan::load(&outer).unwrap_err();
     assert!(error.what.contains("4 deep"), "{error}");
