@@ -50,6 +50,8 @@ const TURNS: usize = 5;
 /// Connections of the busy part, and of the one that holds many.
 const BUSY: usize = 64;
 const HELD: usize = 10_000;
+/// Files that the proxy has open for other things.
+const FILES_ELSE: usize = 100;
 /// Connections that open at once.
 const AT_ONCE: usize = 100;
 /// Delays that are asked for, and the connections that feel them.
@@ -139,9 +141,10 @@ async fn many(direct: SocketAddr, proxied: SocketAddr, proxy: &Part) {
 /// Many connections that are there at once, with an exchange on each when all are open.
 async fn held(proxied: SocketAddr, proxy: &Part) {
     let (begun, before) = (Instant::now(), proxy.usage().rss_bytes);
+    let all = HELD.min(files().saturating_sub(FILES_ELSE) / 2);
     let mut senders = Vec::new();
-    while senders.len() < HELD {
-        let batch = AT_ONCE.min(HELD - senders.len());
+    while senders.len() < all {
+        let batch = AT_ONCE.min(all - senders.len());
         senders.extend(join_all((0..batch).map(|_| connect(proxied))).await);
     }
     let mut answered = 0;
@@ -149,12 +152,24 @@ async fn held(proxied: SocketAddr, proxy: &Part) {
         let round = join_all(batch.iter_mut().map(exchange)).await;
         answered += round.into_iter().filter(|answered| *answered).count();
     }
-    println!("{answered} of {HELD} connections held, each with an exchange after the last opened:");
+    println!("{answered} of {all} connections held, each with an exchange after the last opened:");
+    if all < HELD {
+        println!(
+            "  (asked: {HELD}; a process may open {} files here, and each takes two)",
+            files()
+        );
+    }
     println!(
         "  {:.1} s in all; the proxy holds {} KB for each",
         begun.elapsed().as_secs_f64(),
-        (proxy.usage().rss_bytes - before) / 1_024 / HELD as u64
+        (proxy.usage().rss_bytes - before) / 1_024 / all as u64
     );
+}
+
+/// Files that a process may have open.
+fn files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| limit as usize)
 }
 
 /// How near the latency is to what was asked for.

@@ -81,6 +81,45 @@ fn the_schema_fits_what_is_written_and_refuses_what_is_not() {
     assert_eq!(against_schema(bad.iter().map(ToString::to_string)).len(), bad.len());
 }
 
+/// Where `scripts/test` puts DuckDB.
+const PYTHON: &str = "target/clients/bin/python";
+/// Counts the ops of a history, as `docs/history.md` asks for them.
+const DUCKDB: &str = "import duckdb, sys; print(duckdb.sql(f\"select count(*) from \
+    read_json('{sys.argv[1]}', format='newline_delimited', compression='zstd', \
+    union_by_name=true, ignore_errors=true) where type = 'op'\").fetchall()[0][0])";
+
+fn count(command: &mut Command) -> usize {
+    let output = command.output().unwrap();
+    let told = text(&output);
+    told.trim().parse().unwrap_or_else(|_| panic!("no number, but: {told}"))
+}
+
+#[test]
+fn jq_and_duckdb_read_what_a_kill_left_at_any_byte() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = run(&["--seed", "3"], out.path(), 0);
+    let whole = std::fs::read(folder.join("history/0000.jsonl.zst")).unwrap();
+    let cut = out.path().join("cut");
+    std::fs::create_dir_all(cut.join("history")).unwrap();
+    let file = cut.join("history/0000.jsonl.zst");
+    let mut before = 0;
+    for tenth in [1, 3, 5, 8, 10] {
+        // Not where a frame ends, but for the last.
+        std::fs::write(&file, &whole[..whole.len() * tenth / 10]).unwrap();
+        let lines = Reader::lines(&cut).unwrap().map_while(Result::ok);
+        let ours = lines.filter(|line| line.contains(r#""type":"op""#)).count();
+        let pipe =
+            r#"zstd -dcq "$0" 2>/dev/null | jq -R 'fromjson? | select(.type == "op") | 1' | wc -l"#;
+        let by_jq = count(Command::new("sh").args(["-c", pipe]).arg(&file));
+        let by_duckdb = count(Command::new(PYTHON).args(["-c", DUCKDB]).arg(&file));
+        assert_eq!(by_jq, by_duckdb, "of {tenth} tenths");
+        // They may read a part of a frame that was cut; we take none of it.
+        assert!(before < ours && ours <= by_jq, "{before} < {ours} <= {by_jq}: {tenth} tenths");
+        before = ours;
+        assert!(tenth < 10 || ours == by_jq, "{ours} of {by_jq}");
+    }
+}
+
 #[test]
 fn a_history_from_elsewhere_is_judged() {
     let lines = |name: &str| {

@@ -59,3 +59,18 @@ fn what_is_planted_where_they_look_is_found_by_the_law_for_it() {
 fn and_so_is_the_other_half_of_it() {
     plant(1);
 }
+
+/// Through a mapping file, as any team's own backend: what a mapping can spoil.
+#[test]
+fn a_mapped_backend_is_asked_wrongly_too() {
+    let laws =
+        r#"laws.require=["tokens-expire","mine-is-mine","bad-input-is-4xx","limited-then-served"]"#;
+    let mapped = ["--target", "targets/embedded.toml", "--set", laws];
+    assert_eq!(broken(&mapped), (Some(0), Vec::new()));
+    for (plant, law) in [PLANTS[0], PLANTS[2], PLANTS[4], PLANTS[5]] {
+        let short = ["--plant", plant, "--chaos", "none", "--duration", "20s"];
+        let (code, broken) = broken(&[&mapped[..], &short].concat());
+        assert_eq!(code, Some(1), "{plant}: {broken:?}");
+        assert!(broken.iter().any(|one| one == law), "{plant}: {broken:?}");
+    }
+}

@@ -84,6 +84,15 @@ impl RobotId {
         Self { kind: RobotKind::Passenger, number }
     }
 
+    /// Whom it is to the backend: a rogue plays a passenger or a driver.
+    pub const fn plays(self) -> RobotKind {
+        match self.kind {
+            RobotKind::Rogue if self.rides() => RobotKind::Passenger,
+            RobotKind::Rogue => RobotKind::Driver,
+            kind => kind,
+        }
+    }
+
     /// Whether it plays a passenger, and not a driver: of the rogues every other one does.
     pub const fn rides(self) -> bool {
         match self.kind {

@@ -28,8 +28,6 @@ use agenda::Due;
 use hub::{Hub, State};
 use target::{Ears, Flow, Target};
 
-/// Where there are any rogues, one plays a passenger and one a driver.
-const ROGUES_MIN: u32 = 2;
 /// How often a phase looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last robots may take to sign on after the ramp.
@@ -112,12 +110,11 @@ impl Engine {
     /// How many robots ask what is wrong on purpose: none where the target cannot be asked so.
     fn rogues(&self) -> u32 {
         let around = &self.hub.around;
-        let all = f64::from(self.load.drivers) + f64::from(self.load.passengers);
-        let share = around.habits.rogue.share;
-        if share <= 0.0 || !around.probes.has(Probe::JobOther) {
+        let sent = |probe: &Probe| *probe != Probe::PingReplay && around.probes.has(*probe);
+        if !Probe::ALL.iter().any(sent) {
             return 0;
         }
-        ((all * share).ceil() as u32).max(ROGUES_MIN)
+        around.habits.rogue.of(self.load.drivers, self.load.passengers)
     }
 
     fn ramp(&self, kind: RobotKind, count: u32, span: Duration) {

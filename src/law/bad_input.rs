@@ -77,6 +77,8 @@ impl BadInput {
                 tried.answered = true;
                 self.tally.opportunities += 1;
             }
+            // It could not be asked so.
+            (Outcome::Fail, _) if op.attempts.iter().all(|one| one.node.is_none()) => {}
             // Not even a connection, or no answer.
             _ if self.calm.for_at_least(self.settle, op.sent) && tried.hung.len() < HANGS_MIN => {
                 tried.hung.push(Fact::of(op));

@@ -1,5 +1,5 @@
 //! What the laws of one history know together, learnt once for all of them: who has which account,
-//! what was heard of lately, and what the read-back showed.
+//! which drivers are free, what was heard of lately, and what the read-back showed.
 
 use std::{
     cell::{Ref, RefCell},
@@ -12,7 +12,9 @@ use super::{
     accounts::Accounts,
     readback::ReadBack,
     shelf::{HORIZON, Names, Shelf},
+    supply::Cabs,
 };
+use crate::history::declares::Declares;
 
 /// A copy is another handle to the same.
 #[derive(Debug, Clone)]
@@ -20,28 +22,31 @@ pub struct Common {
     horizon: Duration,
     jobs: Names,
     accounts: Accounts,
+    cabs: Cabs,
     read_back: Rc<RefCell<ReadBack>>,
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Self::new(HORIZON)
+        Self::new(&Declares::default(), HORIZON)
     }
 }
 
 impl Common {
-    /// Nothing is known yet; jobs are remembered for `horizon` after the last word about them.
-    pub fn new(horizon: Duration) -> Self {
+    /// Nothing is known yet of a target that declares this; jobs are remembered for `horizon` after the last word about them.
+    pub fn new(declares: &Declares, horizon: Duration) -> Self {
         let jobs = Names::default();
         let heard = Shelf::among(jobs.clone(), horizon);
         let read_back = Rc::new(RefCell::new(ReadBack::new(heard)));
-        Self { horizon, jobs, accounts: Accounts::default(), read_back }
+        let (accounts, cabs) = (Accounts::default(), Cabs::new(declares));
+        Self { horizon, jobs, accounts, cabs, read_back }
     }
 
     /// Takes one record, before any law does.
     pub fn see(&self, seen: Seen<'_>) {
         if let Seen::Op(op) = seen {
             self.accounts.see(op);
+            self.cabs.see(op);
         }
         self.read_back.borrow_mut().see(seen);
     }
@@ -59,6 +64,11 @@ impl Common {
     /// Who has which account.
     pub fn accounts(&self) -> Accounts {
         self.accounts.clone()
+    }
+
+    /// Which drivers are free, and where.
+    pub fn cabs(&self) -> Cabs {
+        self.cabs.clone()
     }
 
     /// What was heard of lately, and how the city was read back. Not to be held on to.

@@ -56,7 +56,7 @@ impl Judge {
         known: &Known,
         horizon: Duration,
     ) -> Self {
-        let common = Common::new(horizon);
+        let common = Common::new(declares, horizon);
         let sitting: Vec<_> =
             entries.map(|entry| Sitting::start(entry, declares, known, &common)).collect();
         let watchers = OpKind::ALL

@@ -9,7 +9,7 @@ use super::{
     calm::Calm,
     fact::{Fact, job_of},
     shelf::OP_LIFE,
-    supply::{Doubt, Supply, WATCHES as CABS},
+    supply::{Cabs, Doubt, WATCHES as CABS},
     suspicion::Suspicions,
     tally::Tally,
 };
@@ -79,7 +79,7 @@ struct NearMissing {
     /// How long a job may be sought for.
     search: Duration,
     accounts: Accounts,
-    supply: Supply,
+    cabs: Cabs,
     /// Until when a job may be sought for.
     open: BTreeMap<Id, Time>,
     /// Some job may have been sought for until then.
@@ -98,7 +98,7 @@ impl NearMissing {
             ping_ttl,
             search: declares.search_ttl.0 + declares.offer_ttl.0,
             accounts: tally.accounts(),
-            supply: Supply::new(ping_ttl, settle),
+            cabs: tally.cabs(),
             open: BTreeMap::new(),
             sought_until: Time::ZERO,
             suspicions: Suspicions::default(),
@@ -113,7 +113,7 @@ impl NearMissing {
         while let Some(one) = self.suspicions.ripe(self.seen_until) {
             tell(&one, &mut self.tally);
         }
-        if let Some(Doubt::Of(driver, from)) = self.supply.see(op) {
+        if let Some(Doubt::Of(driver, from)) = self.cabs.doubt() {
             self.suspicions.retain(|one| one.driver != driver || one.list.done < from);
         }
         match op.kind() {
@@ -172,7 +172,7 @@ impl NearMissing {
             .iter()
             .filter_map(|near| self.accounts.driver(&near.driver))
             .collect();
-        for (driver, cab) in self.supply.cabs() {
+        for (driver, cab) in self.cabs.supply().cabs() {
             let Some(free_since) = cab.free_since.filter(|since| *since + bound < op.sent) else {
                 continue;
             };

@@ -28,7 +28,8 @@ pub const ENTRY: LawEntry = LawEntry {
     cannot,
     watches: &[OpKind::DriverPing, OpKind::DriverNextOffer, OpKind::DriverGoOnline],
     blind_spot: "an offer that a position explains which was replaced less than an offer's and a \
-                 position's life ago; availability is another law's matter",
+                 position's life ago, or whose outcome is unknown since less than the horizon; \
+                 availability is another law's matter",
     rare: false,
     start: |declares, tally| Box::new(OffersInReach::new(declares, tally)),
 };
@@ -45,9 +46,11 @@ fn cannot(declares: &Declares) -> Option<&'static str> {
 /// The model of distance, and clocks that are read a little apart.
 const SLACK: f64 = 1.01;
 const SLACK_TIME: Duration = Duration::from_secs(2);
-/// Positions of one driver that are kept; a driver who sends more in an offer's life is not judged.
+/// Positions of one driver that are kept; a driver who sends more in an offer's life is not judged
+/// for the length of one.
 const POSITIONS_MAX: usize = 512;
-/// Positions of unknown outcome of one driver that are kept: each may arrive at any later moment.
+/// Positions of unknown outcome of one driver that are kept: each may arrive at any moment until the
+/// laws' horizon has passed. One who has more of them is not judged until the others are that old.
 const VAGUE_MAX: usize = 32;
 /// Offers of one driver that are remembered as seen.
 const OFFERS_MAX: usize = 8;
@@ -57,15 +60,15 @@ struct Position {
     place: Place,
     sent: Time,
     done: Time,
-    acknowledged: bool,
 }
 
 #[derive(Default)]
 struct Driver {
     positions: VecDeque<Position>,
-    vague: Vec<Position>,
-    /// More positions than are kept: the older ones are not known.
-    overflowed: bool,
+    vague: VecDeque<Position>,
+    /// Until then a position counts that was dropped, since there were more than are kept: it is not
+    /// known what explains an offer.
+    blind_until: Time,
     seen: VecDeque<Id>,
 }
 
@@ -117,9 +120,13 @@ impl OffersInReach {
             self.drivers.resize_with(number + 1, Driver::default);
         }
         if let Some(place) = op.ask.at.filter(|_| op.outcome != Outcome::Fail) {
-            let acknowledged = op.outcome == Outcome::Ok;
-            let position = Position { place, sent: op.sent, done: op.done, acknowledged };
-            self.drivers[number].add(position, self.horizon);
+            let position = Position { place, sent: op.sent, done: op.done };
+            let driver = &mut self.drivers[number];
+            if op.outcome == Outcome::Ok {
+                driver.add(position, self.horizon);
+            } else {
+                driver.add_vague(position, self.tally.horizon());
+            }
             if !self.suspicions.is_empty() {
                 self.reconsider(number, position);
             }
@@ -135,7 +142,7 @@ impl OffersInReach {
             return;
         }
         self.tally.observed += 1;
-        if driver.overflowed || driver.positions.is_empty() {
+        if op.sent < driver.blind_until || driver.positions.is_empty() {
             return;
         }
         self.tally.opportunities += 1;
@@ -170,14 +177,21 @@ impl OffersInReach {
 }
 
 impl Driver {
-    fn add(&mut self, position: Position, horizon: Duration) {
-        if !position.acknowledged {
-            self.overflowed |= self.vague.len() == VAGUE_MAX;
-            if !self.overflowed {
-                self.vague.push(position);
-            }
-            return;
+    /// A position that may arrive for so `long` after it was sent, or never.
+    fn add_vague(&mut self, position: Position, long: Duration) {
+        while self.vague.front().is_some_and(|first| first.sent + long < position.sent) {
+            self.vague.pop_front();
         }
+        if self.vague.len() == VAGUE_MAX
+            && let Some(first) = self.vague.pop_front()
+        {
+            self.blind_until = self.blind_until.max(first.sent + long);
+        }
+        self.vague.push_back(position);
+    }
+
+    /// A position that was acknowledged; an offer may refer to one that is as old as the horizon.
+    fn add(&mut self, position: Position, horizon: Duration) {
         // Whatever an acknowledged position replaced longer than the horizon ago is of no use to
         // any offer that is still to be read.
         let old = position.sent.saturating_sub(horizon + OP_LIFE);
@@ -189,7 +203,7 @@ impl Driver {
         }
         if self.positions.len() == POSITIONS_MAX {
             self.positions.pop_front();
-            self.overflowed = true;
+            self.blind_until = self.blind_until.max(position.sent + horizon + OP_LIFE);
         }
         self.positions.push_back(position);
     }
@@ -344,24 +358,47 @@ mod tests {
         assert_eq!(tale.judge(LAW).verdict, Verdict::Unknown);
     }
 
-    #[test]
-    fn only_so_many_positions_are_kept() {
-        let mut law = OffersInReach::new(
-            &Declares::default(),
-            Tally::new(Sieve::default(), crate::law::common::Common::default()),
-        );
-        let mut tale = Tale::default();
-        for second in 0..2_000 {
-            let at = f64::from(second);
-            tale.ping(d(0), (at, at + 0.1), centre(), None);
-        }
+    /// A law that saw that tale, to look into.
+    fn after(tale: &Tale) -> OffersInReach {
+        let sieve = Tally::new(Sieve::default(), crate::law::common::Common::default());
+        let mut law = OffersInReach::new(&Declares::default(), sieve);
         for record in tale.records() {
             if let crate::history::record::Record::Op(op) = record {
                 law.see(Seen::Op(&op));
             }
         }
+        law
+    }
+
+    #[test]
+    fn only_so_many_positions_are_kept() {
+        let mut tale = Tale::default();
+        for second in 0..2_000 {
+            let at = f64::from(second);
+            tale.ping(d(0), (at, at + 0.1), centre(), None);
+        }
+        let law = after(&tale);
         assert!(law.drivers[0].positions.len() < 120);
-        assert!(!law.drivers[0].overflowed);
+        assert_eq!(law.drivers[0].blind_until, Time::ZERO);
+    }
+
+    #[test]
+    fn many_positions_of_unknown_outcome_blind_for_a_while() {
+        let mut tale = Tale::default();
+        tale.ping(d(1), (9.0, 9.1), centre(), None);
+        for second in 0..40 {
+            let at = 10.0 + f64::from(second);
+            tale.ping(d(1), (at, at + 0.1), centre(), None).outcome = Outcome::Info;
+        }
+        tale.ping(d(1), (60.0, 60.1), centre(), Some(offer("O1", east(9_000.0))));
+        let law = after(&tale);
+        assert_eq!((law.drivers[1].vague.len(), law.tally.opportunities), (VAGUE_MAX, 0));
+
+        // Ten minutes later none of them can arrive any more, and it is judged again.
+        tale.ping(d(1), (700.0, 700.1), centre(), None).outcome = Outcome::Info;
+        tale.ping(d(1), (701.0, 701.1), centre(), Some(offer("O2", east(9_000.0))));
+        assert_eq!(after(&tale).drivers[1].vague.len(), 1);
+        assert_eq!(tale.judge(LAW).verdict, Verdict::Broken);
     }
 
     #[test]

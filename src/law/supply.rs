@@ -1,12 +1,20 @@
 //! Which driver certainly was free, where, and since when. What may have changed that counts from the
 //! moment at which it was *sent*; what restores it, from the moment at which it was *done*.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    cell::{Ref, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::Duration,
+};
 
 use super::{fact::Fact, roll::Roll};
 use crate::{
     base::{id::RobotId, place::Place, time::Time},
-    history::op::{Op, OpKind, Outcome},
+    history::{
+        declares::Declares,
+        op::{Op, OpKind, Outcome},
+    },
 };
 
 /// The ops that tell of drivers.
@@ -27,6 +35,8 @@ pub const WATCHES: [OpKind; 12] = [
 
 /// Positions of one driver that are kept.
 const PINGS_MAX: usize = 512;
+/// What is looked at is a stretch of the settling bound at most, and so much later.
+const GRACE: Duration = Duration::from_secs(11);
 
 #[derive(Debug, Clone, Copy)]
 struct Ping {
@@ -66,6 +76,34 @@ pub enum Doubt {
     Deaf(Time),
 }
 
+/// All drivers, known once for all the laws of a history. A copy is another handle to the same.
+#[derive(Debug, Clone)]
+pub struct Cabs(Rc<RefCell<(Supply, Option<Doubt>)>>);
+
+impl Cabs {
+    /// Of a target that declares this.
+    pub fn new(declares: &Declares) -> Self {
+        let (ping_ttl, window) = (declares.ping_ttl.0, declares.settle_bound.0);
+        Self(Rc::new(RefCell::new((Supply::new(ping_ttl, window), None))))
+    }
+
+    /// Takes an op, before any law does.
+    pub fn see(&self, op: &Op) {
+        let (supply, doubt) = &mut *self.0.borrow_mut();
+        *doubt = supply.see(op);
+    }
+
+    /// What may be otherwise than it seemed, by the op that the laws see now.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.0.borrow().1
+    }
+
+    /// All drivers. Not to be held on to.
+    pub fn supply(&self) -> Ref<'_, Supply> {
+        Ref::map(self.0.borrow(), |(supply, _)| supply)
+    }
+}
+
 /// All drivers.
 #[derive(Debug)]
 pub struct Supply {
@@ -80,9 +118,9 @@ pub struct Supply {
 
 impl Supply {
     /// Positions count for `ping_ttl`; looked at are stretches of `window` that ended lately.
-    pub fn new(ping_ttl: Duration, window: Duration) -> Self {
+    fn new(ping_ttl: Duration, window: Duration) -> Self {
         Self {
-            keep: ping_ttl + window + Duration::from_secs(10),
+            keep: ping_ttl + window + GRACE,
             ping_ttl,
             cabs: Roll::default(),
             deaf_until: Time::ZERO,
@@ -96,7 +134,7 @@ impl Supply {
     }
 
     /// Takes an op of a driver.
-    pub fn see(&mut self, op: &Op) -> Option<Doubt> {
+    fn see(&mut self, op: &Op) -> Option<Doubt> {
         use OpKind as K;
         match op.kind() {
             K::DriverPing | K::DriverNextOffer => self.heard(op),

@@ -4,7 +4,7 @@ use std::{cell::Ref, time::Duration};
 
 use super::{
     Judgement, Verdict, Violation, accounts::Accounts, common::Common, fact::Fact, known::Sieve,
-    readback::ReadBack, shelf::Shelf,
+    readback::ReadBack, shelf::Shelf, supply::Cabs,
 };
 use crate::base::{id::Id, time::Time};
 
@@ -68,6 +68,11 @@ impl Tally {
     /// Who has which account.
     pub fn accounts(&self) -> Accounts {
         self.common.accounts()
+    }
+
+    /// Which drivers are free, and where.
+    pub fn cabs(&self) -> Cabs {
+        self.common.cabs()
     }
 
     /// What was heard of lately, and how the city was read back.

@@ -9,7 +9,7 @@ use super::{
     calm::Calm,
     fact::{Fact, job_of},
     shelf::Shelf,
-    supply::{Doubt, Supply, WATCHES as CABS},
+    supply::{Cabs, Doubt, WATCHES as CABS},
     suspicion::Suspicions,
     tally::Tally,
 };
@@ -81,7 +81,7 @@ pub struct Waits {
     /// After so long without a fault, and without a change, every index is right.
     bound: Duration,
     within_m: f64,
-    supply: Supply,
+    cabs: Cabs,
     jobs: Shelf<Wait>,
     due: VecDeque<(Time, Id)>,
     found: Suspicions<Unserved>,
@@ -110,7 +110,7 @@ impl Waits {
             declares: (search, search.min(settle), ping_ttl),
             bound: settle + ping_ttl,
             within_m: declares.reach_m * SLACK - drift_m,
-            supply: Supply::new(ping_ttl, search.min(settle) + GRACE),
+            cabs: tally.cabs(),
             jobs: tally.shelf(),
             due: VecDeque::new(),
             found: Suspicions::default(),
@@ -122,7 +122,7 @@ impl Waits {
 
     /// Offers shown to drivers who had a job before.
     pub fn offered_again(&self) -> u64 {
-        self.supply.offered_again
+        self.cabs.supply().offered_again
     }
 
     /// The next of those found that no op under way can explain any more.
@@ -146,7 +146,7 @@ impl Waits {
 
     fn op(&mut self, op: &Op) {
         self.seen_until = self.seen_until.max(op.done);
-        match self.supply.see(op) {
+        match self.cabs.doubt() {
             Some(Doubt::Of(driver, from)) => {
                 self.found.retain(|one| one.driver != driver || one.until < from);
             }
@@ -230,11 +230,12 @@ impl Waits {
         };
         let (from, until) = (request.done, self.until(request.sent, request.done));
         let quiet = self.calm.for_at_least(self.bound + (self.seen_until - from), self.seen_until);
-        if !quiet || self.supply.deaf_until >= from || until <= from {
+        let supply = self.cabs.supply();
+        if !quiet || supply.deaf_until >= from || until <= from {
             return;
         }
         let target = (*place, self.within_m);
-        let mut idle = self.supply.cabs().filter_map(|(driver, cab)| {
+        let mut idle = supply.cabs().filter_map(|(driver, cab)| {
             let since = cab.free_since.filter(|since| *since + self.bound < from)?;
             let free = cab.offered_until < from
                 && cab.stood_within(target, (from, until), self.declares.2);

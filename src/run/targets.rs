@@ -33,12 +33,14 @@ pub fn through(
     };
     let mut compiled = plan.compile(mapping, run)?;
     compiled.lead_through(detours);
+    compiled.send_probes(&plan.scenario.robots);
     let attempt_timeout = plan.scenario.robots.attempt_timeout.0;
     let pool = compiled.open_pool()?;
     let mapped = Mapped::new(env, compiled, &nodes, attempt_timeout).map_err(anyhow::Error::msg)?;
     if let Some(mut pool) = pool {
-        let load = &plan.scenario.load;
-        pool.enough(load.drivers, load.passengers)?;
+        let (load, rogue) = (&plan.scenario.load, &plan.scenario.robots.rogue);
+        let rogues = rogue.of(load.drivers, load.passengers);
+        pool.enough(load.drivers, load.passengers, rogues)?;
         mapped.lease_from(pool);
     }
     Ok(mapped)

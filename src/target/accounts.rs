@@ -34,7 +34,8 @@ pub const SECRET: &[&str] = &["password", "token", "secret", "pin", "otp"];
 const ROLE: &str = "role";
 /// The column whose values stand once in a role.
 const ID: &str = "id";
-const KINDS: [RobotKind; 3] = [RobotKind::Driver, RobotKind::Passenger, RobotKind::Auditor];
+/// Those whom a row may name. What a rogue has is the account of somebody whom it plays.
+const ROLES: [RobotKind; 3] = [RobotKind::Driver, RobotKind::Passenger, RobotKind::Auditor];
 
 /// One account.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ struct Columns {
 pub struct Pool {
     path: PathBuf,
     /// The accounts of each kind of robot, in the order of the file.
-    of: [Vec<Account>; KINDS.len()],
+    of: [Vec<Account>; RobotKind::ALL.len()],
     /// Those without a role that nobody has yet: whoever comes first beyond the accounts of its kind.
     anybody: Vec<Account>,
     /// Places of those that are still free.
@@ -183,9 +184,9 @@ impl Pool {
         if word.is_empty() {
             return Ok(None);
         }
-        let kind = KINDS.into_iter().find(|kind| kind.word() == word);
+        let kind = ROLES.into_iter().find(|kind| kind.word() == word);
         kind.map(Some).ok_or_else(|| {
-            let hint = must_be_one_of(word, KINDS.map(RobotKind::word));
+            let hint = must_be_one_of(word, ROLES.map(RobotKind::word));
             let what = format!("no role `{word}`: {hint}, or empty for anybody");
             self.wrong(account.line, Some(ROLE), what)
         })
@@ -213,14 +214,27 @@ impl Pool {
     }
 
     /// Makes sure, before any robot starts, that so many find an account each. Accounts without a
-    /// role go to the drivers that lack one, then to the passengers, then one to the auditor.
-    pub fn enough(&mut self, drivers: u32, passengers: u32) -> Result<(), FileError> {
-        let lacks = |kind, wanted: u32| (wanted as usize).saturating_sub(self.rows(kind));
-        let lacking = [lacks(RobotKind::Driver, drivers), lacks(RobotKind::Passenger, passengers)];
+    /// role go to the drivers that lack one, then to the passengers, then one to the auditor. Rogues
+    /// have the last accounts of those whom they play.
+    pub fn enough(&mut self, drivers: u32, passengers: u32, rogues: u32) -> Result<(), FileError> {
+        let plays = |number: u32| RobotId { kind: RobotKind::Rogue, number }.plays();
+        let rides = (0..rogues).filter(|number| plays(*number) == RobotKind::Passenger).count();
+        let drives = rogues as usize - rides;
+        let lacks = |kind, wanted: u32, more: usize| {
+            (wanted as usize + more).saturating_sub(self.rows(kind))
+        };
+        let lacking = [
+            lacks(RobotKind::Driver, drivers, drives),
+            lacks(RobotKind::Passenger, passengers, rides),
+        ];
         if lacking.iter().sum::<usize>() > self.anybody.len() {
+            let also = match rogues {
+                0 => String::new(),
+                some => format!(" (and {some} rogues, who play either)"),
+            };
             let what = format!(
-                "the scenario wants {drivers} drivers and {passengers} passengers, and the pool has \
-                 {}: add accounts, or lower load.drivers or load.passengers",
+                "the scenario wants {drivers} drivers and {passengers} passengers{also}, and the \
+                 pool has {}: add accounts, or lower load.drivers or load.passengers",
                 self.told()
             );
             return Err(FileError::whole(&self.path, what));
@@ -230,6 +244,10 @@ impl Pool {
         }
         let auditors = usize::from(self.rows(RobotKind::Auditor) == 0 && !self.anybody.is_empty());
         self.deal(RobotKind::Auditor, auditors);
+        for number in 0..rogues {
+            let account = self.of[index(plays(number))].pop();
+            self.of[index(RobotKind::Rogue)].extend(account);
+        }
         self.free.replace((0..self.anybody.len()).collect());
         Ok(())
     }
@@ -287,7 +305,7 @@ impl Pool {
 
     /// `3 accounts for drivers, 2 for passengers, 4 for anybody`.
     fn told(&self) -> String {
-        let [drivers, passengers, _] = KINDS.map(|kind| self.rows(kind));
+        let [drivers, passengers, _] = ROLES.map(|kind| self.rows(kind));
         let anybody = self.anybody.len();
         format!(
             "{drivers} accounts for drivers, {passengers} for passengers, {anybody} for anybody"
@@ -457,7 +475,7 @@ mod tests {
     fn a_robot_has_the_account_of_its_number_in_its_role() {
         let place = Place::with(POOL.as_bytes());
         let mut pool = place.open().unwrap();
-        pool.enough(2, 1).unwrap();
+        pool.enough(2, 1, 0).unwrap();
         let second = pool.lease(RobotId::driver(1)).unwrap();
         assert_eq!((second.get("id"), second.line()), (Some("d-2"), 4));
         let fields: Vec<_> = second.fields().collect();
@@ -476,7 +494,7 @@ mod tests {
         let place = Place::with(b"id,role\n1,\n2,passenger\n3,\n4, \n5,\n6,\n");
         let mut pool = place.open().unwrap();
         assert!(pool.lease(RobotId::driver(0)).is_err(), "nobody was dealt any");
-        pool.enough(2, 2).unwrap();
+        pool.enough(2, 2, 0).unwrap();
         let of = |pool: &Pool, robot| pool.lease(robot).unwrap().get(ID).unwrap().to_owned();
         assert_eq!([0, 1].map(|n| of(&pool, RobotId::driver(n))), ["1", "3"]);
         assert_eq!([0, 1].map(|n| of(&pool, RobotId::passenger(n))), ["2", "4"]);
@@ -485,8 +503,17 @@ mod tests {
         assert_eq!([4, 4].map(|n| of(&pool, RobotId::driver(n))), ["6", "6"]);
         let error = pool.lease(RobotId::passenger(2)).unwrap_err().to_string();
         assert!(error.contains("spare ones without a role"), "{error}");
+        // Rogues have accounts of those whom they play, and nobody else has them.
+        let mut mixed =
+            Place::with(b"id,role\n1,driver\n2,passenger\n3,\n4,\n5,\n").open().unwrap();
+        mixed.enough(1, 1, 2).unwrap();
+        let rogue = |number| RobotId { kind: RobotKind::Rogue, number };
+        assert_eq!([0, 1].map(|n| of(&mixed, rogue(n))), ["4", "3"]);
+        assert_eq!(of(&mixed, RobotId::driver(0)), "1");
+        let error = mixed.lease(RobotId::driver(1)).unwrap_err().to_string();
+        assert!(error.contains("no account is left"), "{error}");
         let mut all = Place::with(b"id\n1\n2\n").open().unwrap();
-        all.enough(1, 1).unwrap();
+        all.enough(1, 1, 0).unwrap();
         assert_eq!(of(&all, RobotId::passenger(0)), "2");
         assert_eq!(all.rows(RobotKind::Auditor), 0);
     }
@@ -494,7 +521,7 @@ mod tests {
     #[test]
     fn a_spare_account_is_recalled_by_its_id() {
         let mut pool = Place::with(b"id\n1\n2\n3\n4\n").open().unwrap();
-        pool.enough(1, 0).unwrap();
+        pool.enough(1, 0, 0).unwrap();
         pool.recall(RobotId::driver(7), "4");
         let id = |robot| pool.lease(robot).unwrap().get(ID).unwrap().to_owned();
         assert_eq!([8, 7, 0].map(|n| id(RobotId::driver(n))), ["3", "4", "1"]);
@@ -503,7 +530,7 @@ mod tests {
     #[test]
     fn too_few_are_told_before_any_robot_starts() {
         let place = Place::with(POOL.as_bytes());
-        let error = place.open().unwrap().enough(2, 3).unwrap_err().to_string();
+        let error = place.open().unwrap().enough(2, 3, 0).unwrap_err().to_string();
         for part in [
             "wants 2 drivers and 3 passengers",
             "2 accounts for drivers, 1 for passengers, 0 for anybody",
@@ -511,7 +538,7 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part} is not in: {error}");
         }
-        let empty = Place::with(b"id,password\n").open().unwrap().enough(1, 0).unwrap_err();
+        let empty = Place::with(b"id,password\n").open().unwrap().enough(1, 0, 0).unwrap_err();
         assert!(empty.to_string().contains("0 for anybody"), "{empty}");
     }
 
@@ -594,7 +621,7 @@ mod tests {
     fn files_of_other_programs_are_read_as_they_are() {
         let text = "\u{feff}id , password\r\n1, with blanks \r\n2,\"two\nlines\"\r\n3,x\r\n";
         let mut pool = Place::with(text.as_bytes()).open().unwrap();
-        pool.enough(3, 0).unwrap();
+        pool.enough(3, 0, 0).unwrap();
         let at = |n| pool.lease(RobotId::driver(n)).unwrap();
         assert_eq!((at(0).get("id"), at(0).get("password")), (Some("1"), Some(" with blanks ")));
         assert_eq!((at(1).get("password"), at(2).line()), (Some("two\nlines"), 5));

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod embedded;
 pub mod mapped;
+pub mod spoil;
 pub mod wire;
 
 /// An entry of the registry.

@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use super::{
-    direction::{Direction, Gate, ring},
+    clock::{Alarm, Clock},
+    direction::{Direction, Gate},
     sickness::{End, Rule, Sickness},
 };
 use crate::base::rng::Rng;
@@ -42,11 +43,14 @@ pub(super) struct LinkState {
     /// When the line is free again, each way: all connections share it.
     lines: [Rc<Cell<Instant>>; 2],
     scratch: Scratch,
+    /// When what is held back may go.
+    pub clock: Rc<Clock>,
 }
 
 impl LinkState {
-    pub fn new(upstream: SocketAddr, rng: Rng, scratch: Scratch) -> Self {
-        Self {
+    /// Within the runtime; the error says that no file can be opened any more.
+    pub fn new(upstream: SocketAddr, rng: Rng, scratch: Scratch) -> io::Result<Self> {
+        Ok(Self {
             upstream: Cell::new(upstream),
             rules: RefCell::new(Rc::new([])),
             changed: Notify::new(),
@@ -54,7 +58,8 @@ impl LinkState {
             connections: Cell::new(0),
             lines: [(); 2].map(|()| Rc::new(Cell::new(Instant::now()))),
             scratch,
-        }
+            clock: Rc::new(Clock::new()?),
+        })
     }
 
     /// From now on this is wrong with the link, for open connections as well.
@@ -125,8 +130,8 @@ pub(super) async fn carry(mut client: TcpStream, link: Rc<LinkState>) {
         let (upstream_reads, upstream_writes) = upstream.split();
         let [up, down] = gates;
         let mut pair = [
-            Direction::new(0, client_reads, upstream_writes, up),
-            Direction::new(1, upstream_reads, client_writes, down),
+            Direction::new(0, client_reads, upstream_writes, up, Alarm::of(&link.clock)),
+            Direction::new(1, upstream_reads, client_writes, down, Alarm::of(&link.clock)),
         ];
         pump(&mut pair, &mut sickness, &link).await
     };
@@ -157,7 +162,7 @@ async fn pump(pair: &mut [Direction<'_>; 2], sickness: &mut Sickness, link: &Lin
         for direction in pair.iter_mut() {
             direction.restamp(sickness);
         }
-        let mut alarm = None;
+        let mut alarm = Alarm::of(&link.clock);
         let end = poll_fn(|cx| {
             if changed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
@@ -167,7 +172,7 @@ async fn pump(pair: &mut [Direction<'_>; 2], sickness: &mut Sickness, link: &Lin
                 return Poll::Ready(Some(end));
             }
             match sickness.ends {
-                Some((at, how)) => ring(&mut alarm, at, cx).map(|()| Some(how)),
+                Some((at, how)) => alarm.ring(at, cx).map(|()| Some(how)),
                 None => Poll::Pending,
             }
         });

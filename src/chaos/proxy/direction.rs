@@ -4,7 +4,6 @@
 use std::{
     cell::Cell,
     collections::VecDeque,
-    future::Future,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -14,10 +13,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::tcp::{ReadHalf, WriteHalf},
-    time::{Instant, Sleep, sleep_until},
+    time::Instant,
 };
 
 use super::{
+    clock::Alarm,
     impairment::Impairment,
     requests::Requests,
     sickness::{End, Sickness},
@@ -80,7 +80,7 @@ pub(super) struct Direction<'a> {
     held: VecDeque<Held>,
     held_bytes: usize,
     stream: Stream,
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     /// Something that came in went nowhere.
     pub lost: bool,
     /// Bytes that have passed since that is limited.
@@ -141,7 +141,13 @@ impl Gate {
 }
 
 impl<'a> Direction<'a> {
-    pub fn new(number: usize, from: ReadHalf<'a>, to: WriteHalf<'a>, gate: Gate) -> Self {
+    pub fn new(
+        number: usize,
+        from: ReadHalf<'a>,
+        to: WriteHalf<'a>,
+        gate: Gate,
+        alarm: Alarm,
+    ) -> Self {
         Self {
             number,
             from,
@@ -149,7 +155,7 @@ impl<'a> Direction<'a> {
             held: VecDeque::new(),
             held_bytes: 0,
             stream: Stream::Open,
-            alarm: None,
+            alarm,
             lost: false,
             passed: 0,
             requests: Requests::default(),
@@ -309,7 +315,7 @@ impl<'a> Direction<'a> {
         while let Some(held) = self.held.front_mut() {
             let Some(due) = held.due else { return Poll::Pending };
             if due > Instant::now() {
-                ready!(ring(&mut self.alarm, due, cx));
+                ready!(self.alarm.ring(due, cx));
             }
             match &mut held.what {
                 What::Data(bytes, gone) => {
@@ -334,17 +340,4 @@ impl<'a> Direction<'a> {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-/// Ready at `due`, never before.
-pub(super) fn ring(
-    alarm: &mut Option<Pin<Box<Sleep>>>,
-    due: Instant,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-    if alarm.deadline() != due {
-        alarm.as_mut().reset(due);
-    }
-    alarm.as_mut().poll(cx)
 }

@@ -15,6 +15,7 @@
     reason = "this room is sockets, and belongs to the real world alone"
 )]
 
+mod clock;
 mod connection;
 mod controller;
 mod direction;

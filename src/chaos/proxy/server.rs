@@ -119,7 +119,8 @@ impl Table {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(wrong)?;
         let listen = listener.local_addr().map_err(wrong)?;
         let rng = self.rng.fork(&link.to_string());
-        let state = Rc::new(LinkState::new(upstream, rng, self.scratch.clone()));
+        let state = LinkState::new(upstream, rng, self.scratch.clone()).map_err(wrong)?;
+        let state = Rc::new(state);
         self.loops.spawn_local(accept(listener, state.clone()));
         self.links.insert(link, (listen, state));
         Ok(listen)
@@ -141,8 +142,12 @@ pub(super) fn scratch() -> Scratch {
     Rc::new(RefCell::new(vec![0; CHUNK_BYTES].into_boxed_slice()))
 }
 
-/// Accepts connections of one link for ever. Dropping it drops them all.
+/// Accepts connections of one link for ever, and keeps their time. Dropping it drops them all.
 pub(super) async fn accept(listener: TcpListener, link: Rc<LinkState>) {
+    tokio::join!(take_in(listener, &link), link.clock.run());
+}
+
+async fn take_in(listener: TcpListener, link: &Rc<LinkState>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {

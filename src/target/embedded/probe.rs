@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Embedded, Sent, Tried, fail,
@@ -17,24 +17,17 @@ use crate::{
         probe::Probe,
     },
     scenario::Scenario,
+    target::spoil,
 };
 
-/// More than the API reads of one request.
-const OVERSIZED_BYTES: usize = 20_000;
-/// Stands for a number until the body is text: JSON has no word for what is none.
-const NONE_YET: &str = "@NaN@";
+const BEARER: &str = "Bearer ";
 
 /// The probes that a run of that scenario sends.
 pub fn sent(scenario: &Scenario) -> Vec<Probe> {
-    let rogues = scenario.robots.rogue.share > 0.0;
+    // Two versions that never run beside each other have nothing to agree on.
     let versions = !scenario.backend.versions.is_empty();
-    let wanted = |probe: &Probe| match probe {
-        // Two versions that never run beside each other have nothing to agree on.
-        Probe::Twin => rogues && versions,
-        Probe::PingReplay => scenario.robots.mishaps.replays > 0.0,
-        _ => rogues,
-    };
-    Probe::ALL.iter().copied().filter(wanted).collect()
+    let known = Probe::ALL.iter().copied().filter(|probe| versions || *probe != Probe::Twin);
+    spoil::sent(known, &scenario.robots)
 }
 
 impl Embedded {
@@ -65,7 +58,7 @@ impl Embedded {
             Probe::TokenForged => own.as_ref().and_then(forged),
             _ => own.filter(|_| form.with_token),
         };
-        let body = spoiled(&form.body, probe);
+        let body = spoil::body(&form.body, probe).unwrap_or_else(|| form.body.clone());
         match self.send(robot, Form { body, ..form }, token, trace).await {
             Some((away, sent)) => {
                 if sent.judged.instance_failed {
@@ -93,7 +86,7 @@ impl Embedded {
         let Some((_, again)) = self.send(robot, form, None, None).await else {
             return Err(Box::new(fail("the target has no API instance")));
         };
-        let bearer = |token: &String| HeaderValue::try_from(format!("Bearer {token}")).ok();
+        let bearer = |token: &String| HeaderValue::try_from(format!("{BEARER}{token}")).ok();
         match again.judged.token.as_ref().and_then(bearer) {
             Some(token) => Ok(token),
             None => Err(Box::new(again.tried())),
@@ -132,96 +125,8 @@ fn outside(form: &Form) -> Bytes {
     }
 }
 
-/// The same with another letter in the middle.
-fn forged(token: &HeaderValue) -> Option<HeaderValue> {
-    let mut letters = token.as_bytes().to_vec();
-    let middle = letters.len() / 2;
-    let letter = letters.get_mut(middle)?;
-    *letter = if *letter == b'A' { b'B' } else { b'A' };
-    HeaderValue::from_bytes(&letters).ok()
-}
-
-/// The body as it is sent.
-fn spoiled(right: &Bytes, probe: Probe) -> Bytes {
-    if !probe.is_of_input() {
-        return right.clone();
-    }
-    let Ok(Value::Object(mut body)) = serde_json::from_slice(right) else { return right.clone() };
-    match probe {
-        Probe::InputNan => put_number(&mut body, &NONE_YET.into()),
-        Probe::InputRange => put_number(&mut body, &json!(191)),
-        Probe::InputMissing => {
-            if let Some(first) = body.keys().next().cloned() {
-                body.remove(&first);
-            }
-        }
-        Probe::InputType => {
-            if let Some((_, value)) = body.iter_mut().next() {
-                *value = if value.is_string() { json!(7.5) } else { json!("much") };
-            }
-        }
-        Probe::InputOversized => {
-            body.insert("padding".into(), "x".repeat(OVERSIZED_BYTES).into());
-        }
-        Probe::InputGarbled => return right.slice(..right.len() / 2),
-        _ => {}
-    }
-    let text = Value::Object(body).to_string();
-    text.replace(&format!("\"{NONE_YET}\""), "NaN").into()
-}
-
-/// Puts a value in the place of the first number that a body has, however deep.
-fn put_number(body: &mut Map<String, Value>, put: &Value) {
-    for value in body.values_mut() {
-        match value {
-            Value::Number(_) => {
-                *value = put.clone();
-                return;
-            }
-            Value::Object(inner) if inner.values().any(Value::is_number) => {
-                return put_number(inner, put);
-            }
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(right: &str, probe: Probe) -> String {
-        String::from_utf8(spoiled(&Bytes::from(right.to_owned()), probe).to_vec()).unwrap()
-    }
-
-    #[test]
-    fn each_input_probe_spoils_a_body_in_its_way() {
-        let right = r#"{"from":{"lat":53.3,"lon":-6.2},"key":"k","to":{"lat":53.4,"lon":-6.1}}"#;
-        assert_eq!(told(right, Probe::JobOther), right);
-        let none = told(right, Probe::InputNan);
-        assert!(none.starts_with(r#"{"from":{"lat":NaN,"lon":-6.2}"#), "{none}");
-        let range = told(right, Probe::InputRange);
-        assert!(range.starts_with(r#"{"from":{"lat":191,"lon":-6.2}"#), "{range}");
-        assert!(told(right, Probe::InputMissing).starts_with(r#"{"key""#));
-        assert!(told(right, Probe::InputType).starts_with(r#"{"from":"much""#));
-        assert_eq!(told(r#"{"job":"7"}"#, Probe::InputType), r#"{"job":7.5}"#);
-        assert_eq!(
-            told(r#"{"job":"7","stars":1}"#, Probe::InputRange),
-            r#"{"job":"7","stars":191}"#
-        );
-        assert!(told(right, Probe::InputOversized).len() > OVERSIZED_BYTES);
-        assert_eq!(told(right, Probe::InputGarbled).len(), right.len() / 2);
-        for probe in Probe::ALL.iter().filter(|probe| probe.is_of_input()) {
-            let same = *probe == Probe::InputUnknownId;
-            assert_eq!(told(right, *probe) == right, same, "{probe}");
-        }
-    }
-
-    #[test]
-    fn a_forged_token_differs_in_one_letter() {
-        let own = HeaderValue::from_static("Bearer AAAABBBBCCCC");
-        let other = forged(&own).unwrap();
-        let pairs = own.as_bytes().iter().zip(other.as_bytes());
-        assert_eq!(pairs.filter(|(one, two)| one != two).count(), 1);
-    }
+/// The same with another letter in its middle.
+fn forged(bearer: &HeaderValue) -> Option<HeaderValue> {
+    let token = bearer.to_str().ok()?.strip_prefix(BEARER)?;
+    HeaderValue::try_from(format!("{BEARER}{}", spoil::forged(token)?)).ok()
 }

@@ -13,6 +13,7 @@ use super::{
     hosts::{check_hosts, check_url, without_query},
     judge::Names,
     pick::Pick,
+    probe,
     read::{Reader, States, Wrong},
     scope::{ASK_PARTS, Axis, RunFacts, Scope},
     secret::Secrets,
@@ -34,8 +35,10 @@ use crate::{
         declares::{self, Declares},
         op::OpKind,
     },
+    scenario::Robots,
     target::{
         accounts::{self, Pool},
+        spoil,
         wire::protobuf::{Codec, Schema},
     },
 };
@@ -231,6 +234,11 @@ impl Compiled {
                 *url = url.replacen(&place, &through.to_string(), 1);
             }
         }
+    }
+
+    /// Of the probes that it must withstand those are sent that these robots think of.
+    pub fn send_probes(&mut self, robots: &Robots) {
+        self.declares.probes = spoil::sent(self.declares.probes.iter().copied(), robots);
     }
 
     /// Every step, those that come before others too.
@@ -466,13 +474,24 @@ impl Builder<'_> {
             environment: mapping.environment.word().into(),
             ..self.run.defaults.clone()
         };
-        let own = ["name", "environment", "ops", "offers", "named_offers", "keyless"];
+        let defaults = Declares {
+            probes: defaults.probes.into_iter().filter(|one| !probe::LACKS.contains(one)).collect(),
+            // A robot has one session.
+            second_phones: false,
+            ..defaults
+        };
+        let own =
+            ["name", "environment", "ops", "offers", "named_offers", "keyless", "second_phones"];
         if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
             let why = "is not declared: it follows from the rest of the file".to_owned();
             return Err((format!("declares.{key}"), why));
         }
         let mut declares =
             mapping.declares.over(&defaults).map_err(|why| ("declares".to_owned(), why))?;
+        if let Some(probe) = declares.probes.iter().find(|probe| probe::LACKS.contains(probe)) {
+            let why = format!("`{probe}` cannot be sent to a backend that a mapping describes");
+            return Err(("declares.probes".to_owned(), why));
+        }
         let mapped = |op: &OpKind| steps[op.index()].is_some();
         declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();
         stray::of_offers(&mapping.offers)?;

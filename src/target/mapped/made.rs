@@ -34,7 +34,8 @@ const LAST: &[&str] = &[
 const STREETS: &[&str] =
     &["Abbey Street", "Castle Street", "Harbour Road", "High Street", "Mill Lane", "North Quay"];
 /// Robots in the texts that they draw from, and a letter for each kind.
-const KINDS: [(&str, char); 3] = [("/driver/", 'd'), ("/passenger/", 'p'), ("/auditor/", 'a')];
+const KINDS: [(&str, char); 4] =
+    [("/driver/", 'd'), ("/passenger/", 'p'), ("/auditor/", 'a'), ("/rogue/", 'r')];
 /// Fewer digits cannot tell both robots and runs apart.
 const PLACES_MIN: usize = 6;
 /// Letters that nobody takes for a digit.

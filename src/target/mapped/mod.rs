@@ -15,6 +15,7 @@ mod line;
 pub mod made;
 mod pause;
 mod pick;
+mod probe;
 mod read;
 mod request;
 mod robots;
@@ -104,7 +105,8 @@ pub struct Mapped {
     /// By the place of their link.
     brokers: Vec<Connection>,
     ears: RefCell<Option<Ears>>,
-    sessions: RefCell<[Vec<Option<Box<Session>>>; 3]>,
+    /// By kind of robot.
+    sessions: RefCell<[Vec<Option<Box<Session>>>; RobotKind::ALL.len()]>,
     /// Accounts that exist already.
     pool: OnceCell<Pool>,
     /// An account's id may be that of a driver and of a passenger.
@@ -334,7 +336,10 @@ impl Mapped {
                 Judged { expired: true, ..Judged::refused(Refusal::Unauthenticated, words()) }
             }
             Meaning::Refused(Refusal::Limited) => {
-                self.pause(retry_after);
+                // A rogue runs into the limit of its own account on purpose.
+                if scope.robot.kind != RobotKind::Rogue {
+                    self.pause(retry_after);
+                }
                 Judged { retry: true, ..Judged::refused(Refusal::Limited, words()) }
             }
             Meaning::Refused(refusal) => Judged::refused(refusal, words()),
@@ -393,7 +398,7 @@ impl Mapped {
             }
         };
         if let Some(robot) =
-            robot.filter(|robot| push.to.is_none_or(|kind| kind.robots() == robot.kind))
+            robot.filter(|robot| push.to.is_none_or(|kind| kind.robots() == robot.plays()))
         {
             self.read_push(push, robot, &scope, raw);
         }
@@ -414,7 +419,7 @@ impl Mapped {
                 session.fields.get(ACCOUNT).map(crate::base::id::Id::from)
             });
             let of_another = job.driver.is_some() && own.is_some() && job.driver != own;
-            if robot.kind == RobotKind::Driver && of_another {
+            if robot.plays() == RobotKind::Driver && of_another {
                 return;
             }
         }
@@ -502,6 +507,12 @@ impl Target for Mapped {
         attempt: u32,
     ) -> LocalBoxFuture<'a, Tried> {
         Box::pin(async move {
+            if let Some(probe) = ask.probe {
+                let deadline = self.env.now() + self.attempt_timeout;
+                let ended = Box::pin(self.probe(robot, probe, ask, deadline)).await;
+                let tried = tried(ended.judged, ended.node, ended.status);
+                return Tried { expired: false, retry: false, ..tried };
+            }
             if self.is_gathered(ask.op)
                 && let Some(tried) = Box::pin(self.gathered(robot, ask)).await
             {

@@ -93,7 +93,7 @@ impl Mapped {
 }
 
 /// `Retry-After`: seconds, or a moment.
-fn span(after: &HeaderValue, wall: Wall) -> Option<Duration> {
+pub(super) fn span(after: &HeaderValue, wall: Wall) -> Option<Duration> {
     let after = after.to_str().ok()?.trim();
     if let Ok(seconds) = after.parse::<f64>() {
         let seconds = Some(seconds).filter(|seconds| seconds.is_finite() && *seconds > 0.0)?;

@@ -74,7 +74,7 @@ impl Mapped {
         for (name, value) in leased.iter().flat_map(|account| account.fields()) {
             fields.set(name, value);
         }
-        for (name, text) in &self.file.fields[robot.kind as usize] {
+        for (name, text) in &self.file.fields[robot.plays() as usize] {
             // What its account says of a robot is not made up.
             if leased.is_some_and(|account| account.get(name).is_some()) {
                 continue;
@@ -136,7 +136,7 @@ impl Mapped {
     }
 
     fn is_of(&self, robot: RobotId, account: Id) {
-        self.accounts.borrow_mut().insert((robot.kind, account), robot);
+        self.accounts.borrow_mut().insert((robot.plays(), account), robot);
     }
 
     pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {

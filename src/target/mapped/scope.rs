@@ -9,7 +9,7 @@ use minijinja::{Value, value::Serde};
 use super::{batch::Parcel, session::Fields};
 use crate::{
     base::{
-        id::RobotId,
+        id::{RobotId, RobotKind},
         place::Place,
         time::{Time, Wall},
     },
@@ -183,6 +183,15 @@ impl Name {
     }
 }
 
+/// The numbers of rogues, as templates see them, begin here: no load has so many drivers.
+const ROGUES_FROM: u64 = 1_000_000;
+
+/// Who has a number has it alone among those of the kind that it plays.
+fn number(robot: RobotId) -> u64 {
+    let from = if robot.kind == RobotKind::Rogue { ROGUES_FROM } else { 0 };
+    from + u64::from(robot.number)
+}
+
 impl<'a> Scope<'a> {
     /// Of a robot that asks nothing yet.
     pub fn bare(run: &'a RunFacts, robot: RobotId, me: &'a Fields) -> Self {
@@ -193,8 +202,8 @@ impl<'a> Scope<'a> {
     /// Looks a name up.
     pub fn find(&self, name: &Name) -> Found<'a> {
         match name {
-            Name::Number => Found::Whole(u64::from(self.robot.number)),
-            Name::Kind => Found::Text(self.robot.kind.word().into()),
+            Name::Number => Found::Whole(number(self.robot)),
+            Name::Kind => Found::Text(self.robot.plays().word().into()),
             Name::Me(name) => text(self.me.get(name)),
             Name::Job(name) => text(self.job_field(name)),
             Name::Run => text(Some(&self.run.id)),
@@ -246,8 +255,8 @@ impl<'a> Scope<'a> {
         match root {
             "me" => {
                 let own = [
-                    ("number".to_owned(), Value::from(self.robot.number)),
-                    ("kind".to_owned(), Value::from(self.robot.kind.word())),
+                    ("number".to_owned(), Value::from(number(self.robot))),
+                    ("kind".to_owned(), Value::from(self.robot.plays().word())),
                 ];
                 Value::from_pairs(own.into_iter().chain(fields(self.me)))
             }

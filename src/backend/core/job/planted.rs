@@ -21,7 +21,7 @@ const BEHIND_MS: u64 = 3_000;
 /// What a timer that is kept in memory leaves in the row: nobody looks before.
 const NEVER_MS: u64 = 86_400_000;
 /// How long a cancel sees to its fee.
-const FEE_TAKES: Duration = Duration::from_millis(250);
+const FEE_TAKES: Duration = Duration::from_secs(1);
 const DAY_S: f64 = 86_400.0;
 
 /// Which bugs are on.

@@ -193,7 +193,8 @@ impl Proxies {
         let listener =
             TcpListener::bind(self.reach.find_text(listen).await?).await.map_err(wrong)?;
         let listens = listener.local_addr().map_err(wrong)?.to_string();
-        let link = Rc::new(LinkState::new(upstream, self.rng.fork(name), self.scratch.clone()));
+        let link = LinkState::new(upstream, self.rng.fork(name), self.scratch.clone());
+        let link = Rc::new(link.map_err(wrong)?);
         let mut accepts = JoinSet::new();
         accepts.spawn_local(accept(listener, link.clone()));
         proxy.listen = listens;
