@@ -171,6 +171,49 @@ fn a_node_whose_clock_is_wrong_is_not_down() {
 }
 
 #[test]
+fn a_full_disk_is_told_counted_and_ended() {
+    let plan =
+        "[[fault]]\nkind = \"full-disk\"\nnodes = [\"b/storage-1\"]\nat = \"3s\"\nfor = \"5s\"\n";
+    let stand = stand(plan, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert_eq!(stand.effect(Bit), "b/storage-1: 7 of 7 writes found no room");
+    assert!(stand.fake.is_well());
+}
+
+const RETIRED: &str = "[[fault]]\nkind = \"scale-in\"\nnodes = [\"c/core-1\"]\nat = \"3s\"\n\
+                       for = \"15s\"\n";
+
+#[test]
+fn an_instance_that_is_retired_is_quiet_before_it_is_ended() {
+    let stand = stand(RETIRED, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert!(stand.effect(Injected).contains("0 in flight"), "{}", stand.effect(Injected));
+    let calls = stand.fake.calls.borrow().join("; ");
+    assert_eq!(
+        calls,
+        "3.00 meddle c/core-1; 4.10 terminate c/core-1; 18.00 end c/core-1; 18.00 start c/core-1"
+    );
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn an_instance_that_is_never_quiet_is_not_retired_unless_nobody_waits_for_that() {
+    let stand = stand(RETIRED, &[Trouble::NeverQuiet]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Failed), (0, Healed)]);
+    assert!(stand.effect(Failed).contains("3 are in flight"), "{}", stand.effect(Failed));
+    assert!(stand.fake.is_well());
+
+    let rude = RETIRED.replace("for =", "drain = false\nfor =");
+    let stand = self::stand(&rude, &[Trouble::NeverQuiet]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert!(stand.effect(Injected).contains("3 in flight"), "{}", stand.effect(Injected));
+}
+
+#[test]
 fn what_failed_half_way_is_healed_at_once() {
     let stand = stand(SLOW, &[Trouble::SecondLinkFails]);
     stand.clock.run(stand.conductor.run(Time::ZERO, END));

@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bandwidth, crash_loop, disconnect, error_answers, flapping, inject,
+    bandwidth, crash_loop, disconnect, error_answers, flapping, full_disk, inject,
     keys::Keys,
     kill, latency, limit_data, limit_time, message_delay, message_drop, message_duplicate,
     message_reorder, partition, pause, phone_network,
     provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
-    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, swizzle,
-    terminate, timeout,
+    reset, restart, rolling_restart, scale_in, skew, slicer, slow_close, slow_disk, slow_handler,
+    swizzle, terminate, timeout, torn_write,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -94,6 +94,7 @@ pub const FAULTS: &[FaultEntry] = &[
     restart::ENTRY,
     crash_loop::ENTRY,
     rolling_restart::ENTRY,
+    scale_in::ENTRY,
     disconnect::ENTRY,
     inject::ENTRY,
     latency::ENTRY,
@@ -115,6 +116,8 @@ pub const FAULTS: &[FaultEntry] = &[
     error_answers::ENTRY,
     slow_handler::ENTRY,
     slow_disk::ENTRY,
+    full_disk::ENTRY,
+    torn_write::ENTRY,
     skew::ENTRY,
 ];
 

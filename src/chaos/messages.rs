@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Tries to end it at a node; it ends by itself, too.
 const ENDS_MAX: u32 = 3;
 /// A fault that is not ended by its run ends by itself so long after it was to end.
-const SLACK: Duration = Duration::from_secs(10);
+pub(super) const SLACK: Duration = Duration::from_secs(10);
 /// Roles that serve endpoints to others than robots.
 pub(super) const SERVING: &[&str] = &["orchestration", "core", "storage"];
 /// Every endpoint but the platform's own.
@@ -57,7 +57,7 @@ pub(super) const TOXICITY: KeyEntry = KeyEntry {
 /// Of what, and what was done to it.
 pub(super) type Did = [&'static str; 2];
 
-/// A fault on the messages of nodes, or on the syncs of their disks.
+/// A fault on the messages of nodes, or on what their disks do.
 #[derive(Debug)]
 pub(super) struct OnMessages {
     pub kind: &'static str,
@@ -77,10 +77,10 @@ impl OnMessages {
         did: Did,
         how: Meddle,
     ) -> Result<Arc<dyn Fault>, FileError> {
-        let disk = matches!(how, Meddle::SlowSync(..));
+        let disk = matches!(how, Meddle::SlowSync(..) | Meddle::NoRoom);
         let endpoint = if disk { EVERY.to_owned() } else { endpoint(keys)? };
         let of = if which(how).is_some() { OFS[0].0 } else { of(keys)? };
-        let toxicity = toxicity(keys)?;
+        let toxicity = if how == Meddle::NoRoom { 1.0 } else { toxicity(keys)? };
         Ok(Arc::new(Self { kind, did, how, endpoint, of, toxicity }))
     }
 
@@ -88,7 +88,8 @@ impl OnMessages {
     pub fn draw(rng: &mut Rng, kind: &'static str, did: Did, how: Meddle) -> Arc<dyn Fault> {
         let of = if which(how).is_some() { OFS[0].0 } else { OFS[rng.below(3)].0 };
         // In hundredths, so that it reads back as it is.
-        let toxicity = f64::from(rng.log_between(5.0, 50.0) as u32) / 100.0;
+        let some = f64::from(rng.log_between(5.0, 50.0) as u32) / 100.0;
+        let toxicity = if how == Meddle::NoRoom { 1.0 } else { some };
         Arc::new(Self { kind, did, how, endpoint: EVERY.to_owned(), of, toxicity })
     }
 
@@ -108,7 +109,7 @@ impl OnMessages {
 fn which(how: Meddle) -> Option<&'static [Of]> {
     match how {
         Meddle::Refused | Meddle::Slow(..) => Some(&[Of::Requests]),
-        Meddle::SlowSync(..) => Some(&[]),
+        Meddle::SlowSync(..) | Meddle::NoRoom | Meddle::Skewed(_) | Meddle::Leaves => Some(&[]),
         Meddle::Lost | Meddle::Late(..) | Meddle::Twice | Meddle::Overtaken => None,
     }
 }
@@ -181,11 +182,7 @@ impl Fault for OnMessages {
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
             let what = self.meddling(stage.lasts);
-            let told = join_all(stage.nodes.iter().map(|node| async {
-                let tell = stage.provider.meddle(node, &what);
-                in_time(node, stage.env.timeout(TELL_LIMIT, tell).await)
-            }));
-            told.await.into_iter().collect::<Result<(), _>>()?;
+            tell(stage, &what).await?;
             let names: Vec<&str> = stage.nodes.iter().map(NodeName::as_str).collect();
             Ok(format!("{} was told to", names.join(", ")))
         })
@@ -252,7 +249,17 @@ impl OnMessages {
     }
 }
 
-async fn look(stage: &Stage<'_>, node: &NodeName, end: bool) -> Result<Meddled, String> {
+/// Tells all of them.
+pub(super) async fn tell(stage: &Stage<'_>, what: &Meddling) -> Result<(), ProviderError> {
+    let told = join_all(stage.nodes.iter().map(|node| async {
+        let tell = stage.provider.meddle(node, what);
+        in_time(node, stage.env.timeout(TELL_LIMIT, tell).await)
+    }));
+    told.await.into_iter().collect()
+}
+
+/// What one of them did so far; with `end` it does nothing from now on.
+pub(super) async fn look(stage: &Stage<'_>, node: &NodeName, end: bool) -> Result<Meddled, String> {
     let look = stage.provider.meddled(node, end);
     in_time(node, stage.env.timeout(TELL_LIMIT, look).await).map_err(|why| why.to_string())
 }

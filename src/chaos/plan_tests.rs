@@ -111,12 +111,12 @@ fn a_resolved_plan_survives_its_file() {
 #[test]
 fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
     let text = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"1s\"\nfor = \"1s\"\n\
-                [[fault]]\nkind = \"skew\"\nnodes = [\"a/core-1\"]\nby = \"2s\"\nat = \"3s\"\n\
+                [[fault]]\nkind = \"torn-write\"\nnodes = [\"b/storage-1\"]\nat = \"3s\"\n\
                 for = \"1s\"\n";
     let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
     plan.check_world(World::Virtual).unwrap();
     let error = plan.check_world(World::Real).unwrap_err().to_string();
-    let start = "plan.toml:7: `fault.kind`: `skew` has no meaning in the real world: run it with \
+    let start = "plan.toml:7: `fault.kind`: `torn-write` has no meaning in the real world: run it with \
                  --time virtual, or take another fault (one of kill, terminate";
     assert!(error.starts_with(start), "{error}");
     let resolved =

@@ -214,6 +214,12 @@ pub enum Meddle {
     Slow(Duration, Duration),
     /// Not messages: syncs of the node's disk take that much longer.
     SlowSync(Duration, Duration),
+    /// Not messages: the node's disk is full, and writes to it are refused.
+    NoRoom,
+    /// Not messages: the node's wall clock is ahead by so many ms, or behind where negative.
+    Skewed(i64),
+    /// Not messages: the node leaves discovery, though it lives.
+    Leaves,
 }
 
 /// How many messages a node met and touched since it began to meddle.
@@ -225,6 +231,10 @@ pub struct Meddled {
     pub met: u64,
     /// Messages that it happened to.
     pub touched: u64,
+    /// Requests for its services since its birth, whatever happened to them.
+    pub asks: u64,
+    /// Requests that it works at.
+    pub in_flight: u64,
 }
 
 /// A victim could not be reached or did not do as told.
@@ -301,6 +311,13 @@ pub trait Provider {
     /// [`Self::start`]. Resolves when it is gone; the text is what was measured.
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
+    /// Kills a node in the middle of a sync, so that the last of what it wrote is there by half.
+    /// Resolves when it is gone; the text is what its disk has. Only in a world whose disks do that.
+    fn tear<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        let why = "what its disk keeps of a write is not ours to say: --time virtual".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: node.to_string(), why })))
+    }
+
     /// Asks a node to end (SIGTERM); nothing starts it again but [`Self::start`]. Resolves when it
     /// is gone, and never where it does not obey; the text is what was measured.
     fn terminate<'a>(
@@ -341,16 +358,11 @@ pub trait Provider {
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>>;
 
-    /// Moves the wall clock of a node ahead by so many ms (back where negative), instead of how far
-    /// it was moved before; 0 heals it. A world in which no clock can be moved says so.
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
-
     /// What the wall clock of a node shows, by the node's own word.
-    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>>;
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
+        let why = "it does not tell its clock".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: node.to_string(), why })))
+    }
 
     /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.
     fn impair<'a>(

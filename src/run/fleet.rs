@@ -528,17 +528,6 @@ impl Provider for Fleet {
         })
     }
 
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        // Putting back what was never moved is done; a plan that moves it is refused before that.
-        let why = "a process has the machine's clock, which is not ours to set: --time virtual";
-        let done = if ahead_ms == 0 { Ok(()) } else { Err(failed(node, why)) };
-        Box::pin(std::future::ready(done))
-    }
-
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
             let shown = health::wall(&self.rpc, node, health::DIRECT).await;
