@@ -16,9 +16,9 @@ use crate::base::{file::FileError, name::NodeName, rng::Rng, suggest::must_be_on
 /// How long it may take to tell one node.
 const TELL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a node has to meet a message of those that it is to touch.
-const MEET_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const MEET_WITHIN: Duration = Duration::from_secs(8);
 /// Between two looks at what was touched.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Tries to end it at a node; it ends by itself, too.
 const ENDS_MAX: u32 = 3;
 /// A fault that is not ended by its run ends by itself so long after it was to end.
@@ -101,6 +101,7 @@ impl OnMessages {
             how: self.how,
             toxicity: self.toxicity,
             lasts: lasts + SLACK,
+            as_version: None,
         }
     }
 }
@@ -109,7 +110,11 @@ impl OnMessages {
 fn which(how: Meddle) -> Option<&'static [Of]> {
     match how {
         Meddle::Refused | Meddle::Slow(..) => Some(&[Of::Requests]),
-        Meddle::SlowSync(..) | Meddle::NoRoom | Meddle::Skewed(_) | Meddle::Leaves => Some(&[]),
+        Meddle::SlowSync(..)
+        | Meddle::NoRoom
+        | Meddle::Skewed(_)
+        | Meddle::Leaves
+        | Meddle::Stuck => Some(&[]),
         Meddle::Lost | Meddle::Late(..) | Meddle::Twice | Meddle::Overtaken => None,
     }
 }
@@ -132,7 +137,7 @@ fn of(keys: &mut Keys<'_>) -> Result<&'static str, FileError> {
     })
 }
 
-fn toxicity(keys: &mut Keys<'_>) -> Result<f64, FileError> {
+pub(super) fn toxicity(keys: &mut Keys<'_>) -> Result<f64, FileError> {
     let toxicity = keys.number("toxicity")?;
     let share = toxicity.as_ref().map_or(1.0, |share| *share.get_ref());
     if let Some(written) = toxicity.filter(|_| !(share > 0.0 && share <= 1.0)) {

@@ -25,10 +25,12 @@ mod planned;
 pub mod resolved;
 mod written;
 
+mod bad_version;
 mod bandwidth;
 mod crash_loop;
 mod disconnect;
 mod error_answers;
+mod fill_queue;
 mod flapping;
 mod full_disk;
 mod inject;

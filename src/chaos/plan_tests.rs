@@ -128,6 +128,32 @@ fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_fault_on_what_brokers_hold_is_refused_where_there_are_none() {
+    let text =
+        "[[fault]]\nkind = \"fill-queue\"\nnodes = [\"a/core-1\"]\nat = \"1s\"\nfor = \"1s\"\n";
+    let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(9), &Rng::from_seed("42")).unwrap();
+    let error = plan.check_brokers(&resolved, &nodes()).unwrap_err().to_string();
+    assert!(error.starts_with("plan.toml:2: `fault.kind`: `fill-queue` needs a broker"), "{error}");
+    let with = [nodes(), vec![NodeName::from("a/broker-1")]].concat();
+    plan.check_brokers(&resolved, &with).unwrap();
+}
+
+#[test]
+fn a_clock_that_jumps_is_one_that_is_wrong_again_and_again() {
+    let text = "[[fault]]\nkind = \"skew\"\nnodes = [\"a/api-1\"]\nby = \"10s\"\nat = \"5s\"\n\
+                for = \"3s\"\nevery = \"8s\"\n";
+    let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+    plan.check_world(World::Real).unwrap();
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(30), &Rng::from_seed("42")).unwrap();
+    let at: Vec<u64> = resolved.faults.iter().map(|fault| fault.at.0.as_secs()).collect();
+    assert_eq!(at, [5, 13, 21]);
+    assert!(resolved.faults.iter().all(|fault| fault.lasts.0.as_secs() == 3));
+}
+
+#[test]
 fn adjoining_faults_of_one_victim_are_allowed_and_overlapping_ones_are_not() {
     let two = |second: &str| {
         let text = format!(

@@ -184,6 +184,8 @@ pub struct Meddling {
     pub toxicity: f64,
     /// It ends by itself after this.
     pub lasts: Duration,
+    /// The node says meanwhile that its code is of that version.
+    pub as_version: Option<u32>,
 }
 
 /// Which messages.
@@ -220,6 +222,8 @@ pub enum Meddle {
     Skewed(i64),
     /// Not messages: the node leaves discovery, though it lives.
     Leaves,
+    /// Requests stay at the node's broker until it is over.
+    Stuck,
 }
 
 /// How many messages a node met and touched since it began to meddle.
@@ -389,6 +393,45 @@ pub trait Provider {
         Box::pin(ready(Err(no_messages(node))))
     }
 
+    /// Puts messages into the queue of a node at its broker until that refuses one; they are dropped
+    /// there, or by the node, after `lasts`. The text says how many.
+    fn fill_queue<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _lasts: Duration,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(ready(Err(no_broker(node))))
+    }
+
+    /// Whether the queue of a node at its broker takes one more message, which is put there.
+    fn queue_has_room<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
+        Box::pin(ready(Err(no_broker(node))))
+    }
+
+    /// Has that many percent of the calls that could go to these nodes or to others go to these, as
+    /// instances of a version of their own; which one they are to say that they are of.
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        _percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        let victim = nodes.first().map(ToString::to_string).unwrap_or_default();
+        let why = "nobody can say where calls go there: it is no service of the reference backend";
+        Box::pin(ready(Err(ProviderError { victim, why: why.to_owned() })))
+    }
+
+    /// Takes back what these nodes were given: calls go where they went before. Where they were given
+    /// nothing that is no error.
+    fn take_share<'a>(
+        &'a self,
+        _nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(ready(Ok(())))
+    }
+
     /// The round trip of one small exchange over a link right now, through whatever is wrong with
     /// it, on a connection of its own; the question has `load` bytes beside its own words. Never
     /// tried again on failure, and without a deadline: the conductor sets one.
@@ -421,6 +464,11 @@ pub trait Provider {
 
 fn no_messages(node: &NodeName) -> ProviderError {
     let why = "nobody can touch messages there: it is no service of the reference backend";
+    ProviderError { victim: node.to_string(), why: why.to_owned() }
+}
+
+fn no_broker(node: &NodeName) -> ProviderError {
+    let why = "no broker holds a queue for it: --bus rabbitmq";
     ProviderError { victim: node.to_string(), why: why.to_owned() }
 }
 

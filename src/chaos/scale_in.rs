@@ -44,7 +44,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// Between two looks at what it has to do.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What one that is drained needs at least, to be heard of by all, to be quiet and to end.
-const DRAIN_NEEDS: Duration = Duration::from_secs(4);
+const DRAIN_NEEDS: Duration = Duration::from_secs(3);
 
 fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Fault>, FileError> {
     let drain = keys.flag("drain")?.unwrap_or(true);
@@ -120,7 +120,7 @@ impl Fault for ScaleIn {
 
 fn leaves(lasts: Duration) -> Meddling {
     let (endpoint, of, how) = ("*".to_owned(), Vec::new(), Meddle::Leaves);
-    Meddling { endpoint, of, how, toxicity: 1.0, lasts: lasts + SLACK }
+    Meddling { endpoint, of, how, toxicity: 1.0, lasts: lasts + SLACK, as_version: None }
 }
 
 /// What it works at when it is ended.

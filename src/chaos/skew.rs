@@ -120,6 +120,7 @@ impl Fault for Skew {
                 how: Meddle::Skewed(self.ms()),
                 toxicity: 1.0,
                 lasts: stage.lasts + SLACK,
+                as_version: None,
             };
             messages::tell(stage, &what).await?;
             let names: Vec<&str> = stage.nodes.iter().map(NodeName::as_str).collect();

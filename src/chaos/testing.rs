@@ -159,6 +159,8 @@ pub(super) struct Fake {
     pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
     /// Nodes that meddle with messages, or with their clock.
     pub meddling: RefCell<BTreeMap<NodeName, Meddling>>,
+    /// Nodes that were given a share of the calls.
+    pub given: RefCell<BTreeSet<NodeName>>,
     /// Round trips so far.
     pub trips: Cell<u32>,
     /// Everything that it was told to change, with the second.
@@ -191,6 +193,7 @@ impl Fake {
             still: RefCell::default(),
             sick: RefCell::default(),
             meddling: RefCell::default(),
+            given: RefCell::default(),
             trips: Cell::new(0),
             calls: RefCell::default(),
         })
@@ -256,6 +259,7 @@ impl Fake {
             && self.still.borrow().is_empty()
             && self.sick.borrow().is_empty()
             && self.meddling.borrow().is_empty()
+            && self.given.borrow().is_empty()
     }
 }
 
@@ -367,7 +371,12 @@ impl Provider for Fake {
         }
         let on = self.meddling.borrow().contains_key(node);
         // Messages come all the time, but where nobody calls.
-        let met = if self.has(Trouble::ImpairIsLost) { 0 } else { 7 };
+        let more = self.meddling.borrow().get(node).and_then(|what| what.as_version).is_some();
+        let met = match self.env.now().0 / 10_000_000 {
+            _ if self.has(Trouble::ImpairIsLost) => 0,
+            since if more => since,
+            _ => 7,
+        };
         Box::pin(future::ready(Ok(Meddled { on, met, touched: met, ..self.load_of(node) })))
     }
 
@@ -387,6 +396,41 @@ impl Provider for Fake {
             self.note(&format!("impair {link}"));
             self.sick.borrow_mut().insert(link.clone(), toxics.to_vec());
         }
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn fill_queue<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _: Duration,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        self.note(&format!("fill {node}"));
+        Box::pin(future::ready(Ok("its queue took 5 messages".into())))
+    }
+
+    fn queue_has_room<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
+        let takes_all = !self.meddling.borrow().contains_key(node);
+        Box::pin(future::ready(Ok(takes_all || self.has(Trouble::ImpairIsLost))))
+    }
+
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        self.note(&format!("give {} {percent} %", nodes[0]));
+        self.given.borrow_mut().insert(nodes[0].clone());
+        Box::pin(future::ready(Ok(2)))
+    }
+
+    fn take_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        self.given.borrow_mut().remove(&nodes[0]);
         Box::pin(future::ready(Ok(())))
     }
 

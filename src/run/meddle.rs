@@ -55,6 +55,7 @@ fn on_the_wire(what: &Meddling) -> wire::Meddling {
         Meddle::NoRoom => (How::NoRoom, Duration::ZERO, Duration::ZERO),
         Meddle::Skewed(_) => (How::Skewed, Duration::ZERO, Duration::ZERO),
         Meddle::Leaves => (How::Leaves, Duration::ZERO, Duration::ZERO),
+        Meddle::Stuck => (How::Stuck, Duration::ZERO, Duration::ZERO),
     };
     wire::Meddling {
         endpoint: what.endpoint.clone(),
@@ -66,6 +67,7 @@ fn on_the_wire(what: &Meddling) -> wire::Meddling {
         jitter_ms: ms(jitter),
         toxicity: what.toxicity,
         for_ms: ms(what.lasts),
+        as_version: what.as_version.unwrap_or_default(),
         ahead_ms: if let Meddle::Skewed(ahead_ms) = what.how { ahead_ms } else { 0 },
     }
 }

@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    costs::Costs, facts, health, meddle, plan::RunPlan, services, signals::Stops, stage::Stage,
-    supervisor::Supervisor,
+    costs::Costs, facts, health, meddle, plan::RunPlan, services, shares::Shares, signals::Stops,
+    stage::Stage, supervisor::Supervisor,
 };
 use crate::{
     backend::{
@@ -50,6 +50,7 @@ pub struct VirtualFleet {
     sim: Sim,
     operator: Env,
     rpc: Rpc,
+    shares: Shares,
     starts: RefCell<BTreeMap<NodeName, u32>>,
     /// Nodes that are down because a fault wants it.
     killed: RefCell<BTreeSet<NodeName>>,
@@ -71,10 +72,12 @@ impl VirtualFleet {
         let sim = Sim::with_settings(&plan.seed, settings);
         let operator = sim.node(&NodeName::from("operator"));
         let nodes = plan.nodes(&city.azs);
+        let rpc = client(operator.clone(), nodes.clone());
         Self {
             plan: plan.clone(),
             city: Rc::clone(city),
-            rpc: client(operator.clone(), nodes.clone()),
+            shares: Shares::new(&rpc, facts::versions(plan, &nodes)),
+            rpc,
             nodes,
             sim,
             operator,
@@ -359,6 +362,21 @@ impl Provider for VirtualFleet {
         end: bool,
     ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
         Box::pin(meddle::look(&self.rpc, node, end))
+    }
+
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        Box::pin(self.shares.give(nodes, percent))
+    }
+
+    fn take_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.shares.take_back(nodes))
     }
 
     fn round_trip<'a>(

@@ -195,7 +195,7 @@ struct Inner {
     registered: Cell<bool>,
     /// Is told which version of the config there is.
     live: Option<Live>,
-    /// May want this instance to leave.
+    /// May want this instance to leave, or to be of another version.
     meddler: Option<Meddler>,
     /// How often each replica gave no answer since it gave one.
     missed: RefCell<BTreeMap<NodeName, u32>>,
@@ -209,7 +209,7 @@ impl Registrar {
     }
 
     /// The same; `live` hears of each new version of the config, and `meddler` may want the instance
-    /// to leave.
+    /// to leave, or to be of another version.
     pub fn telling(
         env: &Env,
         rpc: &Rpc,
@@ -271,21 +271,27 @@ impl Registrar {
             brief,
             leaving: false,
         });
-        let mut introduced = false;
+        // The version as which it is known there.
+        let mut introduced = None;
         loop {
-            let beat = &mut beats[usize::from(introduced)];
-            beat.leaving = self.0.meddler.as_ref().is_some_and(Meddler::is_leaving);
+            let meddler = self.0.meddler.as_ref();
+            let version = meddler.and_then(Meddler::as_version).unwrap_or(self.0.own.version);
+            let beat = &mut beats[usize::from(introduced == Some(version))];
+            if let Some(instance) = &mut beat.instance {
+                instance.version = version;
+            }
+            beat.leaving = meddler.is_some_and(Meddler::is_leaving);
             beat.known_version = self.0.said.borrow().get(replica).map_or(0, |said| said.version);
             let answer = match here {
                 Some(here) => here.beat(beat.clone(), env.now()),
                 None => self.0.rpc.call_at(replica, BEAT, beat, BEAT_POLICY).await,
             };
             let forgotten = answer.as_ref().is_ok_and(|answer| answer.tell_more);
-            if introduced && forgotten {
-                introduced = false;
+            if introduced.is_some() && forgotten {
+                introduced = None;
                 continue;
             }
-            introduced = answer.is_ok();
+            introduced = answer.is_ok().then_some(version);
             self.note(replica, answer.ok());
             env.sleep_until(next).await;
             next = env.now() + BEAT_EVERY;

@@ -51,9 +51,11 @@ pub enum How {
     Skewed = 9,
     /// Not messages: the node leaves discovery, though it lives.
     Leaves = 10,
+    /// Asks stay at the broker until it is over.
+    Stuck = 11,
 }
 
-const HOWS: [How; 10] = [
+const HOWS: [How; 11] = [
     How::Lost,
     How::Late,
     How::Twice,
@@ -64,6 +66,7 @@ const HOWS: [How; 10] = [
     How::NoRoom,
     How::Skewed,
     How::Leaves,
+    How::Stuck,
 ];
 
 /// What happens to one message.
@@ -171,7 +174,7 @@ impl Meddler {
             How::Overtaken => Fate::IsOvertaken,
             How::Refused => Fate::IsRefused,
             How::Slow => Fate::IsSlow(delay),
-            How::SlowSync | How::NoRoom | How::Skewed | How::Leaves => Fate::Passes,
+            How::SlowSync | How::NoRoom | How::Skewed | How::Leaves | How::Stuck => Fate::Passes,
         }
     }
 
@@ -188,9 +191,21 @@ impl Meddler {
         self.does(How::NoRoom) && self.draw().is_some()
     }
 
+    /// Whether what asks is to wait at the broker.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.does(How::Stuck)
+    }
+
     /// Whether nobody is to find this node.
     pub(super) fn is_leaving(&self) -> bool {
         self.does(How::Leaves)
+    }
+
+    /// The version that this node is to say that it is of.
+    pub(super) fn as_version(&self) -> Option<u32> {
+        let told = |(rule, ..): &(Meddling, How, Time)| rule.as_version;
+        let version = self.is_on().then(|| self.0.rule.borrow().as_ref().map(told))?;
+        version.filter(|version| *version > 0)
     }
 
     fn does(&self, wanted: How) -> bool {

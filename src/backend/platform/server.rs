@@ -263,6 +263,11 @@ impl Server {
         Some(InFlight(Rc::clone(inner)))
     }
 
+    /// True while a fault plan has what asks wait at the broker.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.0.meddler.takes_no_calls()
+    }
+
     /// Asks that were refused: overloaded, not ready, or no such path.
     pub fn refused(&self) -> u64 {
         self.0.refused.get()
