@@ -13,8 +13,8 @@ use robot_city::{
     world::{
         Env,
         broker::{
-            BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, Message, Published,
-            QueueSpec, Session,
+            BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, Message, Overflow,
+            Published, QueueSpec, Session,
         },
         real::{
             Boot, RealWorld, free_ports,
@@ -85,6 +85,7 @@ const CASES: &[Case] = cases![
     an_exclusive_queue_is_of_one_session_and_gone_with_it,
     an_auto_delete_queue_goes_with_its_last_consumer,
     a_full_queue_drops_its_oldest,
+    a_full_queue_that_refuses_keeps_its_oldest,
     a_message_whose_time_is_over_is_dropped,
     a_consumer_of_a_deleted_queue_is_cancelled,
     consumers_of_a_queue_take_turns,
@@ -441,6 +442,21 @@ async fn a_full_queue_drops_its_oldest(bench: &Bench) {
         say(&session, mandatory("full", "k", n)).await;
     }
     assert_eq!(all(bench, &session, "full").await, ["3", "4"]);
+}
+
+async fn a_full_queue_that_refuses_keeps_its_oldest(bench: &Bench) {
+    let session = laid_out(bench, "refuses", ExchangeKind::Direct, &[]).await;
+    let spec = QueueSpec { length_max: Some(3), overflow: Overflow::Refuse, ..queue("refuses") };
+    session.declare_queue(&spec).await.unwrap();
+    session.bind("refuses", "refuses", "k").await.unwrap();
+    for n in ["1", "2", "end"] {
+        say(&session, mandatory("refuses", "k", n)).await;
+    }
+    for message in [mandatory("refuses", "k", "4"), message("refuses", "k", "5")] {
+        assert_eq!(session.publish(message).await, Published::Refused);
+    }
+    assert_eq!(all(bench, &session, "refuses").await, ["1", "2"]);
+    say(&session, mandatory("refuses", "k", "there is room")).await;
 }
 
 async fn a_message_whose_time_is_over_is_dropped(bench: &Bench) {

@@ -82,9 +82,9 @@ fn a_recorded_run_of_another_build_is_told_from_a_defect() {
 #[test]
 fn a_fault_without_a_meaning_in_the_world_is_refused_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = folder.path().join("skew.toml");
-    let text = "[[fault]]\nkind = \"skew\"\nselect = { role = \"core\" }\nmode = \"all\"\n\
-                by = \"-3s\"\nat = \"3s\"\nfor = \"4s\"\n";
+    let plan = folder.path().join("torn.toml");
+    let text = "[[fault]]\nkind = \"torn-write\"\nselect = { role = \"storage\" }\nmode = \"all\"\n\
+                at = \"3s\"\nfor = \"4s\"\n";
     fs::write(&plan, text).unwrap();
     let plan = plan.to_string_lossy();
     let out = folder.path().join("out");
@@ -92,7 +92,7 @@ fn a_fault_without_a_meaning_in_the_world_is_refused_before_the_run() {
     let args = ["run", "scenarios/smoke.toml", "--chaos", &plan, "--out", &place];
     let (code, text) = robot_city(&args);
     assert_eq!(code, 64, "{text}");
-    let says = "skew.toml:2: `fault.kind`: `skew` has no meaning in the real world";
+    let says = "torn.toml:2: `fault.kind`: `torn-write` has no meaning in the real world";
     assert!(text.contains(says) && text.contains("--time virtual"), "{text}");
     assert!(!out.exists(), "nothing was started");
 
@@ -100,13 +100,13 @@ fn a_fault_without_a_meaning_in_the_world_is_refused_before_the_run() {
     // the other by hand is refused too.
     let recorded = run(&out, &["--seed", "7", "--chaos", &plan], 0);
     let summary = fs::read_to_string(recorded.join("summary.txt")).unwrap();
-    assert!(summary.contains("✓ skew a/core-1 and 2 more: "), "{summary}");
+    assert!(summary.contains("✓ torn-write a/storage-1 and 2 more: "), "{summary}");
     let file = recorded.join("plan.toml");
     let moved = fs::read_to_string(&file).unwrap().replace("time = \"virtual\"", "time = \"real\"");
     fs::write(&file, moved).unwrap();
     let (code, text) = replay(&recorded, &out, &[]);
     assert_eq!(code, 64, "{text}");
-    assert!(text.contains("`faults.fault[0].kind`: `skew` has no meaning"), "{text}");
+    assert!(text.contains("`faults.fault[0].kind`: `torn-write` has no meaning"), "{text}");
 }
 
 /// Four faults; the one that the planted bug needs is the kill of the storage.

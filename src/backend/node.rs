@@ -198,7 +198,8 @@ pub async fn run(env: Env, config: NodeConfig) -> Result<(), NodeError> {
     let listens = node.env.serve_http(with_health(&watch, inner)).await;
     listens.map_err(|why| NodeError::Listen(name.clone(), why))?;
     let live = Some(node.live.clone());
-    let registrar = Registrar::telling(&node.env, &node.rpc, &node.directory, own, live);
+    let meddler = Some(node.meddler.clone());
+    let registrar = Registrar::telling(&node.env, &node.rpc, &node.directory, own, live, meddler);
     registrar.start(&replicas(&node.config.nodes), replica.as_ref());
     node.env.spawn(become_ready(node.clone(), registrar.clone()));
     node.env.spawn(keep_config(node.clone()));

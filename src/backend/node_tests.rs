@@ -130,7 +130,8 @@ impl Backend {
         let told = node_config(&own.name, &this.nodes, 0, &[]);
         let live = Live::new(&Rc::new(told), &this.directory);
         let (env, rpc) = (&this.observer, &this.rpc);
-        let registrar = Registrar::telling(env, rpc, &this.directory, own, Some(live.clone()));
+        let registrar =
+            Registrar::telling(env, rpc, &this.directory, own, Some(live.clone()), None);
         let (env, rpc) = (env.clone(), rpc.clone());
         this.observer.spawn(async move {
             loop {

@@ -6,13 +6,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bandwidth, crash_loop, disconnect, error_answers, flapping, inject,
+    bad_version, bandwidth, crash_loop, disconnect, error_answers, fill_queue, flapping, full_disk,
+    inject,
     keys::Keys,
     kill, latency, limit_data, limit_time, message_delay, message_drop, message_duplicate,
     message_reorder, partition, pause, phone_network,
     provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
-    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, swizzle,
-    terminate, timeout,
+    reset, restart, rolling_restart, scale_in, skew, slicer, slow_close, slow_disk, slow_handler,
+    swizzle, terminate, timeout, torn_write,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -94,6 +95,7 @@ pub const FAULTS: &[FaultEntry] = &[
     restart::ENTRY,
     crash_loop::ENTRY,
     rolling_restart::ENTRY,
+    scale_in::ENTRY,
     disconnect::ENTRY,
     inject::ENTRY,
     latency::ENTRY,
@@ -114,7 +116,11 @@ pub const FAULTS: &[FaultEntry] = &[
     message_reorder::ENTRY,
     error_answers::ENTRY,
     slow_handler::ENTRY,
+    bad_version::ENTRY,
+    fill_queue::ENTRY,
     slow_disk::ENTRY,
+    full_disk::ENTRY,
+    torn_write::ENTRY,
     skew::ENTRY,
 ];
 
@@ -230,6 +236,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
 
     /// True when it strikes its nodes one after the other: never is more than one of them down.
     fn one_by_one(&self) -> bool {
+        false
+    }
+
+    /// True when it has a meaning only where services talk over brokers.
+    fn on_brokers(&self) -> bool {
         false
     }
 

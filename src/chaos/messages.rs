@@ -16,13 +16,13 @@ use crate::base::{file::FileError, name::NodeName, rng::Rng, suggest::must_be_on
 /// How long it may take to tell one node.
 const TELL_LIMIT: Duration = Duration::from_secs(3);
 /// How long a node has to meet a message of those that it is to touch.
-const MEET_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const MEET_WITHIN: Duration = Duration::from_secs(8);
 /// Between two looks at what was touched.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Tries to end it at a node; it ends by itself, too.
 const ENDS_MAX: u32 = 3;
 /// A fault that is not ended by its run ends by itself so long after it was to end.
-const SLACK: Duration = Duration::from_secs(10);
+pub(super) const SLACK: Duration = Duration::from_secs(10);
 /// Roles that serve endpoints to others than robots.
 pub(super) const SERVING: &[&str] = &["orchestration", "core", "storage"];
 /// Every endpoint but the platform's own.
@@ -57,7 +57,7 @@ pub(super) const TOXICITY: KeyEntry = KeyEntry {
 /// Of what, and what was done to it.
 pub(super) type Did = [&'static str; 2];
 
-/// A fault on the messages of nodes, or on the syncs of their disks.
+/// A fault on the messages of nodes, or on what their disks do.
 #[derive(Debug)]
 pub(super) struct OnMessages {
     pub kind: &'static str,
@@ -77,10 +77,10 @@ impl OnMessages {
         did: Did,
         how: Meddle,
     ) -> Result<Arc<dyn Fault>, FileError> {
-        let disk = matches!(how, Meddle::SlowSync(..));
+        let disk = matches!(how, Meddle::SlowSync(..) | Meddle::NoRoom);
         let endpoint = if disk { EVERY.to_owned() } else { endpoint(keys)? };
         let of = if which(how).is_some() { OFS[0].0 } else { of(keys)? };
-        let toxicity = toxicity(keys)?;
+        let toxicity = if how == Meddle::NoRoom { 1.0 } else { toxicity(keys)? };
         Ok(Arc::new(Self { kind, did, how, endpoint, of, toxicity }))
     }
 
@@ -88,7 +88,8 @@ impl OnMessages {
     pub fn draw(rng: &mut Rng, kind: &'static str, did: Did, how: Meddle) -> Arc<dyn Fault> {
         let of = if which(how).is_some() { OFS[0].0 } else { OFS[rng.below(3)].0 };
         // In hundredths, so that it reads back as it is.
-        let toxicity = f64::from(rng.log_between(5.0, 50.0) as u32) / 100.0;
+        let some = f64::from(rng.log_between(5.0, 50.0) as u32) / 100.0;
+        let toxicity = if how == Meddle::NoRoom { 1.0 } else { some };
         Arc::new(Self { kind, did, how, endpoint: EVERY.to_owned(), of, toxicity })
     }
 
@@ -100,6 +101,7 @@ impl OnMessages {
             how: self.how,
             toxicity: self.toxicity,
             lasts: lasts + SLACK,
+            as_version: None,
         }
     }
 }
@@ -108,7 +110,11 @@ impl OnMessages {
 fn which(how: Meddle) -> Option<&'static [Of]> {
     match how {
         Meddle::Refused | Meddle::Slow(..) => Some(&[Of::Requests]),
-        Meddle::SlowSync(..) => Some(&[]),
+        Meddle::SlowSync(..)
+        | Meddle::NoRoom
+        | Meddle::Skewed(_)
+        | Meddle::Leaves
+        | Meddle::Stuck => Some(&[]),
         Meddle::Lost | Meddle::Late(..) | Meddle::Twice | Meddle::Overtaken => None,
     }
 }
@@ -131,7 +137,7 @@ fn of(keys: &mut Keys<'_>) -> Result<&'static str, FileError> {
     })
 }
 
-fn toxicity(keys: &mut Keys<'_>) -> Result<f64, FileError> {
+pub(super) fn toxicity(keys: &mut Keys<'_>) -> Result<f64, FileError> {
     let toxicity = keys.number("toxicity")?;
     let share = toxicity.as_ref().map_or(1.0, |share| *share.get_ref());
     if let Some(written) = toxicity.filter(|_| !(share > 0.0 && share <= 1.0)) {
@@ -181,11 +187,7 @@ impl Fault for OnMessages {
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
             let what = self.meddling(stage.lasts);
-            let told = join_all(stage.nodes.iter().map(|node| async {
-                let tell = stage.provider.meddle(node, &what);
-                in_time(node, stage.env.timeout(TELL_LIMIT, tell).await)
-            }));
-            told.await.into_iter().collect::<Result<(), _>>()?;
+            tell(stage, &what).await?;
             let names: Vec<&str> = stage.nodes.iter().map(NodeName::as_str).collect();
             Ok(format!("{} was told to", names.join(", ")))
         })
@@ -252,7 +254,17 @@ impl OnMessages {
     }
 }
 
-async fn look(stage: &Stage<'_>, node: &NodeName, end: bool) -> Result<Meddled, String> {
+/// Tells all of them.
+pub(super) async fn tell(stage: &Stage<'_>, what: &Meddling) -> Result<(), ProviderError> {
+    let told = join_all(stage.nodes.iter().map(|node| async {
+        let tell = stage.provider.meddle(node, what);
+        in_time(node, stage.env.timeout(TELL_LIMIT, tell).await)
+    }));
+    told.await.into_iter().collect()
+}
+
+/// What one of them did so far; with `end` it does nothing from now on.
+pub(super) async fn look(stage: &Stage<'_>, node: &NodeName, end: bool) -> Result<Meddled, String> {
     let look = stage.provider.meddled(node, end);
     in_time(node, stage.env.timeout(TELL_LIMIT, look).await).map_err(|why| why.to_string())
 }

@@ -26,6 +26,8 @@ pub(super) type Verb =
 
 /// Sends SIGKILL.
 pub(super) const KILL: Verb = |provider, node| provider.kill(node);
+/// Kills it so that its last write is torn.
+pub(super) const TEAR: Verb = |provider, node| provider.tear(node);
 /// Sends SIGTERM.
 pub(super) const TERMINATE: Verb = |provider, node| provider.terminate(node);
 /// Sends SIGSTOP.

@@ -152,6 +152,22 @@ impl Plan {
         Ok(())
     }
 
+    /// Refuses faults on what brokers hold where there are none.
+    pub fn check_brokers(&self, resolved: &Resolved, nodes: &[NodeName]) -> Result<(), FileError> {
+        if nodes.iter().any(|node| node.role() == "broker") {
+            return Ok(());
+        }
+        let Some(fault) = resolved.faults.iter().find(|fault| fault.fault().on_brokers()) else {
+            return Ok(());
+        };
+        let what = format!(
+            "`{}` needs a broker, and the services of this run talk without: run it with --bus \
+             rabbitmq, or take another fault",
+            fault.kind()
+        );
+        Err(self.error(fault, "fault.kind", what))
+    }
+
     /// Refuses faults that are to be in force together and would break a limit then.
     pub fn check_limits(&self, resolved: &Resolved, nodes: &[NodeName]) -> Result<(), FileError> {
         let Some((number, key, why)) = resolved.breach(nodes) else { return Ok(()) };

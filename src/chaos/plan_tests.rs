@@ -111,12 +111,12 @@ fn a_resolved_plan_survives_its_file() {
 #[test]
 fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
     let text = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"1s\"\nfor = \"1s\"\n\
-                [[fault]]\nkind = \"skew\"\nnodes = [\"a/core-1\"]\nby = \"2s\"\nat = \"3s\"\n\
+                [[fault]]\nkind = \"torn-write\"\nnodes = [\"b/storage-1\"]\nat = \"3s\"\n\
                 for = \"1s\"\n";
     let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
     plan.check_world(World::Virtual).unwrap();
     let error = plan.check_world(World::Real).unwrap_err().to_string();
-    let start = "plan.toml:7: `fault.kind`: `skew` has no meaning in the real world: run it with \
+    let start = "plan.toml:7: `fault.kind`: `torn-write` has no meaning in the real world: run it with \
                  --time virtual, or take another fault (one of kill, terminate";
     assert!(error.starts_with(start), "{error}");
     let resolved =
@@ -125,6 +125,32 @@ fn a_fault_without_a_meaning_in_a_world_is_refused_with_its_place() {
     assert_eq!(resolved.stranger_to(World::Real).unwrap().0, 1);
     let back: Resolved = toml::from_str(&toml::to_string(&resolved).unwrap()).unwrap();
     assert_eq!(back, resolved);
+}
+
+#[test]
+fn a_fault_on_what_brokers_hold_is_refused_where_there_are_none() {
+    let text =
+        "[[fault]]\nkind = \"fill-queue\"\nnodes = [\"a/core-1\"]\nat = \"1s\"\nfor = \"1s\"\n";
+    let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(9), &Rng::from_seed("42")).unwrap();
+    let error = plan.check_brokers(&resolved, &nodes()).unwrap_err().to_string();
+    assert!(error.starts_with("plan.toml:2: `fault.kind`: `fill-queue` needs a broker"), "{error}");
+    let with = [nodes(), vec![NodeName::from("a/broker-1")]].concat();
+    plan.check_brokers(&resolved, &with).unwrap();
+}
+
+#[test]
+fn a_clock_that_jumps_is_one_that_is_wrong_again_and_again() {
+    let text = "[[fault]]\nkind = \"skew\"\nnodes = [\"a/api-1\"]\nby = \"10s\"\nat = \"5s\"\n\
+                for = \"3s\"\nevery = \"8s\"\n";
+    let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+    plan.check_world(World::Real).unwrap();
+    let resolved =
+        plan.resolve(&nodes(), &links(), Duration::from_secs(30), &Rng::from_seed("42")).unwrap();
+    let at: Vec<u64> = resolved.faults.iter().map(|fault| fault.at.0.as_secs()).collect();
+    assert_eq!(at, [5, 13, 21]);
+    assert!(resolved.faults.iter().all(|fault| fault.lasts.0.as_secs() == 3));
 }
 
 #[test]

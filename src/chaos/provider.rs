@@ -184,6 +184,8 @@ pub struct Meddling {
     pub toxicity: f64,
     /// It ends by itself after this.
     pub lasts: Duration,
+    /// The node says meanwhile that its code is of that version.
+    pub as_version: Option<u32>,
 }
 
 /// Which messages.
@@ -214,6 +216,14 @@ pub enum Meddle {
     Slow(Duration, Duration),
     /// Not messages: syncs of the node's disk take that much longer.
     SlowSync(Duration, Duration),
+    /// Not messages: the node's disk is full, and writes to it are refused.
+    NoRoom,
+    /// Not messages: the node's wall clock is ahead by so many ms, or behind where negative.
+    Skewed(i64),
+    /// Not messages: the node leaves discovery, though it lives.
+    Leaves,
+    /// Requests stay at the node's broker until it is over.
+    Stuck,
 }
 
 /// How many messages a node met and touched since it began to meddle.
@@ -225,6 +235,10 @@ pub struct Meddled {
     pub met: u64,
     /// Messages that it happened to.
     pub touched: u64,
+    /// Requests for its services since its birth, whatever happened to them.
+    pub asks: u64,
+    /// Requests that it works at.
+    pub in_flight: u64,
 }
 
 /// A victim could not be reached or did not do as told.
@@ -301,6 +315,13 @@ pub trait Provider {
     /// [`Self::start`]. Resolves when it is gone; the text is what was measured.
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>>;
 
+    /// Kills a node in the middle of a sync, so that the last of what it wrote is there by half.
+    /// Resolves when it is gone; the text is what its disk has. Only in a world whose disks do that.
+    fn tear<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        let why = "what its disk keeps of a write is not ours to say: --time virtual".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: node.to_string(), why })))
+    }
+
     /// Asks a node to end (SIGTERM); nothing starts it again but [`Self::start`]. Resolves when it
     /// is gone, and never where it does not obey; the text is what was measured.
     fn terminate<'a>(
@@ -341,16 +362,11 @@ pub trait Provider {
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<Health, ProviderError>>;
 
-    /// Moves the wall clock of a node ahead by so many ms (back where negative), instead of how far
-    /// it was moved before; 0 heals it. A world in which no clock can be moved says so.
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>>;
-
     /// What the wall clock of a node shows, by the node's own word.
-    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>>;
+    fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
+        let why = "it does not tell its clock".to_owned();
+        Box::pin(ready(Err(ProviderError { victim: node.to_string(), why })))
+    }
 
     /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.
     fn impair<'a>(
@@ -375,6 +391,45 @@ pub trait Provider {
         _end: bool,
     ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
         Box::pin(ready(Err(no_messages(node))))
+    }
+
+    /// Puts messages into the queue of a node at its broker until that refuses one; they are dropped
+    /// there, or by the node, after `lasts`. The text says how many.
+    fn fill_queue<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _lasts: Duration,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(ready(Err(no_broker(node))))
+    }
+
+    /// Whether the queue of a node at its broker takes one more message, which is put there.
+    fn queue_has_room<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
+        Box::pin(ready(Err(no_broker(node))))
+    }
+
+    /// Has that many percent of the calls that could go to these nodes or to others go to these, as
+    /// instances of a version of their own; which one they are to say that they are of.
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        _percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        let victim = nodes.first().map(ToString::to_string).unwrap_or_default();
+        let why = "nobody can say where calls go there: it is no service of the reference backend";
+        Box::pin(ready(Err(ProviderError { victim, why: why.to_owned() })))
+    }
+
+    /// Takes back what these nodes were given: calls go where they went before. Where they were given
+    /// nothing that is no error.
+    fn take_share<'a>(
+        &'a self,
+        _nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// The round trip of one small exchange over a link right now, through whatever is wrong with
@@ -409,6 +464,11 @@ pub trait Provider {
 
 fn no_messages(node: &NodeName) -> ProviderError {
     let why = "nobody can touch messages there: it is no service of the reference backend";
+    ProviderError { victim: node.to_string(), why: why.to_owned() }
+}
+
+fn no_broker(node: &NodeName) -> ProviderError {
+    let why = "no broker holds a queue for it: --bus rabbitmq";
     ProviderError { victim: node.to_string(), why: why.to_owned() }
 }
 

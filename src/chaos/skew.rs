@@ -8,7 +8,8 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use super::{
     fault::{Baseline, Fault, FaultEntry, Hits, KeyEntry, Seen, Stage, World},
     keys::Keys,
-    provider::ProviderError,
+    messages::{self, SLACK},
+    provider::{Meddle, Meddling, ProviderError},
 };
 use crate::base::{file::FileError, name::NodeName, rng::Rng, span::Span};
 
@@ -18,8 +19,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "moves a node's wall clock ahead or behind; its timers are not touched",
     bites: "the clock, by the node's own word, is off by that much",
     hits: Hits::Nodes,
-    roles: &[],
-    worlds: &[World::Virtual],
+    roles: &["api", "orchestration", "core", "storage"],
+    worlds: World::BOTH,
     keys: &[KeyEntry {
         name: "by",
         means: "how far ahead, in whole ms; behind with a minus: `by = \"-2s\"`",
@@ -36,7 +37,7 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
 
 /// The most that a plan may ask for.
 const SKEW_MAX: Duration = Duration::from_hours(24);
-/// How long it may take to move a clock, or to read one.
+/// How long it may take to read a clock.
 const LIMIT: Duration = Duration::from_secs(2);
 /// Looks at a clock that was put back, and the pause between them.
 const LOOKS_MAX: u32 = 3;
@@ -113,8 +114,15 @@ impl Fault for Skew {
         stage: &'a Stage<'a>,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(async move {
-            let moved = join_all(stage.nodes.iter().map(|node| set(stage, node, self.ms()))).await;
-            moved.into_iter().collect::<Result<(), _>>()?;
+            let what = Meddling {
+                endpoint: "*".to_owned(),
+                of: Vec::new(),
+                how: Meddle::Skewed(self.ms()),
+                toxicity: 1.0,
+                lasts: stage.lasts + SLACK,
+                as_version: None,
+            };
+            messages::tell(stage, &what).await?;
             let names: Vec<&str> = stage.nodes.iter().map(NodeName::as_str).collect();
             Ok(format!("the clock of {} was moved by {}", names.join(", "), self.text()))
         })
@@ -128,10 +136,11 @@ impl Fault for Skew {
         Box::pin(async move {
             let mut seen = Seen { holds: false, what: String::new() };
             for _ in 0..LOOKS_MAX {
-                let back = join_all(stage.nodes.iter().map(|node| set(stage, node, 0))).await;
-                seen = match back.into_iter().collect::<Result<(), _>>() {
-                    Ok(()) => compare(stage, before, 0).await,
-                    Err(why) => Seen { holds: false, what: why.to_string() },
+                let back =
+                    join_all(stage.nodes.iter().map(|node| messages::look(stage, node, true)));
+                seen = match back.await.into_iter().collect::<Result<Vec<_>, _>>() {
+                    Ok(_) => compare(stage, before, 0).await,
+                    Err(what) => Seen { holds: false, what },
                 };
                 if seen.holds {
                     break;
@@ -190,14 +199,4 @@ async fn look(stage: &Stage<'_>, node: &NodeName) -> Result<Clock, String> {
     let ahead_ms = i64::try_from(ahead).map_err(|_| "it shows nonsense".to_owned())?;
     let give_ms = i64::try_from(took.div_ceil(2)).unwrap_or(i64::MAX / 2) + ROUNDING_MS;
     Ok(Clock { ahead_ms, give_ms })
-}
-
-async fn set(stage: &Stage<'_>, node: &NodeName, ahead_ms: i64) -> Result<(), ProviderError> {
-    match stage.env.timeout(LIMIT, stage.provider.skew(node, ahead_ms)).await {
-        Ok(done) => done,
-        Err(_) => Err(ProviderError {
-            victim: node.to_string(),
-            why: format!("its clock was not moved within {LIMIT:?}"),
-        }),
-    }
 }

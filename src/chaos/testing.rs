@@ -21,7 +21,9 @@ use http::{Request, Response};
 
 use super::{
     event::Gauges,
-    provider::{Health, LinkName, Meddled, Meddling, Provider, ProviderError, Toxic, Toxicity},
+    provider::{
+        Health, LinkName, Meddle, Meddled, Meddling, Provider, ProviderError, Toxic, Toxicity,
+    },
 };
 use crate::{
     base::{
@@ -141,6 +143,8 @@ pub(super) enum Trouble {
     SecondLinkFails,
     /// A clock is said to be moved, and is not.
     SkewIsLost,
+    /// What a node works at never ends.
+    NeverQuiet,
 }
 
 /// A target that is not there.
@@ -153,10 +157,10 @@ pub(super) struct Fake {
     /// Nodes that stand still.
     pub still: RefCell<BTreeSet<NodeName>>,
     pub sick: RefCell<BTreeMap<LinkName, Vec<Toxic>>>,
-    /// Clocks that are moved, and by how much.
-    pub moved: RefCell<BTreeMap<NodeName, i64>>,
-    /// Nodes that meddle with messages.
+    /// Nodes that meddle with messages, or with their clock.
     pub meddling: RefCell<BTreeMap<NodeName, Meddling>>,
+    /// Nodes that were given a share of the calls.
+    pub given: RefCell<BTreeSet<NodeName>>,
     /// Round trips so far.
     pub trips: Cell<u32>,
     /// Everything that it was told to change, with the second.
@@ -188,8 +192,8 @@ impl Fake {
             dead: RefCell::default(),
             still: RefCell::default(),
             sick: RefCell::default(),
-            moved: RefCell::default(),
             meddling: RefCell::default(),
+            given: RefCell::default(),
             trips: Cell::new(0),
             calls: RefCell::default(),
         })
@@ -216,6 +220,14 @@ impl Fake {
         }
         self.env.sleep(KILL_TAKES).await;
         Ok("gone after 20 ms".into())
+    }
+
+    /// Requests come all the time, but to one that has left, and end at once, but where they do not.
+    fn load_of(&self, node: &NodeName) -> Meddled {
+        let left = self.meddling.borrow().get(node).is_some_and(|what| what.how == Meddle::Leaves);
+        let asks = if left { 5 } else { self.env.now().0 / 1_000_000 };
+        let in_flight = if self.has(Trouble::NeverQuiet) { 3 } else { 0 };
+        Meddled { asks, in_flight, ..Meddled::default() }
     }
 
     /// How often something was told to change is counted as what faults wait for.
@@ -246,8 +258,8 @@ impl Fake {
         self.dead.borrow().is_empty()
             && self.still.borrow().is_empty()
             && self.sick.borrow().is_empty()
-            && self.moved.borrow().is_empty()
             && self.meddling.borrow().is_empty()
+            && self.given.borrow().is_empty()
     }
 }
 
@@ -266,6 +278,10 @@ impl Provider for Fake {
 
     fn kill<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         Box::pin(self.end("kill", node))
+    }
+
+    fn tear<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(self.end("tear", node))
     }
 
     fn terminate<'a>(
@@ -320,27 +336,16 @@ impl Provider for Fake {
         Box::pin(future::ready(Ok(seen)))
     }
 
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        self.note(&format!("skew {node} {ahead_ms}"));
-        if ahead_ms == 0 {
-            self.moved.borrow_mut().remove(node);
-        } else if !self.has(Trouble::SkewIsLost) {
-            self.moved.borrow_mut().insert(node.clone(), ahead_ms);
-        }
-        Box::pin(future::ready(Ok(())))
-    }
-
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async move {
             if self.dead.borrow().contains(node) {
                 return fails(node, "connection refused");
             }
             self.env.sleep(RTT).await;
-            let ahead_ms = self.moved.borrow().get(node).copied().unwrap_or_default();
+            let ahead_ms = match self.meddling.borrow().get(node).map(|what| what.how) {
+                Some(Meddle::Skewed(ahead_ms)) if !self.has(Trouble::SkewIsLost) => ahead_ms,
+                _ => 0,
+            };
             Ok(Wall(self.env.wall().0.saturating_add_signed(ahead_ms)))
         })
     }
@@ -366,8 +371,13 @@ impl Provider for Fake {
         }
         let on = self.meddling.borrow().contains_key(node);
         // Messages come all the time, but where nobody calls.
-        let met = if self.has(Trouble::ImpairIsLost) { 0 } else { 7 };
-        Box::pin(future::ready(Ok(Meddled { on, met, touched: met })))
+        let more = self.meddling.borrow().get(node).and_then(|what| what.as_version).is_some();
+        let met = match self.env.now().0 / 10_000_000 {
+            _ if self.has(Trouble::ImpairIsLost) => 0,
+            since if more => since,
+            _ => 7,
+        };
+        Box::pin(future::ready(Ok(Meddled { on, met, touched: met, ..self.load_of(node) })))
     }
 
     fn impair<'a>(
@@ -386,6 +396,41 @@ impl Provider for Fake {
             self.note(&format!("impair {link}"));
             self.sick.borrow_mut().insert(link.clone(), toxics.to_vec());
         }
+        Box::pin(future::ready(Ok(())))
+    }
+
+    fn fill_queue<'a>(
+        &'a self,
+        node: &'a NodeName,
+        _: Duration,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        self.note(&format!("fill {node}"));
+        Box::pin(future::ready(Ok("its queue took 5 messages".into())))
+    }
+
+    fn queue_has_room<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
+        let takes_all = !self.meddling.borrow().contains_key(node);
+        Box::pin(future::ready(Ok(takes_all || self.has(Trouble::ImpairIsLost))))
+    }
+
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        self.note(&format!("give {} {percent} %", nodes[0]));
+        self.given.borrow_mut().insert(nodes[0].clone());
+        Box::pin(future::ready(Ok(2)))
+    }
+
+    fn take_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        self.given.borrow_mut().remove(&nodes[0]);
         Box::pin(future::ready(Ok(())))
     }
 

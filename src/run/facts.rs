@@ -70,6 +70,12 @@ pub fn node_config(
     }
 }
 
+/// Of which version each node's code is.
+pub fn versions(plan: &RunPlan, nodes: &[NodeName]) -> BTreeMap<NodeName, u32> {
+    let of = |node: &NodeName| plan.scenario.backend.version_of(node.as_str());
+    nodes.iter().map(|node| (node.clone(), of(node))).collect()
+}
+
 /// The config's documents as the scenario has them. A date, which JSON lacks, becomes text.
 fn documents(scenario: &Scenario) -> BTreeMap<String, Value> {
     let documents = scenario.backend.config.iter();

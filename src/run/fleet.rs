@@ -25,7 +25,8 @@ use super::{
     node::{NodeOrder, UNHEARD},
     operator,
     plan::RunPlan,
-    services,
+    queues, services,
+    shares::Shares,
     signals::Signals,
     stage::Stage,
     supervisor::Supervisor,
@@ -70,6 +71,7 @@ pub struct Fleet {
     controller: RefCell<Option<Controller>>,
     operator: Env,
     rpc: Rpc,
+    shares: Shares,
     signals: Signals,
     supervisor: RefCell<Supervisor>,
     /// Where the collector of traces receives.
@@ -153,12 +155,14 @@ impl Fleet {
         let name = NodeName::from("operator");
         let world = RealWorld::new(name.clone(), boot, origin);
         let operator = Env::new(name, &plan.rng(), world);
+        let rpc = client(operator.clone(), nodes.clone());
         Ok(Self {
             plan: plan.clone(),
             city: Rc::clone(city),
             folder: folder.clone(),
             origin,
-            rpc: client(operator.clone(), nodes.clone()),
+            shares: Shares::new(&rpc, facts::versions(plan, &nodes)),
+            rpc,
             nodes,
             addresses,
             proxied: RefCell::default(),
@@ -528,17 +532,6 @@ impl Provider for Fleet {
         })
     }
 
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        // Putting back what was never moved is done; a plan that moves it is refused before that.
-        let why = "a process has the machine's clock, which is not ours to set: --time virtual";
-        let done = if ahead_ms == 0 { Ok(()) } else { Err(failed(node, why)) };
-        Box::pin(std::future::ready(done))
-    }
-
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
             let shown = health::wall(&self.rpc, node, health::DIRECT).await;
@@ -573,6 +566,36 @@ impl Provider for Fleet {
         end: bool,
     ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
         Box::pin(meddle::look(&self.rpc, node, end))
+    }
+
+    fn fill_queue<'a>(
+        &'a self,
+        node: &'a NodeName,
+        lasts: Duration,
+    ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(queues::fill(&self.operator, &self.nodes, node, lasts))
+    }
+
+    fn queue_has_room<'a>(
+        &'a self,
+        node: &'a NodeName,
+    ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
+        Box::pin(queues::has_room(&self.operator, &self.nodes, node))
+    }
+
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        Box::pin(self.shares.give(nodes, percent))
+    }
+
+    fn take_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.shares.take_back(nodes))
     }
 
     fn round_trip<'a>(

@@ -37,8 +37,9 @@ async fn ask(rpc: &Rpc, node: &NodeName, ask: &wire::MeddleAsk) -> Result<Meddle
     }
     let policy = Policy { deadline: WITHIN, attempt: WITHIN, idempotent: false };
     let answer = rpc.call_at::<_, wire::MeddleAnswer>(node, MEDDLE, ask, policy).await;
-    let wire::MeddleAnswer { on, met, touched } = answer.map_err(|why| wrong(why.to_string()))?;
-    Ok(Meddled { on, met, touched })
+    let wire::MeddleAnswer { on, met, touched, asks, in_flight } =
+        answer.map_err(|why| wrong(why.to_string()))?;
+    Ok(Meddled { on, met, touched, asks, in_flight })
 }
 
 fn on_the_wire(what: &Meddling) -> wire::Meddling {
@@ -51,6 +52,10 @@ fn on_the_wire(what: &Meddling) -> wire::Meddling {
         Meddle::Refused => (How::Refused, Duration::ZERO, Duration::ZERO),
         Meddle::Slow(delay, jitter) => (How::Slow, delay, jitter),
         Meddle::SlowSync(delay, jitter) => (How::SlowSync, delay, jitter),
+        Meddle::NoRoom => (How::NoRoom, Duration::ZERO, Duration::ZERO),
+        Meddle::Skewed(_) => (How::Skewed, Duration::ZERO, Duration::ZERO),
+        Meddle::Leaves => (How::Leaves, Duration::ZERO, Duration::ZERO),
+        Meddle::Stuck => (How::Stuck, Duration::ZERO, Duration::ZERO),
     };
     wire::Meddling {
         endpoint: what.endpoint.clone(),
@@ -62,5 +67,7 @@ fn on_the_wire(what: &Meddling) -> wire::Meddling {
         jitter_ms: ms(jitter),
         toxicity: what.toxicity,
         for_ms: ms(what.lasts),
+        as_version: what.as_version.unwrap_or_default(),
+        ahead_ms: if let Meddle::Skewed(ahead_ms) = what.how { ahead_ms } else { 0 },
     }
 }

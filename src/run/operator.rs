@@ -13,16 +13,13 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{folder::Folder, health, services};
+use super::{folder::Folder, health, services, shares};
 use crate::{
     backend::{
         core::config::{LIST, SET},
         layout::BROKER,
         node::client,
-        platform::{
-            binding, page,
-            rpc::{Policy, Rpc, RpcError},
-        },
+        platform::{binding, page, rpc::Rpc},
         wire::platform::{ConfigList, ConfigListAsk, ConfigSetAnswer, ConfigSetAsk, Report},
     },
     base::{glob::fits, name::NodeName, rng::Rng},
@@ -37,9 +34,6 @@ use crate::{
 
 /// The file in a run's folder that says where everything runs.
 pub const FILE: &str = "backend.json";
-
-const ASK: Policy =
-    Policy { deadline: Duration::from_secs(3), attempt: Duration::from_secs(1), idempotent: true };
 
 /// Where one node runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,26 +243,13 @@ impl Operator {
         self.set(binding::KEY, Some(&rules)).await
     }
 
-    /// Any core node keeps the config: the first that answers will do.
     async fn ask<Q: Message, A: Message + Default>(
         &self,
         path: &'static str,
         ask: &Q,
     ) -> anyhow::Result<A> {
-        let mut last = None;
-        for node in self.nodes.iter().filter(|node| node.role() == "core") {
-            match self.rpc.call_at(node, path, ask, ASK).await {
-                Ok(answer) => return Ok(answer),
-                Err(why @ RpcError::Refused { .. }) => {
-                    bail!("{why}")
-                }
-                Err(why) => last = Some(why),
-            }
-        }
-        match last {
-            Some(why) => bail!("no core node answers: {why}"),
-            None => bail!("this backend has no core node"),
-        }
+        let asked = shares::ask_core(&self.rpc, &self.nodes, path, ask).await;
+        asked.map_err(|why| anyhow::anyhow!(why))
     }
 }
 

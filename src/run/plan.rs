@@ -326,6 +326,7 @@ impl RunPlan {
             let nodes = self.nodes(azs);
             let resolved = faults.resolve(&nodes, &links(&nodes), duration, &self.rng())?;
             faults.check_strikes(&resolved, |_, strike| strike.fits_own())?;
+            faults.check_brokers(&resolved, &nodes)?;
             faults.check_limits(&resolved, &nodes)?;
             return Ok(resolved);
         };

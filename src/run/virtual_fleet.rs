@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    costs::Costs, facts, health, meddle, plan::RunPlan, services, signals::Stops, stage::Stage,
-    supervisor::Supervisor,
+    costs::Costs, facts, health, meddle, plan::RunPlan, services, shares::Shares, signals::Stops,
+    stage::Stage, supervisor::Supervisor,
 };
 use crate::{
     backend::{
@@ -31,12 +31,14 @@ use crate::{
     history::services::ServiceMap,
     world::{
         Env,
-        virtual_::{Direction, LinkFault, MILLION, Settings, Sim, broker},
+        virtual_::{Direction, LinkFault, MILLION, Settings, Sim, Torn, broker},
     },
 };
 
 /// Between two looks at a node that is not healthy yet, and at the signals.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Between two looks whether a node writes: a sync takes longer.
+const LOOK_FOR_SYNC_EVERY: Duration = Duration::from_micros(250);
 /// A progress line no more often than that, on the clock of the person who watches.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,6 +50,7 @@ pub struct VirtualFleet {
     sim: Sim,
     operator: Env,
     rpc: Rpc,
+    shares: Shares,
     starts: RefCell<BTreeMap<NodeName, u32>>,
     /// Nodes that are down because a fault wants it.
     killed: RefCell<BTreeSet<NodeName>>,
@@ -69,10 +72,12 @@ impl VirtualFleet {
         let sim = Sim::with_settings(&plan.seed, settings);
         let operator = sim.node(&NodeName::from("operator"));
         let nodes = plan.nodes(&city.azs);
+        let rpc = client(operator.clone(), nodes.clone());
         Self {
             plan: plan.clone(),
             city: Rc::clone(city),
-            rpc: client(operator.clone(), nodes.clone()),
+            shares: Shares::new(&rpc, facts::versions(plan, &nodes)),
+            rpc,
             nodes,
             sim,
             operator,
@@ -266,6 +271,27 @@ impl Provider for VirtualFleet {
         })
     }
 
+    fn tear<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
+        Box::pin(async move {
+            let wrong = |why: &str| ProviderError { victim: node.to_string(), why: why.to_owned() };
+            if !self.sim.is_alive(node) {
+                return Err(wrong("it does not live"));
+            }
+            while !self.sim.is_writing(node) {
+                self.operator.sleep(LOOK_FOR_SYNC_EVERY).await;
+            }
+            let torn = self.sim.tear(node);
+            self.killed.borrow_mut().insert(node.clone());
+            self.ended.borrow_mut().remove(node);
+            let tell = |torn: &Torn| {
+                let Torn { of, bytes, kept, .. } = torn;
+                format!("{kept} bytes of one of {bytes} are on the disk, of {of} unsynced writes")
+            };
+            let nothing = "none of its unsynced writes was large enough to be torn";
+            torn.first().map(tell).ok_or_else(|| wrong(nothing))
+        })
+    }
+
     /// A node of the backend has no last words in either world.
     fn terminate<'a>(
         &'a self,
@@ -301,26 +327,9 @@ impl Provider for VirtualFleet {
         Box::pin(async { Ok(self.look(node).await) })
     }
 
-    fn skew<'a>(
-        &'a self,
-        node: &'a NodeName,
-        ahead_ms: i64,
-    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
-        let known = self.sim.set_skew_ms(node, ahead_ms);
-        Box::pin(async move {
-            let why = "it never lived".to_owned();
-            if known { Ok(()) } else { Err(ProviderError { victim: node.to_string(), why }) }
-        })
-    }
-
     fn wall<'a>(&'a self, node: &'a NodeName) -> LocalBoxFuture<'a, Result<Wall, ProviderError>> {
         Box::pin(async {
-            let shown = if node.role() == BROKER {
-                // A broker tells no time: its machine does.
-                self.sim.wall(node).ok_or_else(|| "it never lived".to_owned())
-            } else {
-                health::wall(&self.rpc, node, health::DIRECT).await
-            };
+            let shown = health::wall(&self.rpc, node, health::DIRECT).await;
             shown.map_err(|why| ProviderError { victim: node.to_string(), why })
         })
     }
@@ -353,6 +362,21 @@ impl Provider for VirtualFleet {
         end: bool,
     ) -> LocalBoxFuture<'a, Result<Meddled, ProviderError>> {
         Box::pin(meddle::look(&self.rpc, node, end))
+    }
+
+    fn give_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+        percent: u32,
+    ) -> LocalBoxFuture<'a, Result<u32, ProviderError>> {
+        Box::pin(self.shares.give(nodes, percent))
+    }
+
+    fn take_share<'a>(
+        &'a self,
+        nodes: &'a [NodeName],
+    ) -> LocalBoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.shares.take_back(nodes))
     }
 
     fn round_trip<'a>(

@@ -40,8 +40,20 @@ pub struct QueueSpec {
     pub exclusive: bool,
     /// Gone when the last of its consumers is.
     pub auto_delete: bool,
-    /// The most messages that wait in it: beyond it the oldest are dropped.
+    /// The most messages that wait in it.
     pub length_max: Option<u32>,
+    /// What becomes of more.
+    pub overflow: Overflow,
+}
+
+/// What becomes of messages beyond what a queue holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// The oldest are dropped.
+    #[default]
+    DropOldest,
+    /// The newest are refused: whoever waits for the broker's word is told.
+    Refuse,
 }
 
 /// A message.
@@ -73,6 +85,8 @@ pub enum Published {
     Confirmed,
     /// It was mandatory and no queue got it.
     Unroutable,
+    /// A queue was full, and did not take it; others may have.
+    Refused,
     /// It certainly did not leave; why.
     NotSent(String),
     /// The broker said no word before the session was lost, or could not tell; why.

@@ -13,7 +13,7 @@ pub mod store;
 pub mod stream;
 pub mod virtual_;
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{cell::Cell, future::Future, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -108,6 +108,14 @@ pub struct Env {
     name: NodeName,
     rng: Rng,
     world: Rc<dyn World>,
+    skew: Rc<Cell<Skew>>,
+}
+
+/// How far a wall clock is ahead of its machine's (behind where negative), and until when.
+#[derive(Debug, Clone, Copy, Default)]
+struct Skew {
+    ahead_ms: i64,
+    until: Time,
 }
 
 /// A deadline passed.
@@ -119,7 +127,7 @@ impl Env {
     /// The environment of the node called `name`; `rng` is the root stream of the *run*.
     pub fn new(name: NodeName, rng: &Rng, world: Rc<dyn World>) -> Self {
         let rng = rng.fork(name.as_str());
-        Self { name, rng, world }
+        Self { name, rng, world, skew: Rc::default() }
     }
 
     /// The node's own name.
@@ -134,7 +142,17 @@ impl Env {
 
     /// The node's wall clock; what tokens and ids are made from.
     pub fn wall(&self) -> Wall {
-        self.world.wall()
+        let (wall, Skew { ahead_ms, until }) = (self.world.wall(), self.skew.get());
+        if ahead_ms == 0 || self.now() >= until {
+            return wall;
+        }
+        Wall(wall.0.saturating_add_signed(ahead_ms))
+    }
+
+    /// Moves this node's wall clock, and nothing else, ahead of its machine's by so many ms (behind
+    /// where negative), instead of how far it was moved before. At `until` it goes right by itself.
+    pub fn skew(&self, ahead_ms: i64, until: Time) {
+        self.skew.set(Skew { ahead_ms, until });
     }
 
     /// The random stream called `name` of this node.

@@ -31,14 +31,15 @@ use crate::{
     world::{
         Env,
         broker::{
-            BrokerError, Consumer, Delivery, ExchangeKind, Message, Published, QueueSpec, Session,
+            BrokerError, Consumer, Delivery, ExchangeKind, Message, Overflow, Published, QueueSpec,
+            Session,
         },
         link::{Outgoing, SendError},
     },
 };
 
 /// The exchange of calls and replies.
-const RPC: &str = "rpc";
+pub const RPC: &str = "rpc";
 /// The exchange of what is said one way, to all who serve it.
 const NEWS: &str = "news";
 /// The exchanges that are federated: what is published to them at one broker reaches the queues
@@ -65,6 +66,11 @@ const REPLY_TTL: Duration = Duration::from_secs(5);
 const NEWS_TTL: Duration = Duration::from_secs(5);
 /// News that wait for a node; beyond it the oldest are dropped.
 const NEWS_WAITING_MAX: u32 = 10_000;
+/// Calls that wait for a node; beyond it the newest are refused, of which their callers hear nothing
+/// before their deadlines.
+pub const CALLS_WAITING_MAX: u32 = 4_096;
+/// How often a node that takes no calls looks whether it does again.
+const STUCK_EVERY: Duration = Duration::from_millis(20);
 /// Messages that a node is given before it has taken over the ones before.
 const PREFETCH: u16 = 256;
 /// So many messages are settled in one word.
@@ -240,7 +246,7 @@ impl Bus {
         loop {
             match line.session.publish(news.clone()).await {
                 Published::Confirmed | Published::Unroutable => return,
-                Published::NotSent(_) | Published::Unknown(_) => drop(line),
+                Published::Refused | Published::NotSent(_) | Published::Unknown(_) => drop(line),
             }
             self.0.env.sleep(BACKOFF_FIRST).await;
             let left = until.since(self.0.env.now());
@@ -388,15 +394,19 @@ impl Bus {
         session.declare_exchange(NEWS, ExchangeKind::Topic).await?;
         let (calls, line) = (self.0.calls.clone(), Line { session, number });
         line.session.on_return(Rc::new(move |id| calls.came_back(id)));
-        let queue = |what: &str, length_max| QueueSpec {
+        let queue = |what: &str, length_max, overflow| QueueSpec {
             name: self.queue(what, number),
             exclusive: true,
             auto_delete: false,
             length_max,
+            overflow,
         };
-        for (what, length_max) in [("reply", None), ("rpc", None), ("news", Some(NEWS_WAITING_MAX))]
-        {
-            line.session.declare_queue(&queue(what, length_max)).await?;
+        for (what, length_max, overflow) in [
+            ("reply", None, Overflow::DropOldest),
+            ("rpc", Some(CALLS_WAITING_MAX), Overflow::Refuse),
+            ("news", Some(NEWS_WAITING_MAX), Overflow::DropOldest),
+        ] {
+            line.session.declare_queue(&queue(what, length_max, overflow)).await?;
         }
         line.session.bind(&self.queue("reply", number), RPC, &self.0.reply_to).await?;
         line.session.bind(&self.queue("reply", number), RPC, &self.word_key(number)).await?;
@@ -444,6 +454,7 @@ impl Bus {
         server: &Server,
         with: fn(&Self, &Server, Message),
     ) {
+        let own = &ask_key(self.0.env.name());
         // Taken over, and not settled yet: up to this one, so many. From here on the node's own limits
         // hold, and a node that dies loses them, as it would lose what came over a link.
         let mut taken: Option<(Delivery, usize)> = None;
@@ -456,6 +467,9 @@ impl Bus {
                 },
             };
             if let Some(mut delivery) = next {
+                if delivery.message.key == *own {
+                    self.takes_calls(server).await;
+                }
                 with(self, server, std::mem::take(&mut delivery.message));
                 let before = taken.map_or(0, |(_, count)| count);
                 taken = Some((delivery, before + 1));
@@ -477,6 +491,13 @@ impl Bus {
             && reply.kind == Kind::Reply
         {
             self.0.calls.reply(reply);
+        }
+    }
+
+    /// Returns once calls are taken: at once, but where a fault plan has them wait.
+    async fn takes_calls(&self, server: &Server) {
+        while server.takes_no_calls() {
+            self.0.env.sleep(STUCK_EVERY).await;
         }
     }
 
@@ -545,7 +566,7 @@ impl Outgoing for Nobody {
 }
 
 /// The key of asks to an instance: `rpc.a.core-1`.
-fn ask_key(node: &NodeName) -> CompactString {
+pub fn ask_key(node: &NodeName) -> CompactString {
     format_compact!("rpc.{}", dotted(node))
 }
 

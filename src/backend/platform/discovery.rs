@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::{
     config::Live,
     directory::{Directory, Instance},
+    meddler::Meddler,
     rpc::{Code, Policy, Router, Rpc, RpcError, refuse},
 };
 use crate::{
@@ -80,7 +81,9 @@ impl Replica {
         let mut heard = self.heard.borrow_mut();
         heard.sweep(now);
         let told = beat.instance.ok_or_else(|| refuse(Code::Invalid, "no instance"))?;
-        if beat.brief {
+        if beat.leaving {
+            heard.forget(&told);
+        } else if beat.brief {
             if !heard.again(&told, now) {
                 return Ok(wire::Directory { tell_more: true, ..wire::Directory::default() });
             }
@@ -117,6 +120,16 @@ impl Heard {
             // An earlier life has nothing to add.
             Some((known, _)) => known.incarnation > told.incarnation,
             None => false,
+        }
+    }
+
+    /// An instance wants to be found no more; an earlier life of it has nothing to say.
+    fn forget(&mut self, told: &wire::Instance) {
+        let name = NodeName::from(told.name.as_str());
+        let known = self.instances.get(&name);
+        if known.is_some_and(|(known, _)| known.incarnation <= told.incarnation) {
+            self.instances.remove(&name);
+            self.version += 1;
         }
     }
 
@@ -182,6 +195,8 @@ struct Inner {
     registered: Cell<bool>,
     /// Is told which version of the config there is.
     live: Option<Live>,
+    /// May want this instance to leave, or to be of another version.
+    meddler: Option<Meddler>,
     /// How often each replica gave no answer since it gave one.
     missed: RefCell<BTreeMap<NodeName, u32>>,
     unheard: Notify,
@@ -190,19 +205,22 @@ struct Inner {
 impl Registrar {
     /// The registrar of the instance `own`.
     pub fn new(env: &Env, rpc: &Rpc, directory: &Directory, own: Instance) -> Self {
-        Self::telling(env, rpc, directory, own, None)
+        Self::telling(env, rpc, directory, own, None, None)
     }
 
-    /// The same; `live` hears of each new version of the config.
+    /// The same; `live` hears of each new version of the config, and `meddler` may want the instance
+    /// to leave, or to be of another version.
     pub fn telling(
         env: &Env,
         rpc: &Rpc,
         directory: &Directory,
         own: Instance,
         live: Option<Live>,
+        meddler: Option<Meddler>,
     ) -> Self {
         Self(Rc::new(Inner {
             live,
+            meddler,
             missed: RefCell::default(),
             unheard: Notify::new(),
             env: env.clone(),
@@ -251,21 +269,29 @@ impl Registrar {
             instance: Some(instance),
             known_version: 0,
             brief,
+            leaving: false,
         });
-        let mut introduced = false;
+        // The version as which it is known there.
+        let mut introduced = None;
         loop {
-            let beat = &mut beats[usize::from(introduced)];
+            let meddler = self.0.meddler.as_ref();
+            let version = meddler.and_then(Meddler::as_version).unwrap_or(self.0.own.version);
+            let beat = &mut beats[usize::from(introduced == Some(version))];
+            if let Some(instance) = &mut beat.instance {
+                instance.version = version;
+            }
+            beat.leaving = meddler.is_some_and(Meddler::is_leaving);
             beat.known_version = self.0.said.borrow().get(replica).map_or(0, |said| said.version);
             let answer = match here {
                 Some(here) => here.beat(beat.clone(), env.now()),
                 None => self.0.rpc.call_at(replica, BEAT, beat, BEAT_POLICY).await,
             };
             let forgotten = answer.as_ref().is_ok_and(|answer| answer.tell_more);
-            if introduced && forgotten {
-                introduced = false;
+            if introduced.is_some() && forgotten {
+                introduced = None;
                 continue;
             }
-            introduced = answer.is_ok();
+            introduced = answer.is_ok().then_some(version);
             self.note(replica, answer.ok());
             env.sleep_until(next).await;
             next = env.now() + BEAT_EVERY;
@@ -340,7 +366,7 @@ mod tests {
         let name = "c/core-1".to_owned();
         let instance =
             Some(wire::Instance { name, incarnation, services, version: 1, host: "c-1".into() });
-        wire::Heartbeat { instance, known_version: 0, brief }
+        wire::Heartbeat { instance, brief, ..wire::Heartbeat::default() }
     }
 
     #[test]
@@ -355,6 +381,20 @@ mod tests {
         assert!(replica.beat(beat(1, true), at(3.0)).unwrap().complete, "kept by the word at 1.5");
         assert!(replica.beat(beat(2, true), at(3.0)).unwrap().tell_more, "another life");
         assert!(replica.beat(beat(1, true), at(5.0)).unwrap().tell_more, "forgotten by then");
+    }
+
+    #[test]
+    fn whoever_leaves_is_listed_no_more_until_it_comes_back() {
+        let replica = Replica::new(Time::ZERO, 0);
+        let leaving = |incarnation| wire::Heartbeat { leaving: true, ..beat(incarnation, true) };
+        let known = replica.beat(beat(2, false), Time::ZERO).unwrap();
+        let same = replica.beat(leaving(1), Time::ZERO).unwrap();
+        assert_eq!(same.instances, known.instances, "an earlier life has nothing to say");
+        let gone = replica.beat(leaving(2), Time::ZERO).unwrap();
+        assert!(gone.instances.is_empty() && gone.version != known.version);
+        let again = replica.beat(leaving(2), Time::ZERO).unwrap();
+        assert_eq!((again.version, again.tell_more), (gone.version, false));
+        assert!(replica.beat(beat(2, true), Time::ZERO).unwrap().tell_more, "it is back");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Does to messages at a serving node what a bus may do to them: some are lost, late, there twice or
-//! overtaken, some asks are refused or take long. Only where a fault plan says so, and no longer than
+//! overtaken, some asks are refused or take long; and to the node's disk, its clock and its place in
+//! discovery what may happen to those. Only where a fault plan says so, and no longer than
 //! it says: what was begun ends by itself, whatever becomes of who began it.
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{envelope::Kind, rpc::Router};
+use super::{envelope::Kind, rpc::Router, server::Load};
 use crate::{
     backend::wire::platform::{MeddleAnswer, MeddleAsk, Meddling},
     base::{glob, rng::Rng, time::Time},
@@ -44,10 +45,29 @@ pub enum How {
     Slow = 6,
     /// Not messages: syncs of the node's disk take longer.
     SlowSync = 7,
+    /// Not messages: the node's disk is full.
+    NoRoom = 8,
+    /// Not messages: the node's wall clock is wrong.
+    Skewed = 9,
+    /// Not messages: the node leaves discovery, though it lives.
+    Leaves = 10,
+    /// Asks stay at the broker until it is over.
+    Stuck = 11,
 }
 
-const HOWS: [How; 7] =
-    [How::Lost, How::Late, How::Twice, How::Overtaken, How::Refused, How::Slow, How::SlowSync];
+const HOWS: [How; 11] = [
+    How::Lost,
+    How::Late,
+    How::Twice,
+    How::Overtaken,
+    How::Refused,
+    How::Slow,
+    How::SlowSync,
+    How::NoRoom,
+    How::Skewed,
+    How::Leaves,
+    How::Stuck,
+];
 
 /// What happens to one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,26 +110,32 @@ impl Meddler {
         }))
     }
 
-    /// Serves what tells it to begin and to end.
-    pub fn mount(&self, router: &mut Router) {
-        let this = self.clone();
-        router.on_sync(MEDDLE, move |ask: MeddleAsk| Ok(this.told(ask)));
+    /// Serves what tells it to begin and to end, and what the node has to do.
+    pub fn mount(&self, router: &mut Router, load: &Rc<Load>) {
+        let (this, load) = (self.clone(), Rc::clone(load));
+        router.on_sync(MEDDLE, move |ask: MeddleAsk| {
+            let (asks, in_flight) = (load.asks.get(), load.in_flight.get() as u64);
+            Ok(MeddleAnswer { asks, in_flight, ..this.told(ask) })
+        });
     }
 
     fn told(&self, ask: MeddleAsk) -> MeddleAnswer {
+        let env = &self.0.env;
         if ask.end {
             self.0.rule.replace(None);
+            env.skew(0, env.now());
         }
         if let Some(begin) = ask.begin
             && let Some(how) = HOWS.into_iter().find(|how| *how as u32 == begin.how)
         {
-            let until = self.0.env.now() + Duration::from_millis(begin.for_ms);
+            let until = env.now() + Duration::from_millis(begin.for_ms);
+            env.skew(if how == How::Skewed { begin.ahead_ms } else { 0 }, until);
             self.0.rule.replace(Some((begin, how, until)));
             self.0.met.set(0);
             self.0.touched.set(0);
         }
         let (met, touched) = (self.0.met.get(), self.0.touched.get());
-        MeddleAnswer { on: self.is_on(), met, touched }
+        MeddleAnswer { on: self.is_on(), met, touched, ..MeddleAnswer::default() }
     }
 
     /// Whether anything may happen to anything.
@@ -148,17 +174,42 @@ impl Meddler {
             How::Overtaken => Fate::IsOvertaken,
             How::Refused => Fate::IsRefused,
             How::Slow => Fate::IsSlow(delay),
-            How::SlowSync => Fate::Passes,
+            How::SlowSync | How::NoRoom | How::Skewed | How::Leaves | How::Stuck => Fate::Passes,
         }
     }
 
     /// How much longer the next sync takes.
     pub(super) fn sync_takes_longer(&self) -> Option<Duration> {
-        let slow = |(_, how, _): &(_, How, _)| *how == How::SlowSync;
-        if !self.is_on() || !self.0.rule.borrow().as_ref().is_some_and(slow) {
+        if !self.does(How::SlowSync) {
             return None;
         }
         self.draw().map(|(_, delay)| delay)
+    }
+
+    /// Whether the next write finds no room.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.does(How::NoRoom) && self.draw().is_some()
+    }
+
+    /// Whether what asks is to wait at the broker.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.does(How::Stuck)
+    }
+
+    /// Whether nobody is to find this node.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.does(How::Leaves)
+    }
+
+    /// The version that this node is to say that it is of.
+    pub(super) fn as_version(&self) -> Option<u32> {
+        let told = |(rule, ..): &(Meddling, How, Time)| rule.as_version;
+        let version = self.is_on().then(|| self.0.rule.borrow().as_ref().map(told))?;
+        version.filter(|version| *version > 0)
+    }
+
+    fn does(&self, wanted: How) -> bool {
+        self.is_on() && self.0.rule.borrow().as_ref().is_some_and(|(_, how, _)| *how == wanted)
     }
 
     /// Counts one more that was met; how it fares, and a delay for it, where it is one of those that

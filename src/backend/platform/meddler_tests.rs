@@ -93,6 +93,51 @@ fn it_ends_when_told_and_by_itself() {
 }
 
 #[test]
+fn a_full_disk_refuses_each_write_and_no_message() {
+    let sim = Sim::new("meddler full disk");
+    let env = sim.node(&"b/storage-1".into());
+    sim.run(async {
+        let meddler = Meddler::new(&env);
+        assert!(!meddler.disk_is_full());
+        begin(&meddler, meddling(How::NoRoom, 1.0));
+        assert!((0..5).all(|_| meddler.disk_is_full()));
+        assert_eq!(meddler.sync_takes_longer(), None);
+        let seen = meddler.told(MeddleAsk::default());
+        assert_eq!((seen.met, seen.touched), (5, 5));
+        assert_eq!(meddler.fate(JOB, Kind::Ask), Fate::Passes);
+        env.sleep(Duration::from_millis(1_001)).await;
+        assert!(!meddler.disk_is_full());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_clock_is_wrong_for_its_time_and_timers_are_not() {
+    let sim = Sim::new("meddler skew");
+    let env = sim.node(&"a/core-1".into());
+    sim.run(async {
+        let (meddler, away) = (Meddler::new(&env), env.clone());
+        let off = || away.wall().0 as i64 - (env.now().0 / 1_000_000) as i64;
+        let right = off();
+        begin(&meddler, Meddling { ahead_ms: -7_000, ..meddling(How::Skewed, 1.0) });
+        assert_eq!(off() - right, -7_000);
+        let begun = env.now();
+        env.sleep(Duration::from_millis(999)).await;
+        assert_eq!((off() - right, (env.now() - begun).as_millis()), (-7_000, 999));
+        env.sleep(Duration::from_millis(1)).await;
+        assert_eq!(off(), right, "it went right by itself");
+        begin(&meddler, Meddling { ahead_ms: 300, ..meddling(How::Skewed, 1.0) });
+        assert_eq!(off() - right, 300);
+        meddler.told(MeddleAsk { begin: None, end: true });
+        assert_eq!(off(), right);
+        begin(&meddler, Meddling { ahead_ms: 300, ..meddling(How::Skewed, 1.0) });
+        begin(&meddler, meddling(How::Lost, 1.0));
+        assert_eq!(off(), right, "one thing at a time");
+    })
+    .unwrap();
+}
+
+#[test]
 fn replies_are_lost_doubled_and_overtaken() {
     let sim = Sim::new("meddler replies");
     let env = sim.node(&"a/core-1".into());

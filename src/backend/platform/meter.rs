@@ -239,6 +239,7 @@ impl Meter {
 /// What one path was asked.
 pub struct Served {
     path: &'static str,
+    platforms: bool,
     asks: Cell<u64>,
     errors: Cell<u64>,
     times: RefCell<Times>,
@@ -249,12 +250,18 @@ impl Served {
     /// Nothing yet.
     pub fn new(path: &'static str) -> Rc<Self> {
         let (asks, errors, times, total) = Default::default();
-        Rc::new(Self { path, asks, errors, times, total })
+        let platforms = path.starts_with("/platform/");
+        Rc::new(Self { path, platforms, asks, errors, times, total })
     }
 
     /// The path.
     pub fn path(&self) -> &'static str {
         self.path
+    }
+
+    /// True for one of the platform's own.
+    pub fn is_the_platforms(&self) -> bool {
+        self.platforms
     }
 
     /// One more ask; true when it is to be timed though its handler never waits.

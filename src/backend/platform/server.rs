@@ -162,7 +162,7 @@ struct Inner {
     env: Env,
     router: Router,
     ready: Rc<Cell<bool>>,
-    in_flight: Cell<usize>,
+    load: Rc<Load>,
     in_flight_max: usize,
     links: Cell<usize>,
     refused: Cell<u64>,
@@ -174,12 +174,22 @@ struct Inner {
     meddler: Meddler,
 }
 
+/// What a node has to do.
+#[derive(Default)]
+pub struct Load {
+    /// Asks that it works at.
+    pub in_flight: Cell<usize>,
+    /// Asks for its services that it has taken so far; the platform's own do not count.
+    pub asks: Cell<u64>,
+}
+
 /// Counts one ask in flight for as long as it lives: also when its caller goes away.
 pub struct InFlight(Rc<Inner>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        let in_flight = &self.0.load.in_flight;
+        in_flight.set(in_flight.get() - 1);
     }
 }
 
@@ -208,12 +218,13 @@ impl Server {
         meter: &Meter,
     ) -> Self {
         let meddler = router.meddler.take().unwrap_or_else(|| Meddler::new(env));
-        meddler.mount(&mut router);
+        let load = Rc::default();
+        meddler.mount(&mut router, &load);
         Self(Rc::new(Inner {
             env: env.clone(),
             router,
             ready: Rc::clone(ready),
-            in_flight: Cell::new(0),
+            load,
             in_flight_max,
             links: Cell::new(0),
             refused: Cell::new(0),
@@ -227,10 +238,10 @@ impl Server {
     /// What was counted of each path, and the most asks in flight, since this was asked last; and
     /// how many may be.
     pub fn counted(&self) -> (Vec<wire::Traffic>, usize, usize) {
-        let Inner { router, elsewhere, peak, in_flight, in_flight_max, .. } = &*self.0;
+        let Inner { router, elsewhere, peak, load, in_flight_max, .. } = &*self.0;
         let elsewhere = elsewhere.borrow();
         let served = router.served.iter().chain(&*elsewhere).map(|served| served.take()).collect();
-        (served, peak.replace(in_flight.get()), *in_flight_max)
+        (served, peak.replace(load.in_flight.get()), *in_flight_max)
     }
 
     /// What is counted of a path that is served by other means than rpc: HTTP.
@@ -243,13 +254,18 @@ impl Server {
     /// One more in flight; none when there are too many.
     pub fn enter(&self) -> Option<InFlight> {
         let inner = &self.0;
-        let in_flight = inner.in_flight.get() + 1;
+        let in_flight = inner.load.in_flight.get() + 1;
         if in_flight > inner.in_flight_max {
             return None;
         }
-        inner.in_flight.set(in_flight);
+        inner.load.in_flight.set(in_flight);
         inner.peak.set(inner.peak.get().max(in_flight));
         Some(InFlight(Rc::clone(inner)))
+    }
+
+    /// True while a fault plan has what asks wait at the broker.
+    pub(super) fn takes_no_calls(&self) -> bool {
+        self.0.meddler.takes_no_calls()
     }
 
     /// Asks that were refused: overloaded, not ready, or no such path.
@@ -348,8 +364,11 @@ impl Server {
             let why = format!("nothing serves {} here", ask.path());
             return refuse(Status::NO_SUCH_PATH, &why);
         };
-        if inner.in_flight.get() >= inner.in_flight_max {
+        if inner.load.in_flight.get() >= inner.in_flight_max {
             return refuse(Status::OVERLOADED, "too much is in flight here");
+        }
+        if wants_reply && !served.is_the_platforms() {
+            inner.load.asks.set(inner.load.asks.get() + 1);
         }
         let traced = inner.router.phosphor.hears(&ask, served.path());
         match endpoint {

@@ -1,7 +1,7 @@
-//! A disk whose syncs take longer while a fault plan says so. It does nothing else: what is written
-//! is written.
+//! A disk whose syncs take longer, or that is full, while a fault plan says so. It does nothing else:
+//! what is written is written, and what finds no room leaves no trace.
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 
 use super::meddler::Meddler;
 use crate::world::{
@@ -13,6 +13,8 @@ use crate::world::{
 pub struct SickDisk {
     /// Time.
     pub env: Env,
+    /// The name of the store below.
+    pub name: &'static str,
     /// The store below.
     pub store: Store,
     /// Knows whether it is.
@@ -21,6 +23,9 @@ pub struct SickDisk {
 
 impl Disk for SickDisk {
     fn commit(&self, txn: Txn, ack: Ack) -> LocalBoxFuture<'static, Result<Committed, StoreError>> {
+        if self.meddler.disk_is_full() {
+            return Box::pin(ready(Err(StoreError::no_room(self.name))));
+        }
         // The store has it before anything is awaited: it keeps the order.
         let commit = self.store.commit(txn, ack);
         let longer = if ack == Ack::Synced { self.meddler.sync_takes_longer() } else { None };

@@ -112,6 +112,7 @@ impl State {
     pub(super) fn leads(&self, now: Time) -> bool {
         let Some((term, since)) = self.election.led else { return false };
         self.broken.is_none()
+            && !self.full
             && self.raft.role() == Role::Leader
             && term == self.raft.current_term()
             && now.since(since.max(self.confirmed_at(now))) < ELECTION_MAX
@@ -190,7 +191,10 @@ impl State {
     /// the true election tells so, and the next one has a newer.
     fn would_vote(&self, note: &Note, now: Time) -> bool {
         let content = self.election.leader_at.is_some_and(|at| now.since(at) < ELECTION_MIN);
-        !content && !self.leads(now) && notes::position(note) >= self.raft.log().last_position()
+        !content
+            && !self.full
+            && !self.leads(now)
+            && notes::position(note) >= self.raft.log().last_position()
     }
 
     /// Notes who was heard, before the library takes the message.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use noraft::{ClusterConfig, Log, LogEntries, LogEntry, LogIndex, LogPosition, NodeId, Term};
 use prost::Message;
 
-use super::rows;
+use super::{STORE, rows};
 use crate::{
     backend::wire::storage as wire,
     world::store::{Row, Store, StoreError},
@@ -139,7 +139,7 @@ fn read<M: Message + Default>(store: &Store, key: &str) -> Result<M, StoreError>
 }
 
 fn damaged(key: &str, why: &str) -> StoreError {
-    StoreError { store: "backend".to_owned(), why: format!("{key:?} is damaged: {why}") }
+    StoreError::new(STORE, format!("{key:?} is damaged: {why}"))
 }
 
 fn position(at: &wire::Position) -> LogPosition {

@@ -6,6 +6,7 @@
 
 mod election;
 mod flight;
+mod full;
 mod journal;
 pub mod kv;
 mod notes;
@@ -45,6 +46,8 @@ pub const GET: &str = "/storage/kv/get";
 /// Reads rows between two keys.
 pub const SCAN: &str = "/storage/kv/scan";
 
+/// The name of the store below.
+const STORE: &str = "backend";
 /// Rows that one answer carries at most.
 pub const ROWS_MAX: usize = 4_096;
 /// Reads that may wait at the leader for their confirmation; more are refused.
@@ -54,9 +57,9 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Serves storage on this node: alone, or with the other nodes that hold replicas.
 pub async fn serve(node: &Node, router: &mut Router) -> Result<(), StoreError> {
-    let store = node.env.store("backend").await?;
+    let store = node.env.store(STORE).await?;
     let (env, meddler) = (node.env.clone(), node.meddler.clone());
-    let store: Store = Rc::new(SickDisk { env, store, meddler });
+    let store: Store = Rc::new(SickDisk { env, name: STORE, store, meddler });
     let early = node.planted(ACK_BEFORE_WRITE);
     let is_storage = |name: &&NodeName| name.role() == STORAGE;
     let all: Vec<NodeName> = node.config.nodes.iter().filter(is_storage).cloned().collect();
@@ -85,6 +88,7 @@ pub fn mount(store: &Store, ack: Ack, router: &mut Router) {
         async move {
             match commit.await {
                 Ok(outcome) => Ok(answer_of(outcome)),
+                Err(error) if error.no_room => Err(RpcError::Unavailable(error.to_string())),
                 // Nothing is known of a commit that failed.
                 Err(error) => Err(RpcError::Unknown(error.to_string())),
             }

@@ -18,6 +18,7 @@ use prost::Message as _;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
+    STORE,
     election::Election,
     flight::Flight,
     journal::{self, Writes},
@@ -111,6 +112,8 @@ pub(super) struct State {
     held_until: Option<Time>,
     /// The disk failed: this replica does nothing any more.
     pub(super) broken: Option<String>,
+    /// The disk is full: this replica leads nobody, and votes for nobody.
+    pub(super) full: bool,
 }
 
 /// What a turn leaves to be done.
@@ -163,6 +166,7 @@ impl Replica {
             early,
             held_until: None,
             broken: None,
+            full: false,
         };
         state.set_alarm(env.now());
         Ok(Self(Rc::new(Inner {
@@ -265,7 +269,7 @@ impl Replica {
     /// Does what a turn left: what may go at once, the sync, the rest.
     async fn finish(&self, turn: Turn) -> Result<(), StoreError> {
         if let Some(why) = self.0.state.borrow().broken.clone() {
-            return Err(StoreError { store: "backend".to_owned(), why });
+            return Err(StoreError::new(STORE, why));
         }
         turn.at_once.iter().for_each(|(to, note)| self.send(*to, note));
         if !turn.writes.is_empty() {
@@ -275,11 +279,6 @@ impl Replica {
         self.install(&turn.installs);
         self.take_snapshot().await?;
         self.apply().await
-    }
-
-    pub(super) async fn write(&self, writes: Writes, ack: Ack) -> Result<(), StoreError> {
-        let txn = Txn { expects: Vec::new(), writes };
-        self.0.store.commit(txn, ack).await.map(|_| ())
     }
 
     /// Applies what is committed to the rows, and tells those who waited for it. Not synced: the log
@@ -460,10 +459,24 @@ impl State {
         if self.raft.role() == Role::Leader && self.election.leads_in(self.raft.current_term()) {
             return;
         }
+        self.lead_no_more("storage has another leader now");
+    }
+
+    /// Whoever waits for what this replica began is told that nobody knows what becomes of it.
+    fn lead_no_more(&mut self, why: &str) {
         self.rounds.end();
         for (_, waiter) in std::mem::take(&mut self.waiting) {
-            let why = "storage has another leader now".to_owned();
-            let _gone = waiter.tell.send(Fate::Unknown(why));
+            let _gone = waiter.tell.send(Fate::Unknown(why.to_owned()));
+        }
+    }
+
+    /// The disk has no room: what is not in the log yet is certainly not taken, and what is in it
+    /// waits for the disks of others.
+    pub(super) fn withdraw(&mut self, why: &str) {
+        self.full = true;
+        self.lead_no_more(why);
+        for (_, tell) in std::mem::take(&mut self.asks) {
+            let _gone = tell.send(Fate::NotTaken);
         }
     }
 
@@ -524,9 +537,8 @@ impl State {
 }
 
 fn decode(command: &Bytes) -> Result<Txn, StoreError> {
-    let ask = platform::CommitAsk::decode(command.clone()).map_err(|why| StoreError {
-        store: "backend".to_owned(),
-        why: format!("a command of the log cannot be read: {why}"),
+    let ask = platform::CommitAsk::decode(command.clone()).map_err(|why| {
+        StoreError::new(STORE, format!("a command of the log cannot be read: {why}"))
     })?;
     Ok(txn_of(ask))
 }

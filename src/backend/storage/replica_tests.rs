@@ -3,13 +3,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all, ready};
 
 use super::{kv::Kv, replica::Replica};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     base::{name::NodeName, rng::Rng},
     world::{
         Env,
-        store::{Committed, Expect, Txn},
+        store::{Ack, Committed, Disk, Expect, Row, Store, StoreError, Txn},
         virtual_::{Direction, DiskSettings, LinkFault, Settings, Sim},
     },
 };
@@ -41,10 +41,35 @@ fn knowing(env: &Env) -> Rpc {
     Rpc::new(env, &directory)
 }
 
+/// A disk that has no room while its node is among the full.
+struct Tight {
+    node: NodeName,
+    full: Rc<RefCell<BTreeSet<NodeName>>>,
+    store: Store,
+}
+
+impl Disk for Tight {
+    fn commit(&self, txn: Txn, ack: Ack) -> LocalBoxFuture<'static, Result<Committed, StoreError>> {
+        if self.full.borrow().contains(&self.node) {
+            return Box::pin(ready(Err(StoreError::no_room("backend"))));
+        }
+        self.store.commit(txn, ack)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Row>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn scan(&self, from: &str, to: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.store.scan(from, to, limit)
+    }
+}
+
 /// Three replicas and whoever asks them.
 struct Trio {
     sim: Sim,
     early: bool,
+    full: Rc<RefCell<BTreeSet<NodeName>>>,
     replicas: RefCell<BTreeMap<NodeName, Replica>>,
     asker: Env,
     kv: Kv,
@@ -60,7 +85,14 @@ impl Trio {
         let sim = Sim::with_settings(seed, Settings { disk, ..Settings::default() });
         let asker = sim.node(&"a/core-1".into());
         let kv = Kv::new(&knowing(&asker));
-        let this = Rc::new(Self { sim, early, replicas: RefCell::default(), asker, kv });
+        let this = Rc::new(Self {
+            sim,
+            early,
+            full: Rc::default(),
+            replicas: RefCell::default(),
+            asker,
+            kv,
+        });
         for name in NAMES {
             this.boot(name);
         }
@@ -71,7 +103,9 @@ impl Trio {
     fn boot(self: &Rc<Self>, name: &str) {
         let (this, env) = (Rc::clone(self), self.sim.node(&name.into()));
         env.clone().spawn(async move {
+            let (node, full) = (env.name().clone(), Rc::clone(&this.full));
             let store = env.store("backend").await.unwrap();
+            let store: Store = Rc::new(Tight { node, full, store });
             let rpc = knowing(&env);
             let replica = Replica::open(&rpc, &store, &names(), this.early).unwrap();
             let mut router = Router::default();
@@ -104,6 +138,16 @@ impl Trio {
         let replicas = self.replicas.borrow();
         let leads = |replica: &Replica| replica.0.state.borrow().leads(now);
         replicas.iter().find(|(_, replica)| leads(replica)).map(|(name, _)| name.clone())
+    }
+
+    /// Fills the disk of one, or makes room there.
+    fn fill(&self, name: &NodeName, full: bool) {
+        let mut all = self.full.borrow_mut();
+        if full {
+            all.insert(name.clone())
+        } else {
+            all.remove(name)
+        };
     }
 
     /// Cuts one off from everybody.
@@ -378,7 +422,7 @@ async fn ask_on(env: Env, kv: Kv, seen: Rc<Seen>, stop: Rc<Cell<bool>>, asker: u
 fn go_wrong(trio: &Rc<Trio>, rng: &mut Rng) {
     let victim = NAMES[rng.below(3)];
     let span = rng.between(0.05, 1.5);
-    match rng.below(4) {
+    match rng.below(5) {
         0 => {
             trio.kill(victim);
             trio.pass(span);
@@ -397,6 +441,11 @@ fn go_wrong(trio: &Rc<Trio>, rng: &mut Rng) {
             }
             trio.pass(span);
             trio.rejoin(&victim.into());
+        }
+        3 => {
+            trio.fill(&victim.into(), true);
+            trio.pass(span);
+            trio.fill(&victim.into(), false);
         }
         _ => {
             for name in NAMES {
@@ -430,6 +479,44 @@ fn weather(day: u32) -> (u32, u32, u64) {
         assert!(version.is_some(), "it answers when all is well");
     }
     (seen.done.get(), seen.reads.get(), trio.sim.trace_hash())
+}
+
+#[test]
+fn a_leader_without_room_acknowledges_nothing_and_gives_way_to_one_with_room() {
+    let trio = Trio::new("full leader");
+    let first = trio.leader().unwrap();
+    assert!(matches!(trio.put("job/1", "one"), Ok(Committed::Done(_))));
+    trio.fill(&first, true);
+    // Taken by the leader before it noticed, or by the one after it: acknowledged or unknown.
+    let doubtful = trio.put("job/1", "two");
+    trio.pass(2.0);
+    let second = trio.leader().unwrap();
+    assert_ne!(second, first, "{doubtful:?}");
+    let Ok(Committed::Done(version)) = trio.put("job/1", "three") else { panic!() };
+    trio.fill(&first, false);
+    trio.pass(2.0);
+    // It has caught up: with it and one other there is a majority again.
+    trio.kill(second.as_str());
+    trio.pass(2.0);
+    let row = trio.run(trio.kv.get("job/1")).unwrap().unwrap();
+    assert_eq!((row.version, &row.value[..]), (version, &b"three"[..]));
+    assert!(matches!(trio.put("job/1", "four"), Ok(Committed::Done(_))));
+}
+
+#[test]
+fn where_no_disk_has_room_nothing_is_acknowledged_until_one_more_than_half_have() {
+    let trio = Trio::new("all full");
+    let all = names();
+    assert!(matches!(trio.put("job/1", "one"), Ok(Committed::Done(_))));
+    all.iter().for_each(|name| trio.fill(name, true));
+    for n in 0..5 {
+        assert!(trio.put("job/1", &format!("lost {n}")).is_err());
+    }
+    assert_eq!(trio.leader(), None);
+    all[1..].iter().for_each(|name| trio.fill(name, false));
+    trio.pass(3.0);
+    assert!(matches!(trio.put("job/1", "two"), Ok(Committed::Done(_))));
+    assert_eq!(trio.get("job/1").unwrap(), "two");
 }
 
 #[test]

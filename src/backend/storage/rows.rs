@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::STORE;
 use crate::{
     backend::wire::platform as wire,
     world::store::{Committed, Expect, Row, Store, StoreError, Txn},
@@ -83,7 +84,7 @@ pub fn is_reserved(ask: &wire::CommitAsk) -> bool {
 fn told(mut row: Row) -> Result<Row, StoreError> {
     let Some(version) = row.value.first_chunk::<VERSION_BYTES>() else {
         let why = format!("the row at {:?} has no version", row.key);
-        return Err(StoreError { store: "backend".to_owned(), why });
+        return Err(StoreError::new(STORE, why));
     };
     row.version = u64::from_le_bytes(*version);
     row.value = row.value.slice(VERSION_BYTES..);

@@ -19,10 +19,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use futures_util::future::{LocalBoxFuture, ready};
 
 use super::provider::{Health, LinkName, Provider, ProviderError, Strike, Toxic};
-use crate::{
-    base::{name::NodeName, time::Wall},
-    world::Env,
-};
+use crate::{base::name::NodeName, world::Env};
 
 pub use hands::{Answer, Hands, Server, Ways};
 pub use written::{Probe, Secret, Victims};
@@ -207,18 +204,6 @@ impl Provider for Outsiders {
 
     fn health<'a>(&'a self, node: &'a NodeName) -> Later<'a, Health> {
         Box::pin(self.look(node))
-    }
-
-    fn skew<'a>(&'a self, node: &'a NodeName, ahead_ms: i64) -> Later<'a, ()> {
-        let done = match ahead_ms {
-            0 => Ok(()),
-            _ => Err(wrong(node, "its clock is not ours to set".to_owned())),
-        };
-        Box::pin(ready(done))
-    }
-
-    fn wall<'a>(&'a self, node: &'a NodeName) -> Later<'a, Wall> {
-        Box::pin(ready(Err(wrong(node, "it does not tell its clock".to_owned()))))
     }
 
     fn impair<'a>(&'a self, link: &'a LinkName, toxics: &'a [Toxic]) -> Later<'a, ()> {

@@ -70,7 +70,7 @@ impl World for Script {
         }
     }
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
-        let error = StoreError { store: name.to_owned(), why: "none here".into() };
+        let error = StoreError::new(name, "none here");
         Box::pin(ready(Err(error)))
     }
 }

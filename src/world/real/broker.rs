@@ -41,7 +41,7 @@ use crate::{
     base::name::NodeName,
     world::broker::{
         Asked, BODY_BYTES_MAX, BrokerError, Consumer, Delivery, ExchangeKind, HEARTBEAT, Hear,
-        Message, Published, QueueSpec, Session, Settle, Settler, UNCONFIRMED_MAX,
+        Message, Overflow, Published, QueueSpec, Session, Settle, Settler, UNCONFIRMED_MAX,
     },
 };
 
@@ -325,7 +325,7 @@ async fn post(channel: &Channel, message: Message) -> Published {
     match confirm.await {
         Ok(Confirmation::Ack(None)) => Published::Confirmed,
         Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Published::Unroutable,
-        Ok(Confirmation::Nack(None)) => Published::Unknown("a queue did not take it".to_owned()),
+        Ok(Confirmation::Nack(None)) => Published::Refused,
         Ok(Confirmation::NotRequested) => Published::Unknown("it is not confirmed".to_owned()),
         Err(why) => Published::Unknown(why.to_string()),
     }
@@ -379,6 +379,10 @@ impl Session for Amqp {
         let mut arguments = FieldTable::default();
         if let Some(most) = queue.length_max {
             arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most.into()));
+        }
+        if queue.overflow == Overflow::Refuse {
+            let refuse = AMQPValue::LongString("reject-publish".into());
+            arguments.insert("x-overflow".into(), refuse);
         }
         let QueueSpec { exclusive, auto_delete, .. } = *queue;
         let options = QueueDeclareOptions { exclusive, auto_delete, ..Default::default() };

@@ -123,10 +123,7 @@ impl RealWorld {
         }
         let folder = &self.boot.data;
         let path = folder.join(format!("{name}.redb"));
-        let failed = |why: io::Error| StoreError {
-            store: name.to_owned(),
-            why: format!("{}: {why}", path.display()),
-        };
+        let failed = |why: io::Error| StoreError::new(name, format!("{}: {why}", path.display()));
         std::fs::create_dir_all(folder).map_err(failed)?;
         let syncing = if self.boot.skip_sync { Syncing::Skipped } else { Syncing::Honest };
         let disk = FileDisk::open(&path, syncing).map_err(failed)?;

@@ -54,15 +54,12 @@ impl RealStore {
         let thread = std::thread::Builder::new()
             .name(format!("store {name}"))
             .spawn(move || storage.run(&commits))
-            .map_err(|why| StoreError {
-                store: name.to_owned(),
-                why: format!("no storage thread: {why}"),
-            })?;
+            .map_err(|why| StoreError::new(name, format!("no storage thread: {why}")))?;
         Ok(Self { name: name.to_owned(), engine, queue: Some(queue), thread: Some(thread) })
     }
 
     fn failed(&self, why: &str) -> StoreError {
-        StoreError { store: self.name.clone(), why: why.to_owned() }
+        StoreError::new(&self.name, why)
     }
 }
 

@@ -186,7 +186,7 @@ impl Engine {
 }
 
 fn failed(store: &str, why: &impl ToString) -> StoreError {
-    StoreError { store: store.to_owned(), why: why.to_string() }
+    StoreError::new(store, why.to_string())
 }
 
 /// Applies the group inside one write; tells the outcomes, and whether anything was written.

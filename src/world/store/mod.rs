@@ -56,7 +56,7 @@ pub enum Ack {
     Early,
 }
 
-/// The store failed; nothing is known of the commit.
+/// The store failed; nothing is known of the commit, but where its disk has no room.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("store {store}: {why}")]
 pub struct StoreError {
@@ -64,6 +64,20 @@ pub struct StoreError {
     pub store: String,
     /// What the disk or the database said.
     pub why: String,
+    /// The disk is full: nothing of the commit was written, for certain, and the store is whole.
+    pub no_room: bool,
+}
+
+impl StoreError {
+    /// The store of that name failed.
+    pub fn new(store: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { store: store.into(), why: why.into(), no_room: false }
+    }
+
+    /// The disk of that store is full.
+    pub fn no_room(store: impl Into<String>) -> Self {
+        Self { no_room: true, ..Self::new(store, "no space left on device") }
+    }
 }
 
 /// A store as a world implements it.

@@ -1,5 +1,6 @@
 //! A disk in memory that remembers which writes were synced. When its process dies, the unsynced
 //! ones are lost, but for a seeded few, of which one is torn: as a disk does it when the power goes.
+//! Or all of them are there but the last, which is there by half.
 
 use std::{
     fmt, io,
@@ -63,6 +64,21 @@ impl Medium {
 
     /// The process is gone: what was not synced is lost, mostly.
     pub(super) fn crash(&self, rng: &mut Rng) {
+        self.lose(|changes| survivors(changes, rng));
+    }
+
+    /// The process is gone, and the last of what was not synced is torn; none where nothing is large
+    /// enough to be.
+    pub(super) fn tear(&self) -> Option<Torn> {
+        let mut torn = None;
+        self.lose(|changes| {
+            torn = last_to_tear(changes);
+            whole_but_the_torn(changes, torn.as_ref())
+        });
+        torn
+    }
+
+    fn lose(&self, survivors: impl FnOnce(&[Change]) -> Vec<u64>) {
         let mut image = self.lock();
         image.crashes += 1;
         let mut changes = std::mem::take(&mut image.unsynced);
@@ -72,7 +88,7 @@ impl Medium {
         if image.skips_syncs {
             return;
         }
-        let survivors = survivors(&changes, rng);
+        let survivors = survivors(&changes);
         for (change, kept) in changes.iter().zip(survivors) {
             image.redo(change, kept);
         }
@@ -106,6 +122,45 @@ fn survivors(changes: &[Change], rng: &mut Rng) -> Vec<u64> {
         } else {
             0
         }
+    });
+    survivors.collect()
+}
+
+/// A write that is there by half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Torn {
+    /// Which of the unsynced changes, from 0.
+    number: usize,
+    /// How many of those there were.
+    pub of: usize,
+    /// How long it was.
+    pub bytes: u64,
+    /// How much of it is there.
+    pub kept: u64,
+}
+
+/// The last write that is longer than what a disk writes wholly or not at all.
+fn last_to_tear(changes: &[Change]) -> Option<Torn> {
+    let longer = |change: &Change| match change {
+        Change::Write { bytes, .. } => Some(bytes.len() as u64).filter(|len| *len > SECTOR_BYTES),
+        Change::Length { .. } => None,
+    };
+    let last = changes.iter().enumerate().rev();
+    last.filter_map(|(number, change)| Some((number, longer(change)?))).next().map(
+        |(number, bytes)| {
+            let kept = (bytes / 2 / SECTOR_BYTES).max(1) * SECTOR_BYTES;
+            Torn { number, of: changes.len(), bytes, kept }
+        },
+    )
+}
+
+/// How many bytes of each write are there: all but of the torn one, also of those after it, since a
+/// disk keeps no order. A cut stays where everything before it is whole.
+fn whole_but_the_torn(changes: &[Change], torn: Option<&Torn>) -> Vec<u64> {
+    let survivors = changes.iter().enumerate().map(|(number, change)| match (change, torn) {
+        (Change::Write { .. }, Some(torn)) if torn.number == number => torn.kept,
+        (Change::Write { bytes, .. }, _) => bytes.len() as u64,
+        (Change::Length { .. }, torn) => u64::from(torn.is_none_or(|torn| number < torn.number)),
     });
     survivors.collect()
 }
@@ -285,6 +340,34 @@ mod tests {
             assert_eq!(head.len().unwrap(), 8_192);
             assert!(bytes.iter().all(|&byte| byte == 1));
         }
+    }
+
+    #[test]
+    fn the_last_write_that_can_be_is_torn_and_the_others_are_whole() {
+        let medium = Medium::default();
+        let head = filled(&medium);
+        head.write(0, &[2; 1_024]).unwrap();
+        head.write(4_096, &[3; 4_096]).unwrap();
+        head.set_len(6_000).unwrap();
+        head.write(2_048, &[4; 512]).unwrap();
+        let torn = medium.tear().unwrap();
+        assert_eq!((torn.of, torn.bytes, torn.kept), (4, 4_096, 2_048));
+        let mut bytes = vec![0; 8_192];
+        medium.open(false).read(0, &mut bytes).unwrap();
+        let all = |range: std::ops::Range<usize>, byte| bytes[range].iter().all(|b| *b == byte);
+        assert!(all(0..1_024, 2) && all(1_024..2_048, 1) && all(2_048..2_560, 4));
+        assert!(all(4_096..6_144, 3) && all(6_144..8_192, 1), "half, and the cut is undone");
+    }
+
+    #[test]
+    fn what_a_disk_writes_at_once_is_never_torn() {
+        let medium = Medium::default();
+        let head = filled(&medium);
+        head.write(0, &[2; 512]).unwrap();
+        assert_eq!(medium.tear(), None);
+        let mut bytes = vec![0; 512];
+        medium.open(false).read(0, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 2));
     }
 
     #[test]

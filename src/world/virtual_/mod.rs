@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 
 pub use self::{
     core::Stuck,
+    disk::Torn,
     network::{Direction, LinkFault, MILLION},
     settings::{DiskSettings, NetworkSettings, Settings, Span},
 };
@@ -39,10 +40,7 @@ use self::{
     tasks::{Bell, ROOT},
 };
 use super::Env;
-use crate::base::{
-    name::NodeName,
-    time::{Time, Wall},
-};
+use crate::base::{name::NodeName, time::Time};
 
 /// A virtual world. A cheap handle: clone it freely; the world ends with the last one, or when
 /// [`Sim::close`] is called: a task of the world that holds a handle keeps it from ending by itself.
@@ -93,6 +91,16 @@ impl Sim {
     /// does not live.
     pub fn kill(&self, name: &NodeName) -> bool {
         self.core().kill(name)
+    }
+
+    /// The same, and the last unsynced write of each of its stores is there by half: which were torn.
+    pub fn tear(&self, name: &NodeName) -> Vec<Torn> {
+        self.core().tear(name)
+    }
+
+    /// True while a sync of a living node is under way: something of it can be torn.
+    pub fn is_writing(&self, name: &NodeName) -> bool {
+        self.living(name).is_some_and(|node| self.core().nodes.borrow().is_writing(node))
     }
 
     /// Lets a node stand still: it lives, its connections stay open, and what others send to it
@@ -237,23 +245,6 @@ impl Sim {
             sim.carry_bytes(load, met_way_of(route, THERE, met), there);
             back.await.map_err(|_| NoTrip::Reset)
         }
-    }
-
-    /// Sets how far the wall clock of a node is ahead (or behind, when negative). It survives the
-    /// node's death, as a machine's clock does. False when the node is unknown.
-    pub fn set_skew_ms(&self, name: &NodeName, skew_ms: i64) -> bool {
-        let mut nodes = self.core().nodes.borrow_mut();
-        let node = nodes.find(name);
-        if let Some(node) = node {
-            nodes.set_skew(node, skew_ms);
-        }
-        node.is_some()
-    }
-
-    /// What the wall clock of a node shows; `None` when the node is unknown.
-    pub fn wall(&self, name: &NodeName) -> Option<Wall> {
-        let node = self.core().nodes.borrow().find(name)?;
-        Some(self.core().wall(node))
     }
 
     /// A running hash of everything that happened: when, what and to whom. Two runs that differ

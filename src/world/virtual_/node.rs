@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     core::{Core, Event, Kind, Sleep},
-    disk::Medium,
+    disk::{Medium, Torn},
     store::Shelf,
     tasks::Work,
 };
@@ -72,7 +72,6 @@ impl Hasher for Fnv {
 
 struct Node {
     life: Rc<Life>,
-    skew_ms: i64,
     listener: Option<mpsc::Sender<Link>>,
     handler: Option<HttpHandler>,
     streams: Option<StreamHandler>,
@@ -120,7 +119,6 @@ impl Nodes {
             self.by_name.insert(name.clone(), life.node);
             self.list.push(Node {
                 life: Rc::clone(&life),
-                skew_ms: 0,
                 listener: None,
                 handler: None,
                 streams: None,
@@ -195,16 +193,13 @@ impl Nodes {
         self.list[node as usize].shelves.get(store).cloned()
     }
 
+    /// True while something is on its way to the disk of a node.
+    pub(super) fn is_writing(&self, node: u32) -> bool {
+        self.list[node as usize].shelves.values().any(|shelf| shelf.is_writing())
+    }
+
     pub(super) fn put_shelf(&mut self, node: u32, store: &str, open: Rc<Shelf>) {
         self.list[node as usize].shelves.insert(store.to_owned(), open);
-    }
-
-    pub(super) fn set_skew(&mut self, node: u32, skew_ms: i64) {
-        self.list[node as usize].skew_ms = skew_ms;
-    }
-
-    fn skew_ms(&self, node: u32) -> i64 {
-        self.list[node as usize].skew_ms
     }
 }
 
@@ -226,6 +221,24 @@ impl Core {
 
     /// Kills the process of that name; false when there is none.
     pub(super) fn kill(self: &Rc<Self>, name: &NodeName) -> bool {
+        self.end(name, |core, store, incarnation, shelf| {
+            shelf.crash(&mut core.rng.fork(&format!("crash/{name}/{store}/{incarnation}")));
+        })
+    }
+
+    /// The same, and the last unsynced write of each of its stores is there by half.
+    pub(super) fn tear(self: &Rc<Self>, name: &NodeName) -> Vec<Torn> {
+        let mut torn = Vec::new();
+        self.end(name, |_, _, _, shelf| torn.extend(shelf.tear()));
+        torn
+    }
+
+    /// Ends a process as `crash` ends its stores.
+    fn end(
+        self: &Rc<Self>,
+        name: &NodeName,
+        mut crash: impl FnMut(&Self, &str, u32, &Shelf),
+    ) -> bool {
         let mut nodes = self.nodes.borrow_mut();
         let Some(node) = nodes.find(name).filter(|&node| nodes.life(node).is_alive()) else {
             return false;
@@ -238,7 +251,7 @@ impl Core {
         self.sever_links(node);
         self.sever_exchanges(node, incarnation);
         for (store, shelf) in &remains.shelves {
-            shelf.crash(&mut self.rng.fork(&format!("crash/{name}/{store}/{incarnation}")));
+            crash(self, store, incarnation, shelf);
         }
         let tasks = self.tasks.borrow_mut().kill(node);
         drop(tasks);
@@ -264,10 +277,9 @@ impl Core {
         }
     }
 
-    /// What the wall clock of a node shows.
-    pub(super) fn wall(&self, node: u32) -> Wall {
-        let true_ms = self.settings.epoch_ms + self.now_ns() / 1_000_000;
-        Wall(true_ms.saturating_add_signed(self.nodes.borrow().skew_ms(node)))
+    /// What the wall clock of every machine shows.
+    fn wall(&self) -> Wall {
+        Wall(self.settings.epoch_ms + self.now_ns() / 1_000_000)
     }
 
     /// The route from a living process to a name; `None` when nobody was ever called that.
@@ -296,7 +308,7 @@ impl World for NodeWorld {
     }
 
     fn wall(&self) -> Wall {
-        self.core.wall(self.life.node)
+        self.core.wall()
     }
 
     fn sleep_until(&self, at: Time) -> LocalBoxFuture<'static, ()> {

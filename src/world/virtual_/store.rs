@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     core::{Core, Kind, Sleep},
-    disk::Medium,
+    disk::{Medium, Torn},
     node::Life,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     fn failed(&self, why: &str) -> StoreError {
-        StoreError { store: self.name.clone(), why: why.into() }
+        StoreError::new(&self.name, why)
     }
 
     fn engine(&self) -> Result<Rc<Engine>, StoreError> {
@@ -110,8 +110,24 @@ impl Shelf {
         }
     }
 
+    /// A sync that writes something is under way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.syncing.borrow().txns.iter().any(|txn| !txn.writes.is_empty())
+    }
+
     /// The process dies, in the middle of its sync if one is under way.
     pub(super) fn crash(&self, rng: &mut Rng) {
+        self.end(|medium| medium.crash(rng));
+    }
+
+    /// The process dies, and the last of what it wrote is there by half.
+    pub(super) fn tear(&self) -> Option<Torn> {
+        let mut torn = None;
+        self.end(|medium| torn = medium.tear());
+        torn
+    }
+
+    fn end(&self, lose: impl FnOnce(&Medium)) {
         let engine = self.engine.borrow_mut().take();
         let group = self.syncing.take();
         let waiting = self.waiting.take();
@@ -126,7 +142,7 @@ impl Shelf {
                 (true, false) => true,
             };
             self.core.note(Kind::Disk, u32::from(wrote));
-            self.medium.crash(rng);
+            lose(&self.medium);
             // Dropped after the crash: it would mark the file as closed properly.
             drop(engine);
         }
@@ -148,7 +164,7 @@ impl Core {
             let at = Time(core.now_ns() + core.settings.disk.open.draw(&mut rng));
             Sleep::new(Rc::clone(&core), at).await;
             if !life.is_alive() {
-                return Err(StoreError { store: name, why: "the node is dead".into() });
+                return Err(StoreError::new(name, "the node is dead"));
             }
             let open = core.nodes.borrow().shelf(life.node, &name);
             let open = match open {
@@ -329,6 +345,43 @@ mod tests {
         }
         // Both fates of the commit under way are met.
         assert!(lost > 5 && kept > 2, "{lost} lost, {kept} kept");
+    }
+
+    #[test]
+    fn a_store_whose_last_write_is_torn_comes_back_whole() {
+        let mut kept = 0;
+        for seed in 0..40_u32 {
+            let sim = Sim::new(&seed.to_string());
+            let a = sim.node(&name(A));
+            let store = sim.run(a.store("jobs")).unwrap().unwrap();
+            let acknowledged = Rc::new(Cell::new(0));
+            let (count, disk) = (Rc::clone(&acknowledged), store.clone());
+            a.spawn(async move {
+                for number in 0..200_u32 {
+                    let value = "v".repeat(1 + number as usize * 97 % 3_000);
+                    let put = put(&format!("k/{number:05}"), &value);
+                    disk.commit(put, Ack::Synced).await.unwrap();
+                    count.set(number + 1);
+                }
+            });
+            sim.run_until(sim.now() + Duration::from_micros(15_000 + u64::from(seed) * 2_531))
+                .unwrap();
+            assert!(sim.is_writing(&name(A)));
+            let [torn] = sim.tear(&name(A))[..] else { panic!("nothing torn") };
+            assert!(torn.kept > 0 && torn.kept < torn.bytes, "{torn:?}");
+            let again = sim.node(&name(A));
+            let store = sim.run(again.store("jobs")).unwrap().unwrap();
+            let rows = store.scan("k/", "k0", 1_000).unwrap();
+            for (number, row) in rows.iter().enumerate() {
+                assert_eq!(row.key, format!("k/{number:05}"), "no hole");
+                assert_eq!(row.value.len(), 1 + number * 97 % 3_000, "nothing torn");
+            }
+            let more = rows.len() as u32 - acknowledged.get();
+            assert!(more <= 1, "{more} commits nobody made");
+            kept += more;
+            assert!(sim.run(store.commit(put("k/after", "1"), Ack::Synced)).unwrap().is_ok());
+        }
+        assert!(kept < 40, "a torn commit is mostly none: {kept}");
     }
 
     #[test]

@@ -410,17 +410,18 @@ fn a_stale_waker_wakes_nobody_else() {
 }
 
 #[test]
-fn a_node_that_comes_back_has_a_new_life_and_its_old_clock() {
+fn a_node_that_comes_back_has_a_new_life_and_the_clock_of_its_machine() {
     let sim = plain("back");
     let a = sim.node(&name(A));
     let first = a.rng("ids").u64();
     assert_eq!(a.wall().0, Settings::default().epoch_ms);
-    assert!(sim.set_skew_ms(&name(A), -1_500));
+    a.skew(-1_500, Time::from_secs_f64(9.0));
     sim.run_until(Time::from_secs_f64(2.0)).unwrap();
+    assert_eq!(a.wall().0, Settings::default().epoch_ms + 500);
     sim.kill(&name(A));
     let again = sim.node(&name(A));
     assert_ne!(again.rng("ids").u64(), first);
-    assert_eq!(again.wall().0, Settings::default().epoch_ms + 500);
+    assert_eq!(again.wall().0, Settings::default().epoch_ms + 2_000);
     assert_eq!(sim.node(&name(A)).rng("ids").u64(), again.rng("ids").u64(), "the same life");
     // The old handle is of no more use.
     assert!(sim.run(a.listen()).unwrap().is_err());

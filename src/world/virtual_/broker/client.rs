@@ -128,9 +128,13 @@ impl Inner {
                     let _gone = waiting.send(refused.map_or(Ok(()), Err));
                 }
             }
-            Word::Confirm(Confirm { number, returned }) => {
+            Word::Confirm(Confirm { number, returned, refused }) => {
                 if let Some(waiting) = waits.confirmed.remove(&number) {
-                    let how = if returned { Published::Unroutable } else { Published::Confirmed };
+                    let how = match (returned, refused) {
+                        (true, _) => Published::Unroutable,
+                        (_, true) => Published::Refused,
+                        _ => Published::Confirmed,
+                    };
                     let _gone = waiting.send(how);
                 }
             }

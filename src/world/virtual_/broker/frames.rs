@@ -65,6 +65,9 @@ pub(super) struct Queue {
     /// A federation's own: messages that came from another broker do not enter it.
     #[prost(bool, tag = "5")]
     pub upstream: bool,
+    /// What finds no room is refused; otherwise the oldest are dropped.
+    #[prost(bool, tag = "6")]
+    pub refuses: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -159,6 +162,9 @@ pub(super) struct Confirm {
     /// It was mandatory and no queue got it.
     #[prost(bool, tag = "2")]
     pub returned: bool,
+    /// A queue was full.
+    #[prost(bool, tag = "3")]
+    pub refused: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -228,6 +234,7 @@ impl From<&broker::QueueSpec> for Queue {
             auto_delete: spec.auto_delete,
             length_max: spec.length_max,
             upstream: false,
+            refuses: spec.overflow == broker::Overflow::Refuse,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, futures::Notified};
 use super::{
     federation,
     frames::{Confirm, Done, FromBroker, Message, ToBroker, Verb, WORDLESS, Word},
-    state::{Connection, Outcome, State},
+    state::{Connection, Outcome, Routed, State},
 };
 use crate::{
     base::name::NodeName,
@@ -137,9 +137,10 @@ impl Broker {
             Some(Verb::Publish(message)) => {
                 let mandatory = message.mandatory;
                 let routed = self.change(|state, now_ns| state.publish(&message, false, now_ns));
-                let returned = mandatory && !routed;
+                let returned = mandatory && routed == Routed::Nowhere;
+                let refused = routed == Routed::Refused;
                 if number != WORDLESS {
-                    self.say(me, Word::Confirm(Confirm { number, returned }));
+                    self.say(me, Word::Confirm(Confirm { number, returned, refused }));
                 } else if returned {
                     self.say(me, Word::Returned(message.correlation));
                 }

@@ -20,6 +20,17 @@ type Consumer = (Connection, u64);
 /// The outcome of a verb: refused for that reason.
 pub(super) type Outcome = Result<(), String>;
 
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// No queue is bound so.
+    Nowhere,
+    /// Every queue that is took it.
+    Taken,
+    /// One of them was full.
+    Refused,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     exchanges: BTreeMap<String, Exchange>,
@@ -162,19 +173,24 @@ impl State {
         Ok(())
     }
 
-    /// Routes a message, which came `from_afar` or was published here; whether a queue got it.
-    pub fn publish(&mut self, message: &Message, from_afar: bool, now_ns: u64) -> bool {
-        let Some(exchange) = self.exchanges.get(&message.exchange) else { return false };
+    /// Routes a message, which came `from_afar` or was published here.
+    pub fn publish(&mut self, message: &Message, from_afar: bool, now_ns: u64) -> Routed {
+        let Some(exchange) = self.exchanges.get(&message.exchange) else { return Routed::Nowhere };
         let mut queues = exchange.route(&message.key);
         queues.retain(|name| {
             self.queues.get(name).is_some_and(|queue| !(from_afar && queue.spec.upstream))
         });
+        let mut refused = false;
         for name in &queues {
             let Some(queue) = self.queues.get_mut(name) else { continue };
-            queue.put(message.clone(), now_ns);
+            refused |= !queue.put(message.clone(), now_ns);
             self.serve(name, now_ns);
         }
-        !queues.is_empty()
+        match queues.is_empty() {
+            true => Routed::Nowhere,
+            false if refused => Routed::Refused,
+            false => Routed::Taken,
+        }
     }
 
     pub fn consume(
@@ -297,14 +313,19 @@ impl Queue {
         }
     }
 
-    fn put(&mut self, message: Message, now_ns: u64) {
+    /// Takes a message in; false where it has no room for one more and drops none for it.
+    fn put(&mut self, message: Message, now_ns: u64) -> bool {
+        let most = self.spec.length_max.map_or(LENGTH_MAX, |most| most as usize);
+        if self.spec.refuses && self.ready.len() >= most {
+            return false;
+        }
         let expires_ns = message.ttl_ms.map(|ms| now_ns.saturating_add(ms * 1_000_000));
         self.came += 1;
         self.ready.push_back(Held { message, redelivered: false, expires_ns, place: self.came });
-        let most = self.spec.length_max.map_or(LENGTH_MAX, |most| most as usize);
         while self.ready.len() > most {
             self.ready.pop_front();
         }
+        true
     }
 
     fn put_back(&mut self, held: Held) {
