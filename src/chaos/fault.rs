@@ -8,11 +8,13 @@ use futures_util::future::{self, LocalBoxFuture};
 use super::{
     bandwidth, crash_loop, disconnect, error_answers, flapping, inject,
     keys::Keys,
-    kill, latency, limit_data, limit_time, message_delay, message_drop, message_duplicate,
-    message_reorder, partition, pause, phone_network,
+    kill, latency, limit_data, limit_time,
+    load::Crowd,
+    log_in, message_delay, message_drop, message_duplicate, message_reorder, partition, pause,
+    phone_network,
     provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
-    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, swizzle,
-    terminate, timeout,
+    reset, restart, rolling_restart, skew, slicer, slow_close, slow_disk, slow_handler, spike,
+    swizzle, terminate, timeout,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -26,6 +28,8 @@ pub enum Hits {
     Nodes,
     /// Links: aimed with `links`.
     Links,
+    /// The load itself: not aimed at all.
+    Load,
 }
 
 /// The worlds in which a run can be played.
@@ -116,6 +120,8 @@ pub const FAULTS: &[FaultEntry] = &[
     slow_handler::ENTRY,
     slow_disk::ENTRY,
     skew::ENTRY,
+    spike::ENTRY,
+    log_in::ENTRY,
 ];
 
 /// The kind of that name.
@@ -158,6 +164,7 @@ pub fn kinds_table() -> String {
         let hits = match entry.hits {
             Hits::Nodes => "nodes",
             Hits::Links => "links",
+            Hits::Load => "the load",
         };
         let keys: Vec<String> =
             entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
@@ -197,6 +204,8 @@ pub struct Stage<'a> {
     pub env: &'a Env,
     /// The way to the victims.
     pub provider: &'a dyn Provider,
+    /// The robots.
+    pub crowd: &'a dyn Crowd,
     /// The nodes to hit.
     pub nodes: &'a [NodeName],
     /// The links to hit.
@@ -242,6 +251,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
     /// a plan that gives it less is refused.
     fn needs(&self, _victims: usize) -> Duration {
         Duration::ZERO
+    }
+
+    /// Location updates a second that it has sent beside those of the load.
+    fn more_updates_per_s(&self, _: &Stage<'_>) -> f64 {
+        0.0
     }
 
     /// True when it can be drawn for one request and not for the next of the same connection.
