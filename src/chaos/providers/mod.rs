@@ -2,6 +2,7 @@
 //! command or an HTTP call can break. A target's file says which there are (`[victims]`); one file
 //! here for each way to reach one, and one word in [`PROVIDERS`].
 
+mod backend_link;
 mod docker;
 mod exec;
 mod hands;
@@ -24,6 +25,7 @@ use crate::{
     world::Env,
 };
 
+pub use backend_link::BackendLink;
 pub use hands::{Answer, Hands, Server, Ways};
 pub use written::{Probe, Secret, Victims};
 
