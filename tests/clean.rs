@@ -13,7 +13,7 @@ mod company;
 
 use std::process::Command;
 
-use company::{Company, kill_with_guardian, only_run, told};
+use company::{Company, TARGET, kill_with_guardian, only_run, told};
 
 #[test]
 fn what_a_killed_run_left_is_ended_and_proven_so() {
@@ -69,6 +69,23 @@ fn a_history_may_be_cut_anywhere() {
     let again = company.clean(&folder);
     assert_eq!(again.status.code(), Some(0), "{}", told(&again));
     assert!(told(&again).contains("0 jobs ended, nothing left"), "{}", told(&again));
+}
+
+#[test]
+fn a_run_whose_drivers_cannot_go_off_shift_says_who_is_left() {
+    let (company, out) = (Company::open(), tempfile::tempdir().unwrap());
+    let mapping = std::fs::read_to_string(TARGET).unwrap();
+    let nowhere = mapping.replace("/v2/drivers/me/offline", "/v2/drivers/me/nowhere");
+    assert_ne!(nowhere, mapping);
+    let target = out.path().join("target.toml");
+    std::fs::write(&target, nowhere).unwrap();
+    let mut run = company.run_with(&target, out.path());
+    run.args(["--set", "time.duration=10s", "--set", "time.settle=20s"]);
+    let output = run.output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    let says =
+        "LEFT BEHIND: driver/00000 may be on shift: its last driver.go_offline ended as fail";
+    assert!(told(&output).contains(says), "{}", told(&output));
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod company;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -174,6 +174,69 @@ fn the_robots_own_link_to_a_backend_of_others_is_made_slow() {
     let words: Vec<String> = acts.iter().map(word).collect();
     assert_eq!(words, ["inject", "bit", "heal", "heal_verified"], "{acts:?}");
     assert_eq!(acts[0].act.victims, ["robots -> api"]);
+}
+
+/// Says back what it is told, for as long as anybody talks to it.
+fn parrot() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    at
+}
+
+/// A part of the backend asks another one something; how long the answer takes.
+fn asks(at: SocketAddr) -> std::io::Result<Duration> {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"hallo")?;
+    stream.read_exact(&mut [0; 5])?;
+    Ok(begun.elapsed())
+}
+
+#[test]
+fn a_link_between_parts_of_a_backend_of_others_is_made_slow_and_reset() {
+    let upstream = parrot();
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let stand = Stand::new(&format!(
+        "[[backend_link]]\nfrom = \"a/api-1\"\nto = \"a/db-1\"\nlisten = \"{listen}\"\n\
+         upstream = \"{upstream}\"\n"
+    ));
+    let links = "links = { from = \"a/api-1\", to = \"a/db-1\" }";
+    let plan = format!(
+        "[[fault]]\nkind = \"latency\"\n{links}\nlatency = \"150ms\"\nat = \"4s\"\nfor = \"5s\"\n\
+         [[fault]]\nkind = \"reset\"\n{links}\nat = \"12s\"\nfor = \"4s\"\n"
+    );
+    let mut command = stand.command(&plan);
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    stand.await_act("bit", &mut run);
+    // The delay is put on each direction, whatever else the machine does.
+    assert!(asks(listen).unwrap() >= Duration::from_millis(300));
+    stand.await_act("heal_verified", &mut run);
+    assert!(asks(listen).is_ok());
+    let until = Instant::now() + LIMIT;
+    while stand.words().iter().filter(|(act, _)| act == "bit").count() < 2 {
+        assert!(Instant::now() < until, "{:?}", stand.acts());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(asks(listen).is_err());
+    while stand.words().iter().filter(|(act, _)| act == "heal_verified").count() < 2 {
+        assert!(Instant::now() < until, "{:?}", stand.acts());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(asks(listen).is_ok());
+    let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    let output = run.wait_with_output().unwrap();
+    let told = told(&output);
+    let says = format!("point a/api-1 at {listen}, which leads to {upstream}");
+    assert!(told.contains(&says), "{told}");
+    assert!(stand.acts().iter().all(|act| act.act.victims == ["a/api-1 -> a/db-1"]));
+    assert!(asks(listen).is_err(), "the proxy has ended with the run");
+    assert!(asks(upstream).is_ok());
 }
 
 #[test]

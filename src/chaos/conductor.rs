@@ -21,6 +21,7 @@ use super::{
     fault::{Baseline, Seen, Stage},
     lease::{Act, Deed, GRACE, Lease, Ledger, NoLedger},
     limits::Limits,
+    load::Crowd,
     provider::{Health, Provider},
     resolved::{Resolved, ResolvedFault},
 };
@@ -87,6 +88,7 @@ struct Scene {
 pub struct Conductor {
     env: Env,
     provider: Rc<dyn Provider>,
+    crowd: Rc<dyn Crowd>,
     /// What faults may wait for.
     gauges: Gauges,
     scenes: Vec<Scene>,
@@ -104,6 +106,7 @@ impl Conductor {
     pub fn new(
         env: Env,
         provider: Rc<dyn Provider>,
+        crowd: Rc<dyn Crowd>,
         gauges: Gauges,
         resolved: Resolved,
         sink: Sink,
@@ -121,6 +124,7 @@ impl Conductor {
         Self {
             env,
             provider,
+            crowd,
             gauges,
             scenes: scenes.collect(),
             sink,
@@ -196,6 +200,10 @@ impl Conductor {
         let (due, off) = scene.fault.window(zero);
         let off = off.min(end.max(due));
         scene.window.set((due, off));
+        if due >= end {
+            let late = "what it waits for came so late that it would begin after the demand";
+            return self.skip(scene, late.to_owned());
+        }
         self.env.sleep_until(due.saturating_sub(LEAD)).await;
         self.wait_for_victims(scene).await;
         let _acting = scene.acting.lock().await;
@@ -401,6 +409,7 @@ impl Conductor {
         Stage {
             env: &self.env,
             provider: &*self.provider,
+            crowd: &*self.crowd,
             nodes: &scene.fault.nodes,
             links: &scene.fault.links,
             lasts: scene.fault.lasts.0,
@@ -426,6 +435,12 @@ impl Conductor {
             change,
             planned,
             at: self.env.now(),
+            more_updates_per_s: if change == FaultChange::Injected {
+                let fault = scene.fault.fault();
+                fault.more_updates_per_s(&self.stage(scene, &|_| false))
+            } else {
+                0.0
+            },
             effect,
         }));
     }

@@ -46,7 +46,7 @@ fn stand(plan: &str, troubles: &[Trouble]) -> Stand {
         Record::Fault(event) => heard.borrow_mut().push(event),
         other => panic!("{other:?}"),
     });
-    let conductor = Conductor::new(env, fake.clone(), fake.gauges(), resolved, sink);
+    let conductor = Conductor::new(env, fake.clone(), fake.clone(), fake.gauges(), resolved, sink);
     Stand { clock, fake, conductor, events }
 }
 
@@ -659,4 +659,73 @@ fn what_would_break_a_limit_waits_and_is_refused_when_that_does_not_help() {
             told(&sick).into_iter().filter(|c| c.contains("a/core")).collect();
         assert!(struck.is_empty(), "{struck:?}");
     }
+}
+
+const SPIKE: &str =
+    "[[fault]]\nkind = \"spike\"\nfactor = 3.0\nupdates = 2.0\nat = \"30s\"\nfor = \"15s\"\n";
+const LOG_IN: &str = "[[fault]]\nkind = \"log-in\"\nshare = 0.5\nat = \"30s\"\nfor = \"5s\"\n";
+
+#[test]
+fn a_spike_raises_the_load_and_says_what_it_asks_for() {
+    let stand = stand(SPIKE, &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    let events = stand.events.borrow();
+    assert_eq!(events[0].victims, ["robots".into()]);
+    let asks: Vec<f64> = events.iter().map(|event| event.more_updates_per_s).collect();
+    assert_eq!(asks, [20.0, 0.0, 0.0]);
+    assert!(events[1].effect.contains("1.0/s → 3.0/s"), "{}", events[1].effect);
+    assert!(events[1].effect.contains("20.0/s → 40.0/s"), "{}", events[1].effect);
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn robots_that_do_not_hear_are_seen_not_to() {
+    for plan in [SPIKE, LOG_IN] {
+        let stand = stand(plan, &[Trouble::RobotsAreDeaf]);
+        stand.clock.run(stand.conductor.run(Time::ZERO, END));
+        assert_eq!(stand.changes()[..2], [(0, Injected), (0, Missed)], "{plan}");
+    }
+}
+
+#[test]
+fn who_is_refused_at_the_login_tries_once_more_and_is_in() {
+    let stand = stand(LOG_IN, &[Trouble::FirstLoginFails]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
+    assert!(stand.effect(Bit).contains("5 of 5 logins were sent"), "{}", stand.effect(Bit));
+    assert!(stand.effect(Bit).contains("0 were in"), "{}", stand.effect(Bit));
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn who_is_not_in_again_is_left_behind() {
+    let stand = stand(LOG_IN, &[Trouble::RobotsAreDeaf]);
+    let left = stand.interrupt_after(32.0);
+    assert_eq!(left, ["log-in of robots: 5 of 5 robots are not in again"]);
+}
+
+#[test]
+fn a_spike_that_is_cut_short_is_ended() {
+    let stand = stand(SPIKE, &[]);
+    assert!(stand.interrupt_after(33.0).is_empty());
+    assert!(stand.fake.is_well());
+}
+
+#[test]
+fn what_would_begin_after_the_demand_is_not_waited_for() {
+    let late = "[[group]]\nafter = { accepts = 1 }\n[[group.fault]]\nkind = \"kill\"\nnodes = \
+                [\"a/core-1\"]\nfor = \"5s\"\n[[group.fault]]\nkind = \"kill\"\nnodes = \
+                [\"b/core-1\"]\nfor = \"5s\"\n";
+    let stand = stand(&[KILL, late].concat(), &[]);
+    let end = Time::from_secs_f64(34.0);
+    stand.clock.run(stand.conductor.run(Time::ZERO, end));
+    assert!(stand.clock.env().now() < end + Duration::from_secs(1));
+    let of = |fault: u32| -> Vec<FaultChange> {
+        let changes = stand.changes();
+        changes.iter().filter(|(known, _)| *known == fault).map(|(_, change)| *change).collect()
+    };
+    assert_eq!(of(1), [Injected, Bit, Healed], "its event came with the first kill");
+    assert_eq!(of(2), [Failed]);
+    assert!(stand.effect(Failed).contains("after the demand"), "{}", stand.effect(Failed));
 }

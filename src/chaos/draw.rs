@@ -72,8 +72,9 @@ impl Ground<'_> {
         let (nodes, links) = match entry.hits {
             Hits::Nodes => (self.draw_nodes(entry, rng), Vec::new()),
             Hits::Links => (Vec::new(), self.draw_links(rng)),
+            Hits::Load => Default::default(),
         };
-        if nodes.is_empty() && links.is_empty() {
+        if entry.hits != Hits::Load && nodes.is_empty() && links.is_empty() {
             return None;
         }
         let fault = ResolvedFault::new((entry.draw)(rng), at, lasts, nodes, links);

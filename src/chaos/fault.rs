@@ -9,11 +9,13 @@ use super::{
     bad_version, bandwidth, crash_loop, disconnect, error_answers, fill_queue, flapping, full_disk,
     inject,
     keys::Keys,
-    kill, latency, limit_data, limit_time, message_delay, message_drop, message_duplicate,
-    message_reorder, partition, pause, phone_network,
+    kill, latency, limit_data, limit_time,
+    load::Crowd,
+    log_in, message_delay, message_drop, message_duplicate, message_reorder, partition, pause,
+    phone_network,
     provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
     reset, restart, rolling_restart, scale_in, skew, slicer, slow_close, slow_disk, slow_handler,
-    swizzle, terminate, timeout, torn_write,
+    spike, swizzle, terminate, timeout, torn_write,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -27,6 +29,8 @@ pub enum Hits {
     Nodes,
     /// Links: aimed with `links`.
     Links,
+    /// The load itself: not aimed at all.
+    Load,
 }
 
 /// The worlds in which a run can be played.
@@ -122,6 +126,8 @@ pub const FAULTS: &[FaultEntry] = &[
     full_disk::ENTRY,
     torn_write::ENTRY,
     skew::ENTRY,
+    spike::ENTRY,
+    log_in::ENTRY,
 ];
 
 /// The kind of that name.
@@ -164,6 +170,7 @@ pub fn kinds_table() -> String {
         let hits = match entry.hits {
             Hits::Nodes => "nodes",
             Hits::Links => "links",
+            Hits::Load => "the load",
         };
         let keys: Vec<String> =
             entry.keys.iter().map(|key| format!("`{}`: {}", key.name, key.means)).collect();
@@ -203,6 +210,8 @@ pub struct Stage<'a> {
     pub env: &'a Env,
     /// The way to the victims.
     pub provider: &'a dyn Provider,
+    /// The robots.
+    pub crowd: &'a dyn Crowd,
     /// The nodes to hit.
     pub nodes: &'a [NodeName],
     /// The links to hit.
@@ -253,6 +262,11 @@ pub trait Fault: fmt::Debug + Send + Sync {
     /// a plan that gives it less is refused.
     fn needs(&self, _victims: usize) -> Duration {
         Duration::ZERO
+    }
+
+    /// Location updates a second that it has sent beside those of the load.
+    fn more_updates_per_s(&self, _: &Stage<'_>) -> f64 {
+        0.0
     }
 
     /// True when it can be drawn for one request and not for the next of the same connection.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::provider::LinkName;
+use super::provider::{LinkName, ROBOTS};
 use crate::base::name::NodeName;
 
 /// How long after the end of a fault its lease still holds: healing, and the look at it, take time.
@@ -37,6 +37,9 @@ pub struct Lease {
 impl Lease {
     /// Its victims, as the history writes them.
     pub fn victims(&self) -> Vec<String> {
+        if self.nodes.is_empty() && self.links.is_empty() {
+            return vec![ROBOTS.to_owned()];
+        }
         let links = self.links.iter().map(ToString::to_string);
         self.nodes.keys().map(ToString::to_string).chain(links).collect()
     }

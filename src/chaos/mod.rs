@@ -7,6 +7,7 @@
 pub mod event;
 pub mod fault;
 pub mod lease;
+pub mod load;
 pub mod provider;
 
 mod aim;
@@ -39,6 +40,7 @@ mod latency;
 mod limit_data;
 mod limit_time;
 mod links;
+mod log_in;
 mod message_delay;
 mod message_drop;
 mod message_duplicate;
@@ -57,6 +59,7 @@ mod slicer;
 mod slow_close;
 mod slow_disk;
 mod slow_handler;
+mod spike;
 mod swizzle;
 mod terminate;
 mod timeout;

@@ -83,18 +83,20 @@ impl Plan {
         for monkey in group::tables(&mut keys, "monkey")? {
             plan.monkeys.push(Monkey::read(monkey, &sheet)?);
         }
-        for other in group::tables(&mut keys, "plan")? {
+        for (number, other) in group::tables(&mut keys, "plan")?.into_iter().enumerate() {
             let (other, at) = group::plan(other, depth)?;
-            plan.take_in(other, at);
+            plan.take_in(other, at, number);
         }
         keys.finish()?;
         Ok(plan)
     }
 
-    /// Adds what another plan breaks, that much later.
-    fn take_in(&mut self, other: Self, at: Span) {
+    /// Adds what another plan breaks, that much later. Its moments are drawn with streams of its own:
+    /// of two copies each strikes at gaps of its own.
+    fn take_in(&mut self, other: Self, at: Span, number: usize) {
         self.faults.extend(other.faults.into_iter().map(|mut planned| {
             planned.offset = Span(planned.offset.0.saturating_add(at.0));
+            planned.beats = Arc::new(planned.beats.of_plan(number));
             planned
         }));
         self.monkeys.extend(other.monkeys.into_iter().map(|mut monkey| {

@@ -263,6 +263,34 @@ fn a_plan_takes_in_another() {
 }
 
 #[test]
+fn each_copy_of_a_plan_strikes_at_gaps_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let now_and_then = |node: &str| {
+        format!(
+            "[[fault]]\nkind = \"kill\"\nnodes = [\"{node}\"]\npoisson = \"30s\"\nfor = \"3s\"\n"
+        )
+    };
+    std::fs::write(folder.path().join("inner.toml"), now_and_then("b/core-1")).unwrap();
+    let outer = folder.path().join("outer.toml");
+    let moments = |plans: usize| {
+        let own = now_and_then("a/core-1");
+        let text = own + &"[[plan]]\nfile = \"inner.toml\"\n".repeat(plans);
+        std::fs::write(&outer, text).unwrap();
+        let plan = Plan::load(&outer).unwrap();
+        let rng = Rng::from_seed("1").fork("chaos");
+        let hour = Duration::from_hours(1);
+        plan.faults.iter().map(|fault| fault.moments(hour, &rng)).collect::<Vec<_>>()
+    };
+    let (alone, together) = (moments(0), moments(2));
+    assert_eq!(alone[0], together[0], "what is taken in changes nothing of what is there");
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let common = together[one].iter().filter(|at| together[other].contains(at)).count();
+        assert_eq!(common, 0, "{one} and {other} strike together");
+    }
+    assert!(together.iter().all(|moments| moments.len() > 50));
+}
+
+#[test]
 fn a_monkey_keeps_to_its_kinds_and_to_so_many_at_once() {
     let text =
         "[[monkey]]\npoisson = \"20s\"\nkinds = [\"kill\", \"latency\"]\nlongest = \"10s\"\n";

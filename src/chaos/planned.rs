@@ -36,7 +36,8 @@ pub(super) struct Planned {
     pub kind: At,
     pub entry: &'static FaultEntry,
     pub fault: Arc<dyn Fault>,
-    aim: Aim,
+    /// None of one that hits the load.
+    aim: Option<Aim>,
     toxicity: Option<Spanned<Toxicity>>,
     pub beats: Arc<Beats>,
     /// How long after each of its moments it begins.
@@ -55,13 +56,21 @@ pub(super) struct Beats {
     pub stream: String,
 }
 
+impl Beats {
+    /// The same, drawn as those of the plan that is taken in at that place.
+    pub fn of_plan(&self, number: usize) -> Self {
+        let stream = format!("plan/{number}/{}", self.stream);
+        Self { when: self.when.clone(), length: self.length, stream }
+    }
+}
+
 /// Everything of a fault but when it strikes.
 pub(super) struct Body {
     place: At,
     kind: At,
     entry: &'static FaultEntry,
     fault: Arc<dyn Fault>,
-    aim: Aim,
+    aim: Option<Aim>,
     toxicity: Option<Spanned<Toxicity>>,
     pub lasts: Spanned<Span>,
     until_recovered: bool,
@@ -80,11 +89,12 @@ impl Body {
             return Err(keys.wrong(&kind.span(), "kind", what));
         };
         let aim = match entry.hits {
-            Hits::Nodes => Aim::nodes(keys)?,
-            Hits::Links => Aim::links(keys)?,
+            Hits::Nodes => Some(Aim::nodes(keys)?),
+            Hits::Links => Some(Aim::links(keys)?),
+            Hits::Load => no_aim(keys, entry)?,
         };
         let toxicity = match entry.hits {
-            Hits::Nodes => None,
+            Hits::Nodes | Hits::Load => None,
             Hits::Links => toxicity::read(keys)?,
         };
         let lasts = keys.needed_span("for", "say for how long: for = \"5s\"")?;
@@ -125,6 +135,21 @@ impl Body {
     }
 }
 
+/// Refuses whatever aims at nodes or links, where neither is hit.
+fn no_aim(keys: &mut Keys<'_>, entry: &FaultEntry) -> Result<Option<Aim>, FileError> {
+    for key in ["nodes", "select", "links", "mode", "value"] {
+        if let Some(aim) = keys.value(key) {
+            let what = format!(
+                "has no meaning here: `{}` hits the load itself, of all robots together, and takes \
+                 no aim; leave it out",
+                entry.name
+            );
+            return Err(keys.wrong(&aim.span(), key, what));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads `until = "recovered"`.
 fn until(keys: &mut Keys<'_>, entry: &FaultEntry) -> Result<bool, FileError> {
     let Some(until) = keys.text("until")? else { return Ok(false) };
@@ -134,7 +159,7 @@ fn until(keys: &mut Keys<'_>, entry: &FaultEntry) -> Result<bool, FileError> {
         return Err(keys.wrong(&until.span(), "until", what));
     }
     if entry.hits != Hits::Nodes {
-        let what = "has a meaning only for faults on nodes: links do not recover by themselves";
+        let what = "has a meaning only for faults on nodes: nothing else recovers by itself";
         return Err(keys.wrong(&until.span(), "until", what));
     }
     Ok(true)
@@ -168,7 +193,10 @@ impl Planned {
             );
             return Err(source.error(&self.lasts.span(), "fault.for", what));
         }
-        let (nodes, links) = self.aim.resolve(source, nodes, links, rng)?;
+        let (nodes, links) = match &self.aim {
+            Some(aim) => aim.resolve(source, nodes, links, rng)?,
+            None => Default::default(),
+        };
         if let Some(stranger) = nodes.iter().find(|node| !self.entry.suits(node)) {
             let what = format!(
                 "`{}` has no meaning for {stranger}: aim at nodes of the role {}",

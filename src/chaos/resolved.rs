@@ -11,7 +11,7 @@ use super::{
     fault::{self, FAULTS, Fault, World},
     keys::{Keys, Source},
     limits::Limits,
-    provider::{LinkName, Toxicity},
+    provider::{LinkName, ROBOTS, Toxicity},
     toxicity,
 };
 use crate::base::{name::NodeName, span::Span, suggest::must_be_one_of, time::Time};
@@ -148,8 +148,16 @@ impl ResolvedFault {
         &*self.fault
     }
 
+    /// True for one that hits neither nodes nor links, but what the robots do.
+    fn hits_the_load(&self) -> bool {
+        self.nodes.is_empty() && self.links.is_empty()
+    }
+
     /// Its victims as the history writes them.
     pub fn victims(&self) -> Vec<NodeName> {
+        if self.hits_the_load() {
+            return vec![ROBOTS.into()];
+        }
         let links = self.links.iter().map(|link| NodeName::from(link.to_string().as_str()));
         self.nodes.iter().cloned().chain(links).collect()
     }
@@ -171,7 +179,13 @@ impl ResolvedFault {
         }
         let node = self.nodes.iter().find(|node| other.nodes.contains(node));
         let link = self.links.iter().find(|link| other.links.contains(link));
-        node.map(ToString::to_string).or_else(|| link.map(ToString::to_string))
+        let load = self.loads_alike(other).then(|| ROBOTS.to_owned());
+        node.map(ToString::to_string).or_else(|| link.map(ToString::to_string)).or(load)
+    }
+
+    /// Whether both do the same to the load, so that the second takes the place of the first.
+    fn loads_alike(&self, other: &Self) -> bool {
+        self.hits_the_load() && other.hits_the_load() && self.kind() == other.kind()
     }
 
     /// Whether it is in force at some moment of that window, as far as is known beforehand.
@@ -191,6 +205,7 @@ impl ResolvedFault {
     pub(super) fn shares_a_victim(&self, other: &Self) -> bool {
         self.nodes.iter().any(|node| other.nodes.contains(node))
             || self.links.iter().any(|link| other.links.contains(link))
+            || self.loads_alike(other)
     }
 }
 

@@ -21,6 +21,7 @@ use http::{Request, Response};
 
 use super::{
     event::Gauges,
+    load::{Crowd, Extra, Logins, Rates},
     provider::{
         Health, LinkName, Meddle, Meddled, Meddling, Provider, ProviderError, Toxic, Toxicity,
     },
@@ -145,6 +146,10 @@ pub(super) enum Trouble {
     SkewIsLost,
     /// What a node works at never ends.
     NeverQuiet,
+    /// The robots do nothing of what they are told.
+    RobotsAreDeaf,
+    /// Robots that lost their sessions are let in only when they try once more.
+    FirstLoginFails,
 }
 
 /// A target that is not there.
@@ -161,6 +166,10 @@ pub(super) struct Fake {
     pub meddling: RefCell<BTreeMap<NodeName, Meddling>>,
     /// Nodes that were given a share of the calls.
     pub given: RefCell<BTreeSet<NodeName>>,
+    /// Times what is usual: jobs and location updates.
+    pub raised: Cell<(f64, f64)>,
+    /// Robots that lost their sessions, and how many of them are not in again.
+    pub logins: Cell<Logins>,
     /// Round trips so far.
     pub trips: Cell<u32>,
     /// Everything that it was told to change, with the second.
@@ -194,6 +203,8 @@ impl Fake {
             sick: RefCell::default(),
             meddling: RefCell::default(),
             given: RefCell::default(),
+            raised: Cell::new((1.0, 1.0)),
+            logins: Cell::default(),
             trips: Cell::new(0),
             calls: RefCell::default(),
         })
@@ -260,6 +271,8 @@ impl Fake {
             && self.sick.borrow().is_empty()
             && self.meddling.borrow().is_empty()
             && self.given.borrow().is_empty()
+            && self.raised.get() == (1.0, 1.0)
+            && self.logins.get().away == 0
     }
 }
 
@@ -502,5 +515,69 @@ impl Provider for Fake {
             self.env.sleep(lives).await;
             Ok(lives)
         })
+    }
+}
+
+/// What the robots of a fake send in a second.
+const USUAL: Rates = Rates { requests_per_s: 1.0, updates_per_s: 20.0, seconds: 20.0 };
+/// How many of them are signed on.
+const ROBOTS_HERE: f64 = 10.0;
+
+impl Crowd for Fake {
+    fn surge(&self, jobs: f64, updates: f64) {
+        self.note("surge");
+        if !self.has(Trouble::RobotsAreDeaf) {
+            self.raised.set((jobs, updates));
+        }
+    }
+
+    fn end_surge(&self) {
+        self.note("end surge");
+        self.raised.set((1.0, 1.0));
+    }
+
+    fn extra(&self) -> Extra {
+        // While more is asked for, more comes with each moment.
+        let more = self.raised.get() != (1.0, 1.0);
+        Extra { wishes: if more { self.env.now().0 } else { 7 }, updates: 0 }
+    }
+
+    fn usual(&self) -> Rates {
+        USUAL
+    }
+
+    fn sent_since(&self, from: Time) -> Rates {
+        let (jobs, updates) = self.raised.get();
+        Rates {
+            requests_per_s: USUAL.requests_per_s * jobs,
+            updates_per_s: USUAL.updates_per_s * updates,
+            seconds: (self.env.now() - from).as_secs_f64().floor(),
+        }
+    }
+
+    fn updates_per_s(&self) -> f64 {
+        USUAL.updates_per_s
+    }
+
+    fn log_all_in(&self, share: f64) -> u32 {
+        self.note("log all in");
+        let asked = (ROBOTS_HERE * share) as u32;
+        let sent = if self.has(Trouble::RobotsAreDeaf) { 0 } else { asked };
+        let fails = sent < asked || self.has(Trouble::FirstLoginFails);
+        self.logins.set(Logins { asked, sent, away: if fails { asked } else { 0 } });
+        asked
+    }
+
+    fn log_in_again(&self) {
+        let logins = self.logins.get();
+        if logins.away > 0 {
+            self.note("log in again");
+            let away = if self.has(Trouble::RobotsAreDeaf) { logins.away } else { 0 };
+            self.logins.set(Logins { away, ..logins });
+        }
+    }
+
+    fn logins(&self) -> Logins {
+        self.logins.get()
     }
 }

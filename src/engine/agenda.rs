@@ -15,6 +15,10 @@ pub(super) enum Due {
     Alarm(RobotId, Alarm),
     /// Somebody wishes to travel.
     Arrival,
+    /// Somebody does in the surge of that number.
+    ExtraWish(u32),
+    /// A driver tells where it is in the surge of that number.
+    ExtraUpdate(u32),
     /// A robot is told to sign off.
     SignOff(RobotId),
     /// The drivers on shift are counted.

@@ -48,6 +48,11 @@ impl Demand {
         at < self.until
     }
 
+    /// When the wishes end.
+    pub fn until(&self) -> Time {
+        self.until
+    }
+
     /// No more wishes.
     pub fn close(&mut self) {
         self.until = Time::ZERO;

@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::recent::Recent;
 use crate::{
     base::time::Time,
     history::op::{Op, OpKind, Outcome},
@@ -81,6 +82,8 @@ pub(super) struct Tally {
     pub wishes_lost: u64,
     retries: u64,
     lag_us: Histogram<u64>,
+    /// What was sent of late.
+    pub recent: Recent,
     second: u64,
     this_second: Histogram<u64>,
     last_second: Histogram<u64>,
@@ -105,6 +108,7 @@ impl Tally {
             wishes_lost: 0,
             retries: 0,
             lag_us: microseconds(3),
+            recent: Recent::default(),
             second: 0,
             this_second: microseconds(2),
             last_second: microseconds(2),
@@ -124,6 +128,7 @@ impl Tally {
     /// The first attempt of an op goes out.
     pub fn sent(&mut self, op: OpKind, planned: Time, sent: Time) {
         self.by_kind[op.index()].sent += 1;
+        self.recent.count(op, sent);
         self.lag_us.saturating_record(span_us(sent, planned));
     }
 

@@ -22,7 +22,9 @@ use super::{
     life::{self, Intent, Turn},
     population::Population,
     supply::{Supply, census_every},
+    surge::Surge,
     target::{Gap, Target, Told},
+    wave::Wave,
 };
 use crate::{
     base::{
@@ -34,7 +36,7 @@ use crate::{
         op::{Ask, Op, OpKind, Outcome, is_load},
         record::{self, Record},
     },
-    robot::{Act, Event, Standing, Surroundings},
+    robot::{Act, Event, Standing, Surroundings, Trip},
     scenario::Load,
     world::Env,
 };
@@ -75,6 +77,8 @@ pub(super) struct State {
     pub agenda: Agenda,
     pub demand: Demand,
     pub supply: Supply,
+    pub surge: Surge,
+    pub wave: Wave,
     pub tally: Tally,
     /// Jobs that ops were answered with, where they are read back one by one.
     pub jobs: Jobs,
@@ -105,6 +109,8 @@ impl Hub {
             agenda: Agenda::default(),
             demand: Demand::new(&root.fork("demand"), load),
             supply: Supply::new(load),
+            surge: Surge::new(root.fork("surge")),
+            wave: Wave::new(root.fork("wave")),
             tally: Tally::new(),
             jobs: Jobs::new(around.ops),
             idle: Vec::new(),
@@ -220,6 +226,8 @@ impl Hub {
             Due::Start(robot) => self.step(robot, at, Event::Start),
             Due::SignOff(robot) => self.step(robot, at, Event::SignOff),
             Due::Arrival => self.arrival(at),
+            Due::ExtraWish(surge) => self.extra_wish(at, surge),
+            Due::ExtraUpdate(surge) => self.extra_update(at, surge),
             Due::Census => self.census(at),
         }
     }
@@ -320,7 +328,7 @@ impl Hub {
 
     /// Somebody wishes to travel.
     fn arrival(self: &Rc<Self>, at: Time) {
-        let (trip, idle) = {
+        let trip = {
             let state = &mut *self.state.borrow_mut();
             if !state.demand.is_open(at) {
                 // It was due when the demand was closed.
@@ -330,8 +338,17 @@ impl Hub {
             if let Some(next) = state.demand.next(at, &self.around.clock) {
                 state.agenda.push(next, Due::Arrival);
             }
+            trip
+        };
+        self.wish(at, trip);
+    }
+
+    /// Hands a wish to a passenger who has none, or to a fresh one.
+    pub fn wish(self: &Rc<Self>, at: Time, trip: Trip) {
+        let idle = {
+            let state = &mut *self.state.borrow_mut();
             state.tally.wishes += 1;
-            (trip, state.pick_idle())
+            state.pick_idle()
         };
         if let Some(passenger) = idle {
             return self.step(passenger, at, Event::Wish(trip));
@@ -406,6 +423,9 @@ impl Hub {
     pub fn sent(&self, robot: RobotId, ask: &Ask, planned: Time, sent: Time) {
         if is_load(robot, ask) {
             self.state.borrow_mut().tally.sent(ask.op, planned, sent);
+        }
+        if ask.phone.is_none() && life::login_of(robot) == Some(ask.op) {
+            self.state.borrow_mut().wave.sent(robot);
         }
     }
 
@@ -495,8 +515,12 @@ impl Hub {
 
     /// It got one.
     pub fn renew(&self, robot: RobotId, phone: Option<u8>, at: Time) {
-        if let Some(resident) = self.state.borrow_mut().population.get_mut(robot) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(resident) = state.population.get_mut(robot) {
             resident.renewed[usize::from(phone.is_some())] = at;
+        }
+        if phone.is_none() {
+            state.wave.is_in(robot);
         }
     }
 
@@ -525,6 +549,12 @@ impl State {
             .iter()
             .sum();
         all - self.population.going
+    }
+
+    /// Drivers on shift.
+    pub fn drivers_on_shift(&self) -> u32 {
+        let count = |standing| self.population.count(RobotKind::Driver, standing);
+        count(Standing::Free) + count(Standing::Busy)
     }
 
     fn pick_idle(&mut self) -> Option<RobotId> {

@@ -128,7 +128,8 @@ fn backoff(hub: &Hub, robot: RobotId, tried: usize) -> Duration {
     doubled.min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * hub.unit(robot))
 }
 
-fn login_of(robot: RobotId) -> Option<OpKind> {
+/// The op with which a robot logs in anew; none for one that does not.
+pub(super) fn login_of(robot: RobotId) -> Option<OpKind> {
     match robot.kind {
         RobotKind::Driver => Some(OpKind::DriverLogin),
         RobotKind::Passenger => Some(OpKind::PassengerLogin),
@@ -153,7 +154,26 @@ async fn renew(hub: &Rc<Hub>, robot: RobotId, phone: Option<u8>, sent: Time) -> 
     let login = login_of(robot).filter(|op| hub.around.ops.has(*op));
     let Some(op) = login else { return false };
     let login = hub.intent(robot, Ask { phone, ..Ask::new(op) }, hub.env.now());
+    fresh_token(hub, login).await
+}
+
+/// Logs a robot in that has lost its session; what it asks meanwhile waits for that once it was refused.
+pub(super) async fn log_in(hub: &Rc<Hub>, login: Intent) {
+    // Its place first: who waits for the turn must not keep one from whose turn it is.
+    let place = hub.permits.acquire().await;
+    let turn = hub.renewing(login.robot);
+    let _alone = match &turn {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
+    fresh_token(hub, login).await;
+    drop(place);
+}
+
+/// Lives a login; true when it brought a token.
+async fn fresh_token(hub: &Rc<Hub>, login: Intent) -> bool {
     let login = Box::pin(attempts(hub, login)).await;
+    let (robot, phone) = (login.robot, login.ask.phone);
     let (ok, done) = (login.outcome == Outcome::Ok, login.done);
     hub.recorded(Rc::new(login));
     if ok {

@@ -9,16 +9,20 @@ mod hub;
 mod jobs;
 mod life;
 mod population;
+mod recent;
+pub mod reins;
 mod supply;
+mod surge;
 pub mod target;
 mod watch;
+mod wave;
 
 use std::{rc::Rc, time::Duration};
 
 pub use figures::{Counts, Figures};
 
 use crate::{
-    base::id::RobotKind,
+    base::id::{RobotId, RobotKind},
     history::{probe::Probe, record::Record},
     robot::{Event, Standing, Surroundings},
     scenario::Load,
@@ -26,6 +30,7 @@ use crate::{
 };
 use agenda::Due;
 use hub::{Hub, State};
+use reins::Reins;
 use target::{Ears, Flow, Target};
 
 /// How often a phase looks whether it is over.
@@ -133,6 +138,7 @@ impl Engine {
         let (missing, first, changes) = {
             let state = &mut *self.hub.state.borrow_mut();
             state.supply.open();
+            state.surge.usual_since = now;
             let missing = state.supply.wanted(now, clock).saturating_sub(state.drivers_here());
             (missing, state.demand.open(now, now + span, clock), state.supply.changes())
         };
@@ -216,6 +222,14 @@ impl Engine {
         all
     }
 
+    /// The drivers and passengers who have not gone.
+    pub fn present(&self) -> Vec<RobotId> {
+        let population = &self.hub.state.borrow().population;
+        let kinds = [RobotKind::Driver, RobotKind::Passenger];
+        let present = kinds.into_iter().flat_map(|kind| population.present(kind));
+        present.filter(|robot| population.standing(*robot) != Standing::Gone).collect()
+    }
+
     /// What is going on, for the progress line.
     pub fn figures(&self) -> Figures {
         self.hub.figures()
@@ -225,6 +239,11 @@ impl Engine {
     pub fn onlooker(&self) -> impl Fn() -> Figures + use<> {
         let hub = Rc::clone(&self.hub);
         move || hub.figures()
+    }
+
+    /// A handle on the load, for one who changes it while the engine is at work.
+    pub fn reins(&self) -> Reins {
+        Reins { hub: Rc::clone(&self.hub), load: self.load.clone() }
     }
 
     /// Bytes to and fro so far, in the order of `OpKind::ALL`, where the target counts them.

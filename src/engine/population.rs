@@ -150,6 +150,18 @@ impl Population {
         self.residents[shelf(kind)].len() as u32
     }
 
+    /// True for a robot that is in, with a job or without.
+    pub fn is_signed_on(&self, id: RobotId) -> bool {
+        matches!(self.standing(id), Standing::Free | Standing::Busy)
+    }
+
+    /// The first driver on shift from that number on, and then from the lowest.
+    pub fn on_shift_from(&self, number: u32) -> Option<RobotId> {
+        let all = self.admitted(RobotKind::Driver);
+        let turn = (number..all).chain(0..number.min(all));
+        turn.map(RobotId::driver).find(|driver| self.is_signed_on(*driver))
+    }
+
     /// Everybody of that kind who is here, in order.
     pub fn present(&self, kind: RobotKind) -> Vec<RobotId> {
         let all = self.residents[shelf(kind)].iter().enumerate();

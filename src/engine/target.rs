@@ -66,6 +66,10 @@ pub trait Target {
     /// The robot's account, known from before: of a run that is cleaned up after.
     fn recall(&self, _robot: RobotId, _account: &Id) {}
 
+    /// The robot's session is lost: what it asks next has no token until it has logged in. Where the
+    /// target does not know what of a session is its token, it goes on with the old one till then.
+    fn forget(&self, _robot: RobotId) {}
+
     /// Marks the requests from now on as parts of traces. Called once, before the first robot starts.
     fn traced(&self, _tracing: Tracing) {}
 

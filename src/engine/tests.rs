@@ -45,6 +45,8 @@ struct Toy {
     refuse_connections: Cell<u32>,
     expire_once: Cell<bool>,
     duplicates: Cell<u32>,
+    /// Sessions that were lost.
+    forgotten: Cell<u32>,
 }
 
 impl Toy {
@@ -188,6 +190,10 @@ fn take_one(left: &Cell<u32>) -> bool {
 impl Target for Toy {
     fn declares(&self) -> &Declares {
         &self.declares
+    }
+
+    fn forget(&self, _: RobotId) {
+        self.forgotten.set(self.forgotten.get() + 1);
     }
 
     fn attempt<'a>(
@@ -499,4 +505,87 @@ fn rogues_ask_beside_the_load_and_count_in_no_figure() {
     let counted: u64 = figures.by_kind.iter().map(|counts| counts.ok + counts.fail).sum();
     assert_eq!(counted, ops(&records).iter().filter(|op| op.is_load()).count() as u64);
     assert_eq!(figures.by_kind[K::DriverRegister.index()].planned, 200);
+}
+
+/// Ops of a kind by the second after `start` in which they were planned.
+fn by_second(bench: &Bench, kind: OpKind, start: Time, seconds: usize) -> Vec<usize> {
+    let mut counts = vec![0; seconds];
+    for op in bench.ops(kind).iter().filter(|op| op.planned >= start) {
+        counts[((op.planned - start).as_secs() as usize).min(seconds - 1)] += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_surge_is_planned_at_its_rate_and_ends_at_once() {
+    let bench = bench().filled();
+    let (start, reins) = (bench.sim.now(), bench.engine.reins());
+    assert!((reins.updates_per_s() - 100.0).abs() < 1e-9);
+    let env = bench.sim.node(&NodeName::from("operator"));
+    bench.run(async {
+        let surge = async {
+            env.sleep_until(start + Duration::from_secs(10)).await;
+            let usual = reins.usual();
+            assert!(usual.updates.abs_diff(100 * usual.seconds) <= 5, "{usual:?}");
+            reins.surge(3.0, 2.0);
+            env.sleep_until(start + Duration::from_secs(20)).await;
+            let sent = reins.sent_since(start + Duration::from_secs(10));
+            assert!(sent.updates / sent.seconds >= 195, "{sent:?}");
+            reins.end_surge();
+        };
+        futures_util::join!(bench.engine.load(Duration::from_secs(30)), surge);
+    });
+    let pings = by_second(&bench, K::DriverPing, start, 30);
+    let sums = |counts: &[usize]| -> [usize; 3] {
+        std::array::from_fn(|third| counts[third * 10..(third + 1) * 10].iter().sum())
+    };
+    // What was due at the very end may still have come.
+    let [before, during, after] = sums(&pings);
+    assert_eq!(before, 1_000, "{pings:?}");
+    assert!((1_990..=2_000).contains(&during), "{pings:?}");
+    assert!((1_000..=1_001).contains(&after), "{pings:?}");
+    // Half a request a second, and one more of them beside it.
+    assert!((9..=10).contains(&reins.extra().wishes), "{:?}", reins.extra());
+    let requests = by_second(&bench, K::PassengerRequestJob, start, 30);
+    let [before, during, after] = sums(&requests);
+    assert!((4..=6).contains(&before) && (4..=6).contains(&after), "{requests:?}");
+    assert!((13..=16).contains(&during), "{requests:?}");
+}
+
+#[test]
+fn what_a_surge_asks_for_counts_from_its_plan_while_the_target_stalls() {
+    let bench = bench().filled();
+    let (start, reins) = (bench.sim.now(), bench.engine.reins());
+    bench.toy.stalled_until.set(start + Duration::from_secs(2));
+    let surge = async { reins.surge(1.0, 2.0) };
+    bench.run(async { futures_util::join!(bench.engine.load(Duration::from_secs(4)), surge) });
+    let pings = by_second(&bench, K::DriverPing, start, 4);
+    assert!(pings.iter().all(|count| (195..=205).contains(count)), "{pings:?}");
+    let late = bench
+        .ops(K::DriverPing)
+        .into_iter()
+        .find(|op| op.planned >= start && op.done - op.planned > Duration::from_millis(1_900));
+    assert!(late.is_some(), "nobody waited for the stalled target");
+}
+
+#[test]
+fn all_log_in_at_once_and_what_is_refused_meanwhile_waits_for_that() {
+    let bench = bench().filled();
+    let (start, reins) = (bench.sim.now(), bench.engine.reins());
+    let env = bench.sim.node(&NodeName::from("operator"));
+    bench.run(async {
+        let wave = async {
+            env.sleep_until(start + Duration::from_secs(5)).await;
+            assert_eq!(reins.log_all_in(1.0), 210);
+            env.sleep(Duration::from_secs(1)).await;
+        };
+        futures_util::join!(bench.engine.load(Duration::from_secs(10)), wave);
+    });
+    assert_eq!(reins.logins(), reins::Logins { asked: 210, sent: 210, away: 0 });
+    assert_eq!(bench.toy.forgotten.get(), 210);
+    let at = start + Duration::from_secs(5);
+    let logins = [bench.ops(K::DriverLogin), bench.ops(K::PassengerLogin)].concat();
+    assert_eq!(logins.iter().filter(|op| op.planned == at).count(), 210);
+    let share = reins.log_all_in(0.5);
+    assert!((80..=130).contains(&share), "{share}");
 }

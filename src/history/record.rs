@@ -287,8 +287,17 @@ pub struct FaultEvent {
     /// When it was done.
     #[serde(rename = "at_ns")]
     pub at: Time,
+    /// Location updates a second that it asks for, from then on until it is put back, beside those
+    /// of the load.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_updates_per_s: f64,
     /// What was measured, for people.
     pub effect: String,
+}
+
+/// True for what need not be written.
+fn is_zero(value: &f64) -> bool {
+    value.abs() < f64::EPSILON
 }
 
 /// What happened to a fault.

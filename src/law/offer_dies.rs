@@ -322,6 +322,7 @@ mod tests {
             change: FaultChange::Injected,
             planned: Time::ZERO,
             at: Time::ZERO,
+            more_updates_per_s: 0.0,
             effect: String::new(),
         }));
         assert_eq!(law.judge(true).verdict, Verdict::Unknown);

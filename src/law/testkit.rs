@@ -231,6 +231,7 @@ impl Tale {
             change,
             planned: at,
             at,
+            more_updates_per_s: 0.0,
             effect: String::new(),
         };
         self.marks.push((at, Record::Fault(event)));

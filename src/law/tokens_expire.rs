@@ -205,6 +205,7 @@ mod tests {
             change: FaultChange::Injected,
             planned: at,
             at,
+            more_updates_per_s: 0.0,
             effect: String::new(),
         }));
         for record in tale.records() {

@@ -66,6 +66,10 @@ pub struct FaultFigures {
     pub victims: Vec<String>,
     /// When it was in force, if it ever was.
     pub injected: Option<Time>,
+    /// Location updates a second that it asked for beside those of the load.
+    pub more_updates_per_s: f64,
+    /// Until when it did.
+    pub more_until: Option<Time>,
     /// When it was verified to be gone.
     pub healed: Option<Time>,
     /// Its effect was seen.
@@ -237,14 +241,23 @@ impl Figures {
             kind: event.kind.clone(),
             victims: event.victims.iter().map(ToString::to_string).collect(),
             injected: None,
+            more_updates_per_s: 0.0,
+            more_until: None,
             healed: None,
             bit: false,
             unverified: false,
             failed: false,
             effect: Vec::new(),
         });
+        if matches!(event.change, FaultChange::Healed | FaultChange::HealUnverified) {
+            // It is over at once; that it was seen to be took longer.
+            fault.more_until = fault.more_until.or(Some(event.planned));
+        }
         match event.change {
-            FaultChange::Injected => fault.injected = Some(event.at),
+            FaultChange::Injected => {
+                fault.injected = Some(event.at);
+                fault.more_updates_per_s = event.more_updates_per_s;
+            }
             FaultChange::Bit => fault.bit = true,
             FaultChange::Missed => fault.bit = false,
             FaultChange::Healed => fault.healed = Some(event.at),
@@ -287,6 +300,18 @@ impl Figures {
     pub fn load_s(&self) -> f64 {
         let end = self.load_ended().or(self.end.as_ref().map(|end| end.at));
         end.map_or(0.0, |end| (end - self.zero()).as_secs_f64())
+    }
+
+    /// Location updates a second that were asked for while the demand ran: those of the load, and
+    /// what faults asked for beside them.
+    pub fn asked_updates_per_s(&self) -> f64 {
+        let usual = self.header.as_ref().map_or(0.0, |header| header.updates_per_s);
+        let end = self.zero() + Duration::from_secs_f64(self.load_s());
+        let more = self.faults.values().filter_map(|fault| {
+            let until = fault.more_until.unwrap_or(end).min(end);
+            Some((until - fault.injected?).as_secs_f64() * fault.more_updates_per_s)
+        });
+        usual + more.sum::<f64>() / self.load_s().max(1e-9)
     }
 
     /// The figures of one kind of op, if there were any.

@@ -397,7 +397,7 @@ impl LoadSummary {
         Self {
             robots: RobotsSummary { drivers: figures.robots[0], passengers: figures.robots[1] },
             updates: UpdatesSummary {
-                target_per_s: figures.header.as_ref().map_or(0.0, |h| h.updates_per_s),
+                target_per_s: figures.asked_updates_per_s(),
                 planned_per_s: (updates.sent + updates.skipped) as f64 / seconds,
                 sent_per_s: updates.sent as f64 / seconds,
                 ok_per_s: ok as f64 / seconds,

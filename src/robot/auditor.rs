@@ -144,6 +144,7 @@ impl Robot for Auditor {
             | Event::Told(_)
             | Event::Overheard(_)
             | Event::Wish(_)
+            | Event::Report
             | Event::Drain
             | Event::SignOff => {}
         }

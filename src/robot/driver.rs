@@ -275,6 +275,13 @@ impl Driver {
         }
     }
 
+    /// Tells where it is out of turn, once its pulse beats.
+    fn report(&mut self, cue: &mut Cue<'_>) {
+        if self.begun && !matches!(self.state, State::Leaving | State::Off) {
+            self.ping(cue);
+        }
+    }
+
     fn ping(&mut self, cue: &mut Cue<'_>) {
         let here = if matches!(self.state, State::OnJob(_)) {
             self.motion.place(cue.now)
@@ -616,6 +623,7 @@ impl Robot for Driver {
             Event::Done(op) => self.done(op, &mut cue),
             Event::SignOff => self.leave(&mut cue),
             Event::Told(answer) => self.told(answer, &mut cue),
+            Event::Report => self.report(&mut cue),
             Event::Wish(_) | Event::Known(_) | Event::Overheard(_) | Event::Drain => {}
         }
     }

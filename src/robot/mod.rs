@@ -54,6 +54,8 @@ pub enum Event<'a> {
     Known(&'a [Id]),
     /// An op of somebody else ended, and a rogue hears of it.
     Overheard(&'a Op),
+    /// A driver is to tell where it is, beside its own pulse. `now` is the planned moment.
+    Report,
     /// No new wishes: what is open is brought to an end.
     Drain,
     /// Sign off, for good, as soon as the live job (if any) is over.

@@ -435,7 +435,7 @@ impl Robot for Passenger {
             Event::Wish(trip) => self.wish(trip, &mut cue),
             Event::Drain => self.drain(&mut cue),
             Event::SignOff => self.sign_off(&mut cue),
-            Event::Known(_) | Event::Overheard(_) => {}
+            Event::Known(_) | Event::Overheard(_) | Event::Report => {}
         }
     }
 

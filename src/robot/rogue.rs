@@ -431,7 +431,7 @@ impl Robot for Rogue {
             }
             Event::SignOff => self.sign_off(&mut cue),
             Event::Told(_) => self.inside(event, &mut cue),
-            Event::Wish(_) | Event::Known(_) => {}
+            Event::Wish(_) | Event::Known(_) | Event::Report => {}
         }
     }
 

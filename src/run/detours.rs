@@ -1,10 +1,11 @@
-//! The way from robots to a backend that the run did not start, where a plan strikes it: through the
-//! run's own fault proxy. The robots are led there by themselves; nobody has to be pointed at it.
+//! The ways to, and within, a backend that the run did not start: through the run's own fault proxy. The
+//! robots are led there by themselves, where a plan strikes their links; the backend's own parts were
+//! pointed at it by whoever set them up, and so it stands on their links whatever the plan strikes.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs as _},
     rc::Rc,
     time::Duration,
 };
@@ -17,12 +18,13 @@ use super::{
     folder::Folder,
     ledger::{Books, By},
     plan::RunPlan,
+    victims,
 };
 use crate::{
     base::file::FileError,
     chaos::{
         provider::{LinkName, ROBOTS, Toxic},
-        providers::{Hands, Server, Ways},
+        providers::{BackendLink, Hands, Server, Ways},
         proxy::Controller,
     },
     target::mapped::{Compiled, grammar::Speaks},
@@ -30,6 +32,7 @@ use crate::{
         Env,
         real::{
             closing::closing,
+            first_answer::{first_answer, last_answer},
             process::{self, Order},
         },
     },
@@ -69,17 +72,33 @@ pub fn links(target: &Compiled) -> BTreeMap<LinkName, Place> {
     links
 }
 
-/// The same of a plan's target; none where the run starts its backend itself.
-pub fn links_of(plan: &RunPlan) -> Result<BTreeMap<LinkName, Place>, FileError> {
-    match plan.mapping.as_ref().filter(|_| !plan.starts_backend()) {
-        Some(mapping) => Ok(links(&plan.compile(mapping, "not yet")?)),
-        None => Ok(BTreeMap::new()),
+/// Every link of a plan's target that can be struck; none where the run starts its backend itself.
+pub fn links_of(plan: &RunPlan) -> Result<Vec<LinkName>, FileError> {
+    let Some(mapping) = plan.mapping.as_ref().filter(|_| !plan.starts_backend()) else {
+        return Ok(Vec::new());
+    };
+    let of_robots = links(&plan.compile(mapping, "not yet")?).into_keys();
+    let within = victims::read(mapping)?.backend_link;
+    Ok(of_robots.chain(within.iter().map(BackendLink::name)).collect())
+}
+
+/// Says where the parts of a backend are to be pointed.
+pub fn announce(links: &[BackendLink]) {
+    if !links.is_empty() {
+        println!(
+            "the fault proxy stands between parts of the backend, for as long as a run goes on:"
+        );
+    }
+    for link in links {
+        println!("  {}", link.told());
     }
 }
 
 /// The proxy on those links, once it runs.
 pub struct Detours {
     links: BTreeMap<LinkName, Place>,
+    /// Those between parts of the backend.
+    within: BTreeMap<LinkName, BackendLink>,
     hands: Rc<dyn Hands>,
     running: RefCell<Option<Running>>,
 }
@@ -92,11 +111,17 @@ struct Running {
 
 impl Detours {
     /// Stands nowhere yet.
-    pub fn new(links: BTreeMap<LinkName, Place>, hands: Rc<dyn Hands>) -> Self {
-        Self { links, hands, running: RefCell::default() }
+    pub fn new(
+        links: BTreeMap<LinkName, Place>,
+        within: &[BackendLink],
+        hands: Rc<dyn Hands>,
+    ) -> Self {
+        let within = within.iter().map(|link| (link.name(), link.clone())).collect();
+        Self { links, within, hands, running: RefCell::default() }
     }
 
-    /// Stands on those links, and on no others; starts nothing where there are none.
+    /// Stands on those links of the robots, and on all between parts of the backend; starts nothing where
+    /// there are none.
     pub async fn start(
         &self,
         folder: &Folder,
@@ -104,7 +129,7 @@ impl Detours {
         env: &Env,
         touched: &BTreeSet<LinkName>,
     ) -> Result<(), String> {
-        if touched.is_empty() {
+        if touched.is_empty() && self.within.is_empty() {
             return Ok(());
         }
         let words = |why: &dyn std::fmt::Display| format!("the fault proxy: {why}");
@@ -125,6 +150,11 @@ impl Detours {
             let listen = controller.add(link, upstream.at).await.map_err(|why| words(&why))?;
             listens.insert(link.clone(), listen);
         }
+        for (name, link) in &self.within {
+            let upstream = address(&link.upstream)?;
+            let listen = controller.add_at(name, link.listen, upstream).await;
+            listens.insert(name.clone(), listen.map_err(|why| words(&why))?);
+        }
         *self.running.borrow_mut() = Some(Running { child, controller, listens });
         Ok(())
     }
@@ -133,7 +163,8 @@ impl Detours {
     pub fn table(&self) -> BTreeMap<String, SocketAddr> {
         let running = self.running.borrow();
         let listens = running.iter().flat_map(|running| &running.listens);
-        listens.map(|(link, at)| (self.links[link].text.clone(), *at)).collect()
+        let of_robots = listens.filter_map(|(link, at)| Some((self.links.get(link)?, *at)));
+        of_robots.map(|(place, at)| (place.text.clone(), at)).collect()
     }
 
     /// Ends it.
@@ -152,9 +183,24 @@ impl Detours {
     }
 }
 
+/// An address of `host:port`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|why| format!("{text}: {why}"))?;
+    let mut found = found;
+    found.next().ok_or_else(|| format!("{text} has no address"))
+}
+
+/// The time of one exchange with the part of a backend that is dialled; whatever it says is an answer.
+async fn asked(at: SocketAddr, link: &BackendLink, load: usize) -> Result<Duration, String> {
+    let words = link.words(load);
+    let took =
+        if load == 0 { first_answer(at, &words).await } else { last_answer(at, &words).await };
+    took.map_err(|why| why.to_string())
+}
+
 impl Ways for Detours {
     fn links(&self) -> Vec<LinkName> {
-        self.links.keys().cloned().collect()
+        self.links.keys().chain(self.within.keys()).cloned().collect()
     }
 
     fn impair<'a>(
@@ -178,6 +224,9 @@ impl Ways for Detours {
         load: usize,
     ) -> LocalBoxFuture<'a, Result<Duration, String>> {
         Box::pin(async move {
+            if let Some(within) = self.within.get(link) {
+                return asked(self.listen(link)?, within, load).await;
+            }
             let server = Server::Url { url: format!("http://{}", self.listen(link)?), ca: None };
             let request = Request::get("/").body(Bytes::from(vec![b' '; load]));
             let request = request.map_err(|why| why.to_string())?;

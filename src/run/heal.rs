@@ -235,6 +235,9 @@ async fn heal_one(victims: &dyn Provider, lease: &Lease) -> Result<String, Strin
     if !lease.links.is_empty() {
         texts.push("its links were sick in the run's own proxy, which ended with it".to_owned());
     }
+    if lease.nodes.is_empty() && lease.links.is_empty() {
+        texts.push("what its robots did, they did in the run, and it is over".to_owned());
+    }
     if wrong.is_empty() { Ok(texts.join("; ")) } else { Err(wrong.join("; ")) }
 }
 

@@ -58,7 +58,8 @@ impl Outside {
         let operator = env(plan, "operator", origin);
         let named = victims::read(mapping)?;
         let hands = victims::hands(mapping, &named);
-        let detours = Rc::new(Detours::new(detours::links(&target), Rc::clone(&hands)));
+        let detours =
+            Rc::new(Detours::new(detours::links(&target), &named.backend_link, Rc::clone(&hands)));
         let victims = Outsiders::new(&named, &hands).over(&operator, detours.clone());
         Ok(Self {
             plan: plan.clone(),

@@ -255,9 +255,10 @@ impl RunPlan {
         }
         let victims = victims::read(&mapping)?;
         if compiled.is_embedded() && !victims.is_empty() {
-            let why = "the run starts this backend itself, and its nodes are the victims: leave the \
-                       table out";
-            return Err(mapping.source().error("victims", why));
+            let why = "the run starts this backend itself, and its nodes and links are the victims: \
+                       leave the table out";
+            let key = if victims.names().is_empty() { "backend_link" } else { "victims" };
+            return Err(mapping.source().error(key, why));
         }
         let scale = scenario.time.time_scale;
         if !compiled.declares.scaled_time && (scale - 1.0).abs() > f64::EPSILON {
@@ -331,7 +332,6 @@ impl RunPlan {
             return Ok(resolved);
         };
         let (nodes, links) = (outsiders.nodes(), detours::links_of(self)?);
-        let links: Vec<LinkName> = links.into_keys().collect();
         let resolved = faults.resolve(&nodes, &links, duration, &self.rng())?;
         faults.check_foreign(&resolved)?;
         faults.check_strikes(&resolved, |node, strike| outsiders.can(node, strike))?;

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::{Either, select};
 
 use super::{
-    Ended, RunError, Ui,
+    Ended, RunError, Ui, detours,
     fleet::Fleet,
     folder::Folder,
     guardian::Guardian,
@@ -22,6 +22,7 @@ use super::{
     show::{Billing, Played, Show},
     stage::Stage,
     traces::Traces,
+    victims,
 };
 use crate::{city::City, report::verdict::Exit, world::real::run_local};
 
@@ -32,6 +33,9 @@ pub fn run(plan: &RunPlan, out: &Path, ui: Ui) -> anyhow::Result<Ended> {
     let folder = Folder::create(out, &plan.name, &billing.run)?;
     plan.keep(&folder)?;
     plan.announce(&folder);
+    if let Some(mapping) = plan.mapping.as_ref().filter(|_| !plan.starts_backend()) {
+        detours::announce(&victims::read(mapping)?.backend_link);
+    }
     let played = play(plan, &folder, ui, billing, origin)?;
     let exit = outputs::publish(plan, &folder, &played);
     Ok(Ended { exit, broken: played.broken(), interrupted: played.interrupted(), folder })

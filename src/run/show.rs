@@ -21,6 +21,7 @@ use super::{
     approval,
     costs::Costs,
     gauges::gauges,
+    guests::Guests,
     ledger::Books,
     plan::{RunPlan, now},
     progress::Progress,
@@ -113,6 +114,8 @@ pub struct Show {
     /// The run's folder, where it is kept.
     kept: Option<PathBuf>,
     traces: Option<Rc<Traces>>,
+    /// Who is at the backend, where that is not the run's own.
+    guests: Option<Rc<RefCell<Guests>>>,
     /// Where leases and acts are written, in a world that something may outlive the run in.
     books: Option<Rc<Books>>,
     /// Why all faults were called off.
@@ -139,9 +142,12 @@ impl Show {
         approval::check(&plan, now())?;
         let target = targets::of(&plan, stage.operator(), &city, &billing.run)?;
         let declares = target.declares().clone();
+        let signs_off = declares.asked().has(OpKind::DriverGoOffline);
         let recorder = Rc::new(Recorder::create(kept, &plan, &declares)?);
         let run = billing.run.clone();
         recorder.record(&Record::Run(Box::new(header(&plan, billing, declares)?)));
+        let guests = (!plan.starts_backend()).then_some(signs_off);
+        let guests = guests.map(|signs_off| Rc::new(RefCell::new(Guests::new(signs_off))));
         Ok(Self {
             plan,
             run,
@@ -157,6 +163,7 @@ impl Show {
             services: RefCell::default(),
             kept: kept.map(Path::to_owned),
             traces: None,
+            guests,
             books: None,
             called_off: RefCell::default(),
         })
@@ -254,9 +261,12 @@ impl Show {
             target.traced(traces.tracing());
         }
         let (recorder, audience) = (Rc::clone(&self.recorder), self.audience.clone());
-        let traces = self.traces.clone();
+        let (traces, guests) = (self.traces.clone(), self.guests.clone());
         let sink = Rc::new(move |record: Record| {
             recorder.record(&record);
+            if let Some(guests) = &guests {
+                guests.borrow_mut().see(&record);
+            }
             if let Some(traces) = &traces {
                 traces.see(&record);
             }
@@ -275,6 +285,7 @@ impl Show {
         let conductor = Conductor::new(
             self.stage.operator(),
             Rc::clone(&self.stage).provider(),
+            Rc::new(engine.reins()),
             gauges(engine.onlooker()),
             self.plan.faults.clone(),
             sink,
@@ -467,13 +478,21 @@ impl Show {
             // Who is still on shift then goes with the backend, which the run itself stops: nothing
             // of a robot is left behind in it.
             let all_left = cast.engine.sign_off(self.sign_off_within).await;
-            if let (Some(books), true) = (&self.books, all_left) {
+            let stay = self.who_stays(&cast.engine);
+            if let (Some(books), true, true) = (&self.books, all_left, stay.is_empty()) {
                 books.robots_left();
             }
+            left_behind.extend(stay);
         }
         let lost = self.stage.lost();
         self.stage.stop().await;
         (left_behind, lost)
+    }
+
+    /// What of the robots is still at a backend that goes on without the run, in words.
+    fn who_stays(&self, engine: &Engine) -> Vec<String> {
+        let Some(guests) = &self.guests else { return Vec::new() };
+        guests.borrow().left(&engine.present())
     }
 
     /// The last record, as far as nothing but time and costs are in it.

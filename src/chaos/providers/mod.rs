@@ -2,6 +2,7 @@
 //! command or an HTTP call can break. A target's file says which there are (`[victims]`); one file
 //! here for each way to reach one, and one word in [`PROVIDERS`].
 
+mod backend_link;
 mod docker;
 mod exec;
 mod hands;
@@ -21,6 +22,7 @@ use futures_util::future::{LocalBoxFuture, ready};
 use super::provider::{Health, LinkName, Provider, ProviderError, Strike, Toxic};
 use crate::{base::name::NodeName, world::Env};
 
+pub use backend_link::BackendLink;
 pub use hands::{Answer, Hands, Server, Ways};
 pub use written::{Probe, Secret, Victims};
 

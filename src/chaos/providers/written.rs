@@ -7,7 +7,7 @@ use http::Request;
 use serde::Deserialize;
 
 use super::{
-    PROVIDERS, Reach,
+    BackendLink, PROVIDERS, Reach, backend_link,
     docker::{self, Docker},
     exec::{self, Exec},
     hands::{Hands, Server},
@@ -35,6 +35,8 @@ pub struct Victims {
     /// Hosts beyond loopback that may be called to break something there.
     pub fault_hosts: Vec<String>,
     victims: BTreeMap<NodeName, Wanted>,
+    /// Links between its parts on which the run's proxy stands.
+    pub backend_link: Vec<BackendLink>,
 }
 
 /// One victim: one of the ways to reach it, and perhaps a probe of its own.
@@ -109,6 +111,7 @@ impl Victims {
     /// Those of a target's file; every error names its line.
     pub fn read(source: &Source) -> Result<Self, FileError> {
         let read: Self = source.parse()?;
+        backend_link::check(&read.backend_link, &read.fault_hosts, source)?;
         for (name, wanted) in &read.victims {
             let key = format!("victims.{name}");
             let wrong = |why: String| Err(source.error(&key, why));
@@ -135,9 +138,9 @@ impl Victims {
         self.victims.keys().cloned().collect()
     }
 
-    /// True where there are none.
+    /// True where there are none, and no links.
     pub fn is_empty(&self) -> bool {
-        self.victims.is_empty()
+        self.victims.is_empty() && self.backend_link.is_empty()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&NodeName, &Wanted)> {
@@ -146,7 +149,7 @@ impl Victims {
 }
 
 /// True for the machine itself.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

@@ -65,8 +65,21 @@ impl Controller {
         link: &LinkName,
         upstream: SocketAddr,
     ) -> Result<SocketAddr, ControlError> {
-        let reply = self.ask(Command::Add { link: link.clone(), upstream }).await?;
-        reply.listen.ok_or(ControlError::NoAddress)
+        self.stand(Command::Add { link: link.clone(), upstream, listen: None }).await
+    }
+
+    /// The same for a dialler that was pointed at `listen` beforehand.
+    pub async fn add_at(
+        &self,
+        link: &LinkName,
+        listen: SocketAddr,
+        upstream: SocketAddr,
+    ) -> Result<SocketAddr, ControlError> {
+        self.stand(Command::Add { link: link.clone(), upstream, listen: Some(listen) }).await
+    }
+
+    async fn stand(&self, add: Command) -> Result<SocketAddr, ControlError> {
+        self.ask(add).await?.listen.ok_or(ControlError::NoAddress)
     }
 
     /// Makes a link sick, instead of what was wrong with it before; an empty list heals it.

@@ -97,7 +97,9 @@ impl Table {
             }
         };
         let done = match request.command {
-            Command::Add { link, upstream } => self.add(link, upstream).await.map(Some),
+            Command::Add { link, upstream, listen } => {
+                self.add(link, upstream, listen).await.map(Some)
+            }
             Command::Impair { link, toxics } => self.impair(&link, toxics).map(|()| None),
         };
         let (listen, error) = match done {
@@ -107,7 +109,12 @@ impl Table {
         Reply { id: Some(request.id), listen, error }
     }
 
-    async fn add(&mut self, link: LinkName, upstream: SocketAddr) -> Result<SocketAddr, String> {
+    async fn add(
+        &mut self,
+        link: LinkName,
+        upstream: SocketAddr,
+        listen: Option<SocketAddr>,
+    ) -> Result<SocketAddr, String> {
         if let Some((listen, state)) = self.links.get(&link) {
             state.upstream.set(upstream);
             return Ok(*listen);
@@ -116,7 +123,8 @@ impl Table {
             return Err(format!("there are {LINKS_MAX} links already"));
         }
         let wrong = |error: io::Error| format!("cannot listen for {link}: {error}");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(wrong)?;
+        let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let listener = TcpListener::bind(listen).await.map_err(wrong)?;
         let listen = listener.local_addr().map_err(wrong)?;
         let rng = self.rng.fork(&link.to_string());
         let state = LinkState::new(upstream, rng, self.scratch.clone()).map_err(wrong)?;

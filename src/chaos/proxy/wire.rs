@@ -19,8 +19,13 @@ pub(super) struct Request {
 pub(super) enum Command {
     /// Stand on this link: listen, and pass everything on to `upstream`. A link that is known
     /// keeps its address, its connections and its toxics, and new connections go to the upstream
-    /// given last.
-    Add { link: LinkName, upstream: SocketAddr },
+    /// given last. Without `listen` any free port of loopback is taken.
+    Add {
+        link: LinkName,
+        upstream: SocketAddr,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listen: Option<SocketAddr>,
+    },
     /// These toxics instead of those before; none heals.
     Impair { link: LinkName, toxics: Vec<Toxic> },
 }

@@ -10,7 +10,7 @@ use std::{path::Path, rc::Rc, time::Duration};
 use futures_util::future::{Either, select};
 
 use super::{
-    RunError,
+    RunError, detours,
     fleet::Fleet,
     folder::Folder,
     plan::{RunPlan, Wishes},
@@ -23,7 +23,7 @@ use crate::{
         name::NodeName,
         rng::Rng,
     },
-    chaos::provider::ROBOTS,
+    chaos::{provider::ROBOTS, providers::Victims},
     city::City,
     engine::target::{Ears, Gap, Target as _},
     history::declares::Declares,
@@ -72,6 +72,7 @@ pub fn check(file: &Path, city: &Path, sets: &[String]) -> anyhow::Result<Exit> 
     if compiled.is_embedded() {
         return embedded(&source, city, &run, origin);
     }
+    detours::announce(&Victims::read(&source)?.backend_link);
     let city = City::load(city)?;
     run_local(async move {
         reach(&compiled).await.map_err(|why| RunError::Unfit(not_there(&why)))?;

@@ -219,6 +219,10 @@ impl Embedded {
 }
 
 impl Target for Embedded {
+    fn forget(&self, robot: RobotId) {
+        self.sessions.of(robot, |session| session.token = None);
+    }
+
     fn declares(&self) -> &Declares {
         &self.settings.declares
     }

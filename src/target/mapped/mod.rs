@@ -480,6 +480,10 @@ impl Target for Mapped {
         self.kept(robot, ACCOUNT, account.as_str());
     }
 
+    fn forget(&self, robot: RobotId) {
+        self.forget_token(robot);
+    }
+
     fn held(&self) -> Option<LocalBoxFuture<'_, ()>> {
         self.is_paused().then(|| Box::pin(self.wait_for_it()) as LocalBoxFuture<'_, ()>)
     }

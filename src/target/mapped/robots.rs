@@ -139,6 +139,15 @@ impl Mapped {
         self.accounts.borrow_mut().insert((robot.plays(), account), robot);
     }
 
+    /// The robot has no token any more, where the mapping says what its token is.
+    pub(super) fn forget_token(&self, robot: RobotId) {
+        if self.file.keeps_token {
+            self.session(robot, |session| {
+                Rc::make_mut(&mut session.fields).remove(TOKEN);
+            });
+        }
+    }
+
     pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
         self.session(robot, |session| {
             // A late refusal of an older token says nothing of the one that took its place.

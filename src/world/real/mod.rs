@@ -10,6 +10,7 @@ pub mod clock;
 pub mod closing;
 pub mod datagram;
 pub mod disk;
+pub mod first_answer;
 pub mod http_body;
 pub mod http_client;
 mod http_server;

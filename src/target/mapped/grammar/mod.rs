@@ -52,6 +52,11 @@ pub struct Mapping {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub victims: Words<toml::Table>,
+    /// Links between parts of the backend on which the run's fault proxy stands: `from`, `to`, `listen`,
+    /// `upstream`, and perhaps `probe`.
+    #[serde(default)]
+    #[schemars(with = "Vec<BTreeMap<String, String>>")]
+    pub backend_link: Vec<toml::Table>,
     /// The most requests a second of all robots together. Required beyond loopback.
     #[serde(default)]
     pub ceiling_per_second: Option<u32>,
