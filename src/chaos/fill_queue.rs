@@ -70,13 +70,11 @@ impl Fault for FillQueue {
             messages::tell(stage, &what).await?;
             let filled = join_all(stage.nodes.iter().map(|node| async move {
                 let fill = stage.provider.fill_queue(node, stage.lasts);
-                match stage.env.timeout(FILL_MAX, fill).await {
-                    Ok(filled) => filled.map(|what| format!("{node}: {what}")),
-                    Err(_) => {
-                        let why = format!("its queue was not full after {FILL_MAX:?}");
-                        Err(ProviderError { victim: node.to_string(), why })
-                    }
-                }
+                let Ok(filled) = stage.env.timeout(FILL_MAX, fill).await else {
+                    let why = format!("its queue was not full after {FILL_MAX:?}");
+                    return Err(ProviderError { victim: node.to_string(), why });
+                };
+                filled.map(|what| format!("{node}: {what}"))
             }));
             let texts: Vec<String> = filled.await.into_iter().collect::<Result<_, _>>()?;
             Ok(texts.join("; "))

@@ -224,7 +224,7 @@ mod tests {
         let (long, short) = (Duration::from_secs(30), Duration::from_secs(6));
         let jobs = Spike { jobs: 3.0, updates: 1.0 };
         assert_eq!(jobs.look(USUAL, long), Duration::from_secs(10));
-        assert_eq!(jobs.look(USUAL, short), short - LOOK_ENDS);
+        assert_eq!(jobs.look(USUAL, short), short.saturating_sub(LOOK_ENDS));
         let updates = Spike { jobs: 1.0, updates: 3.0 };
         assert_eq!(updates.look(USUAL, long), LOOK_MIN);
     }

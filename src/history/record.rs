@@ -296,6 +296,7 @@ pub struct FaultEvent {
 }
 
 /// True for what need not be written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(value: &f64) -> bool {
     value.abs() < f64::EPSILON
 }

@@ -90,7 +90,7 @@ impl Guests {
                 let since = format!("its driver.go_online ended as {outcome}");
                 self.on_shift.entry(op.robot).or_insert(since);
             }
-            (OpKind::DriverGoOffline, Outcome::Ok) | (OpKind::CleanupRobot, Outcome::Ok) => {
+            (OpKind::DriverGoOffline | OpKind::CleanupRobot, Outcome::Ok) => {
                 self.on_shift.remove(&op.robot);
             }
             (OpKind::DriverGoOffline, _) => {

@@ -51,10 +51,13 @@ pub struct Shares {
     state: RefCell<State>,
 }
 
+/// A binding, where there is one.
+type Binding = Option<Value>;
+
 #[derive(Debug, Clone, Default)]
 struct State {
-    /// The binding before anything was given, where there was one; known while something is.
-    before: Option<Option<Value>>,
+    /// The binding before anything was given; known while something is.
+    before: Option<Binding>,
     /// Versions and percents.
     given: BTreeMap<Vec<NodeName>, (u32, u32)>,
 }

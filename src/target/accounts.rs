@@ -219,12 +219,12 @@ impl Pool {
     pub fn enough(&mut self, drivers: u32, passengers: u32, rogues: u32) -> Result<(), FileError> {
         let plays = |number: u32| RobotId { kind: RobotKind::Rogue, number }.plays();
         let rides = (0..rogues).filter(|number| plays(*number) == RobotKind::Passenger).count();
-        let drives = rogues as usize - rides;
+        let at_wheels = rogues as usize - rides;
         let lacks = |kind, wanted: u32, more: usize| {
             (wanted as usize + more).saturating_sub(self.rows(kind))
         };
         let lacking = [
-            lacks(RobotKind::Driver, drivers, drives),
+            lacks(RobotKind::Driver, drivers, at_wheels),
             lacks(RobotKind::Passenger, passengers, rides),
         ];
         if lacking.iter().sum::<usize>() > self.anybody.len() {

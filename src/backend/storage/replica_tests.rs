@@ -508,7 +508,9 @@ fn where_no_disk_has_room_nothing_is_acknowledged_until_one_more_than_half_have(
     let trio = Trio::new("all full");
     let all = names();
     assert!(matches!(trio.put("job/1", "one"), Ok(Committed::Done(_))));
-    all.iter().for_each(|name| trio.fill(name, true));
+    for name in &all {
+        trio.fill(name, true);
+    }
     for n in 0..5 {
         assert!(trio.put("job/1", &format!("lost {n}")).is_err());
     }

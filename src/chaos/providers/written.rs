@@ -34,7 +34,8 @@ pub(super) const WITHIN: Span = Span::secs(10);
 pub struct Victims {
     /// Hosts beyond loopback that may be called to break something there.
     pub fault_hosts: Vec<String>,
-    victims: BTreeMap<NodeName, Wanted>,
+    #[serde(rename = "victims")]
+    wanted: BTreeMap<NodeName, Wanted>,
     /// Links between its parts on which the run's proxy stands.
     pub backend_link: Vec<BackendLink>,
 }
@@ -112,7 +113,7 @@ impl Victims {
     pub fn read(source: &Source) -> Result<Self, FileError> {
         let read: Self = source.parse()?;
         backend_link::check(&read.backend_link, &read.fault_hosts, source)?;
-        for (name, wanted) in &read.victims {
+        for (name, wanted) in &read.wanted {
             let key = format!("victims.{name}");
             let wrong = |why: String| Err(source.error(&key, why));
             if name.az().is_empty() || name.role().is_empty() {
@@ -135,16 +136,16 @@ impl Victims {
 
     /// Their names, sorted.
     pub fn names(&self) -> Vec<NodeName> {
-        self.victims.keys().cloned().collect()
+        self.wanted.keys().cloned().collect()
     }
 
     /// True where there are none, and no links.
     pub fn is_empty(&self) -> bool {
-        self.victims.is_empty() && self.backend_link.is_empty()
+        self.wanted.is_empty() && self.backend_link.is_empty()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&NodeName, &Wanted)> {
-        self.victims.iter()
+        self.wanted.iter()
     }
 }
 

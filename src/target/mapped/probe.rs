@@ -23,6 +23,7 @@ pub const LACKS: [Probe; 2] = [Probe::TokenRevoked, Probe::Outside];
 
 /// A token that nobody has: what it is found in is where tokens go.
 const NOBODYS: &str = "of-bad-news";
+const NO_TOKEN: &str = "the robot has no token of its own";
 
 impl Mapped {
     /// One request that is wrong in that way.
@@ -69,17 +70,15 @@ impl Mapped {
             deadline,
             ..self.scope(robot, &own)
         };
-        let request = match probe.is_of_token() {
-            true => self.with_bad_token(robot, probe, step, *link, &scope)?,
-            false => {
-                if step.needs_token && own.get(TOKEN).is_none() {
-                    return Err("the robot has no token of its own".to_owned());
-                }
-                let mut request = self.to_http(robot, step, *link, &scope)?;
-                *request.body_mut() = spoil::body(request.body(), probe)
-                    .ok_or_else(|| format!("the body of `{}` cannot be wrong so", step.key))?;
-                request
-            }
+        let request = if probe.is_of_token() {
+            self.with_bad_token(robot, probe, step, *link, &scope)?
+        } else if step.needs_token && own.get(TOKEN).is_none() {
+            return Err(NO_TOKEN.to_owned());
+        } else {
+            let mut request = self.to_http(robot, step, *link, &scope)?;
+            *request.body_mut() = spoil::body(request.body(), probe)
+                .ok_or_else(|| format!("the body of `{}` cannot be wrong so", step.key))?;
+            request
         };
         Ok(self.sent_as_it_is(robot, step, *link, request, &scope).await)
     }
@@ -104,7 +103,7 @@ impl Mapped {
         if open || !is_in(&marked, NOBODYS) {
             return Err(format!("`{}` lets a robot in by more than its token", step.key));
         }
-        let own = || scope.me.get(TOKEN).ok_or("the robot has no token of its own".to_owned());
+        let own = || scope.me.get(TOKEN).ok_or(NO_TOKEN.to_owned());
         match probe {
             Probe::TokenMalformed => Ok(marked),
             Probe::TokenAbsent => {

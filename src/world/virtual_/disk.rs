@@ -145,13 +145,12 @@ fn last_to_tear(changes: &[Change]) -> Option<Torn> {
         Change::Write { bytes, .. } => Some(bytes.len() as u64).filter(|len| *len > SECTOR_BYTES),
         Change::Length { .. } => None,
     };
-    let last = changes.iter().enumerate().rev();
-    last.filter_map(|(number, change)| Some((number, longer(change)?))).next().map(
-        |(number, bytes)| {
-            let kept = (bytes / 2 / SECTOR_BYTES).max(1) * SECTOR_BYTES;
-            Torn { number, of: changes.len(), bytes, kept }
-        },
-    )
+    let mut last = changes.iter().enumerate().rev();
+    last.find_map(|(number, change)| {
+        let bytes = longer(change)?;
+        let kept = (bytes / 2 / SECTOR_BYTES).max(1) * SECTOR_BYTES;
+        Some(Torn { number, of: changes.len(), bytes, kept })
+    })
 }
 
 /// How many bytes of each write are there: all but of the torn one, also of those after it, since a

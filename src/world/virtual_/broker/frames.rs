@@ -53,6 +53,7 @@ pub(super) struct Exchange {
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of AMQP, each as it stands there")]
 pub(super) struct Queue {
     #[prost(string, tag = "1")]
     pub name: String,
