@@ -97,7 +97,7 @@ impl World for AtOnce {
         Box::pin(ready(Ok(Response::new(Bytes::from_static(body)))))
     }
     fn store(&self, name: &str) -> LocalBoxFuture<'static, Result<Store, StoreError>> {
-        let error = StoreError { store: name.to_owned(), why: "none here".into() };
+        let error = StoreError::new(name, "none here");
         Box::pin(ready(Err(error)))
     }
 }
