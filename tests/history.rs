@@ -81,7 +81,7 @@ fn the_schema_fits_what_is_written_and_refuses_what_is_not() {
     assert_eq!(against_schema(bad.iter().map(ToString::to_string)).len(), bad.len());
 }
 
-/// Where `scripts/test` puts DuckDB.
+/// Where `scripts/test` puts `DuckDB`.
 const PYTHON: &str = "target/clients/bin/python";
 /// Counts the ops of a history, as `docs/history.md` asks for them.
 const DUCKDB: &str = "import duckdb, sys; print(duckdb.sql(f\"select count(*) from \
