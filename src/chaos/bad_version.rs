@@ -57,6 +57,9 @@ const SLOW: &str = "slow";
 const SETTLES: Duration = Duration::from_millis(1_500);
 /// For so long calls are counted, or longer until one was answered badly.
 const COUNTED: Duration = Duration::from_secs(1);
+/// Calls that tell a share, and by which factor that may be off: what was refused is asked again.
+const TOLD_FROM: u64 = 200;
+const OFF_MAX: f64 = 2.5;
 /// What it needs at least to be known and measured.
 const NEEDS: Duration = Duration::from_secs(3);
 
@@ -212,7 +215,9 @@ impl BadVersion {
                 "the bad version got {met} of {all} calls within {seconds:.1} s ({percent:.1} %, \
                  wanted were {share} %), and {badly} went badly"
             );
-            return Ok(Seen { holds: badly > 0, what });
+            let near = f64::from(share) / OFF_MAX..=f64::from(share) * OFF_MAX;
+            let holds = badly > 0 && (all < TOLD_FROM || near.contains(&percent));
+            return Ok(Seen { holds, what });
         }
     }
 }

@@ -89,7 +89,7 @@ fn a_queue_is_filled_until_it_refuses_and_empties_again() {
     }
 }
 
-const BAD: &str = "[[fault]]\nkind = \"bad-version\"\nnodes = [\"c/core-1\"]\nshare = 20\nat = \"3s\"\n\
+const BAD: &str = "[[fault]]\nkind = \"bad-version\"\nnodes = [\"c/core-1\"]\nshare = 3\nat = \"3s\"\n\
                    for = \"10s\"\n";
 
 #[test]
@@ -99,8 +99,12 @@ fn a_bad_version_gets_its_share_and_it_is_measured() {
     assert_eq!(stand.changes(), [(0, Injected), (0, Bit), (0, Healed)]);
     // A hundred calls a second against a thousand of each of three others.
     let bit = stand.effect(Bit);
-    assert!(bit.contains("got 100 of 3100 calls within 1.0 s (3.2 %, wanted were 20 %)"), "{bit}");
+    assert!(bit.contains("got 100 of 3100 calls within 1.0 s (3.2 %, wanted were 3 %)"), "{bit}");
     assert!(stand.fake.is_well());
+    // A share that is far from what was asked for is none.
+    let stand = self::stand(&BAD.replace("share = 3", "share = 30"), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert_eq!(stand.changes(), [(0, Injected), (0, Missed), (0, Healed)]);
 }
 
 #[test]

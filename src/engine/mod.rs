@@ -23,8 +23,8 @@ pub use figures::{Counts, Figures};
 
 use crate::{
     base::id::{RobotId, RobotKind},
-    history::{probe::Probe, record::Record},
-    robot::{Event, Standing, Surroundings},
+    history::record::Record,
+    robot::{Event, Standing, Surroundings, rogue::rogues},
     scenario::Load,
     world::Env,
 };
@@ -115,11 +115,8 @@ impl Engine {
     /// How many robots ask what is wrong on purpose: none where the target cannot be asked so.
     fn rogues(&self) -> u32 {
         let around = &self.hub.around;
-        let sent = |probe: &Probe| *probe != Probe::PingReplay && around.probes.has(*probe);
-        if !Probe::ALL.iter().any(sent) {
-            return 0;
-        }
-        around.habits.rogue.of(self.load.drivers, self.load.passengers)
+        let (drivers, passengers) = (self.load.drivers, self.load.passengers);
+        rogues(around.habits.rogue.share, drivers, passengers, around.probes)
     }
 
     fn ramp(&self, kind: RobotKind, count: u32, span: Duration) {

@@ -22,7 +22,7 @@ use crate::{
     history::{
         answer::Refusal,
         op::{Ask, Op, OpKind, Outcome},
-        probe::Probe,
+        probe::{Probe, ProbeSet},
     },
 };
 
@@ -55,6 +55,21 @@ const FRESH: f64 = 0.6;
 const EXPIRED_AFTER: Duration = Duration::from_secs(2);
 /// Times that one question is asked.
 const TWINS: u32 = 3;
+
+/// Fewer would play one side only.
+const ROGUES_MIN: u32 = 2;
+
+/// How many rogues there are beside so many drivers and passengers of the load, where those probes can be
+/// sent: none where there is nothing that they could ask.
+pub fn rogues(share: f64, drivers: u32, passengers: u32, probes: ProbeSet) -> u32 {
+    // Replays are sent by others.
+    let theirs = |probe: &Probe| *probe != Probe::PingReplay && probes.has(*probe);
+    if share <= 0.0 || !Probe::ALL.iter().any(theirs) {
+        return 0;
+    }
+    let all = f64::from(drivers) + f64::from(passengers);
+    ((all * share).ceil() as u32).max(ROGUES_MIN)
+}
 
 /// Asks what is wrong.
 #[derive(Debug)]

@@ -152,6 +152,12 @@ impl Detours {
         }
         for (name, link) in &self.within {
             let upstream = address(&link.upstream)?;
+            if self.within.values().any(|other| other.listen == upstream) {
+                let to = &link.upstream;
+                return Err(format!(
+                    "{name}: `{to}` leads to a proxy of the run, and not to a part"
+                ));
+            }
             let listen = controller.add_at(name, link.listen, upstream).await;
             listens.insert(name.clone(), listen.map_err(|why| words(&why))?);
         }
@@ -186,8 +192,10 @@ impl Detours {
 /// An address of `host:port`.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|why| format!("{text}: {why}"))?;
-    let mut found = found;
-    found.next().ok_or_else(|| format!("{text} has no address"))
+    // A server on `localhost` mostly listens on the old address alone.
+    let found: Vec<SocketAddr> = found.collect();
+    let first = found.iter().find(|at| at.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| format!("{text} has no address"))
 }
 
 /// The time of one exchange with the part of a backend that is dialled; whatever it says is an answer.

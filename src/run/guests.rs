@@ -69,8 +69,13 @@ impl Guests {
         let ends = matches!(op.kind(), OpKind::DriverDropOff | OpKind::PassengerCancel);
         match (&op.ask.job, &op.answer.job) {
             (Some(job), _) if ends && op.outcome == Outcome::Ok => self.end(job),
-            // Nothing of it is left where it should be.
-            (Some(job), None) if op.answer.refusal == Some(Refusal::NotFound) => self.end(job),
+            // Nothing of it is left where it should be; others may be told so of an offer that is over.
+            (Some(job), None)
+                if op.answer.refusal == Some(Refusal::NotFound)
+                    && self.jobs.get(job).is_some_and(|(whose, _)| *whose == op.robot) =>
+            {
+                self.jobs.remove(job);
+            }
             (_, Some(view)) if view.state.is_terminal() => self.end(&view.id),
             (_, Some(view)) if !self.over.contains(&view.id) => {
                 self.jobs.insert(view.id.clone(), (op.robot, view.state.word()));
@@ -91,6 +96,14 @@ impl Guests {
                 self.on_shift.entry(op.robot).or_insert(since);
             }
             (OpKind::DriverGoOffline | OpKind::CleanupRobot, Outcome::Ok) => {
+                self.on_shift.remove(&op.robot);
+            }
+            // It is not on shift, by the backend's own word: an earlier answer was lost, or it never
+            // was. One that has a job may be refused for that.
+            (OpKind::DriverGoOffline, Outcome::Fail)
+                if matches!(op.answer.refusal, Some(Refusal::Conflict | Refusal::NotFound))
+                    && self.jobs.values().all(|(whose, _)| *whose != op.robot) =>
+            {
                 self.on_shift.remove(&op.robot);
             }
             (OpKind::DriverGoOffline, _) => {
@@ -223,6 +236,25 @@ mod tests {
         let auditor = RobotId { kind: RobotKind::Auditor, number: 0 };
         let listed = op(auditor, Ask::new(OpKind::AuditJobs), Outcome::Ok, answer);
         assert!(left(&[sees(JobState::Accepted), listed], &[]).is_empty());
+    }
+
+    #[test]
+    fn what_the_backend_does_not_know_is_not_left() {
+        let refused = |ask: Ask, refusal| {
+            let answer = Answer { refusal: Some(refusal), ..Answer::default() };
+            op(BOB, ask, Outcome::Fail, answer)
+        };
+        // The end of a shift whose answer was lost, asked for again.
+        let on = plain(BOB, OpKind::DriverGoOnline, Outcome::Ok);
+        let lost = plain(BOB, OpKind::DriverGoOffline, Outcome::Info);
+        let again = refused(Ask::new(OpKind::DriverGoOffline), Refusal::Conflict);
+        assert!(left(&[on, lost, again], &[]).is_empty());
+        // Another driver's offer of the job is gone, and the job is not.
+        let seen = sees(JobState::Accepted);
+        let Record::Op(first) = &seen else { unreachable!() };
+        let job = first.answer.job.as_ref().map(|view| view.id.clone());
+        let gone = refused(Ask { job, ..Ask::new(OpKind::DriverAccept) }, Refusal::NotFound);
+        assert_eq!(left(&[gone, seen], &[]).len(), 1);
     }
 
     #[test]

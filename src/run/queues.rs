@@ -37,6 +37,7 @@ pub async fn fill(
     let mandatory = Message { mandatory: true, ..junk(of, lasts) };
     match session.publish(mandatory).await {
         Published::Confirmed => {}
+        Published::Refused => return Ok("its queue was full already".to_owned()),
         Published::Unroutable => return Err(wrong("it is not at its own broker".to_owned())),
         other => return Err(wrong(format!("its broker takes nothing: {other:?}"))),
     }

@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::{
     backend::{
@@ -49,6 +50,8 @@ pub struct Shares {
     of: BTreeMap<NodeName, u32>,
     nodes: Vec<NodeName>,
     state: RefCell<State>,
+    /// One after the other: each change is made of what is there.
+    turn: Mutex<()>,
 }
 
 /// A binding, where there is one.
@@ -66,11 +69,12 @@ impl Shares {
     /// Nothing was given yet, in a backend whose nodes are of those versions.
     pub fn new(rpc: &Rpc, of: BTreeMap<NodeName, u32>) -> Self {
         let nodes = of.keys().cloned().collect();
-        Self { rpc: rpc.clone(), of, nodes, state: RefCell::default() }
+        Self { rpc: rpc.clone(), of, nodes, state: RefCell::default(), turn: Mutex::new(()) }
     }
 
     /// Gives `to` that many percent; the version that they are to be of.
     pub async fn give(&self, to: &[NodeName], percent: u32) -> Result<u32, ProviderError> {
+        let _turn = self.turn.lock().await;
         let known = self.state.borrow().before.is_some();
         if !known {
             let before = self.binding().await.map_err(|why| wrong(to, why))?;
@@ -89,6 +93,7 @@ impl Shares {
 
     /// Takes back what `from` were given, if they were given anything.
     pub async fn take_back(&self, from: &[NodeName]) -> Result<(), ProviderError> {
+        let _turn = self.turn.lock().await;
         let mut left = self.state.borrow().clone();
         if left.given.remove(from).is_none() {
             return Ok(());
@@ -134,31 +139,32 @@ impl State {
             rules[EVERY] = json!({});
         }
         let rules_of = rules.as_object_mut().into_iter().flatten();
-        for (_, rule) in rules_of.filter(|(_, rule)| rule.get("roll_out").is_none()) {
+        for (service, rule) in rules_of.filter(|(_, rule)| rule.get("roll_out").is_none()) {
             let own: BTreeMap<String, u64> = rule
                 .get("versions")
                 .and_then(|versions| serde_json::from_value(versions.clone()).ok())
-                .unwrap_or_else(|| weights(of));
-            let total: u64 = own.values().sum();
+                .unwrap_or_else(|| counts(of, service));
+            let total = own.values().sum::<u64>().max(1);
+            let own = own.into_iter().map(|(version, part)| (version, WEIGHT * part / total));
+            let all = self.given.values().map(|(_, percent)| u64::from(*percent)).sum::<u64>();
+            let left = 100 - all.min(99);
             let given = self.given.values().map(|(version, percent)| {
-                let percent = u64::from(*percent);
-                (version.to_string(), (total * percent).div_ceil(100 - percent.min(99)))
+                (version.to_string(), WEIGHT * u64::from(*percent) / left)
             });
-            rule["versions"] =
-                json!(own.clone().into_iter().chain(given).collect::<BTreeMap<_, _>>());
+            rule["versions"] = json!(own.chain(given).collect::<BTreeMap<_, _>>());
         }
         Some(rules)
     }
 }
 
-/// How the versions share where no rule says so: by how many nodes are of each.
-fn weights(of: &BTreeMap<NodeName, u32>) -> BTreeMap<String, u64> {
+/// How the versions share where no rule says so: by how many nodes of the service's role are of each.
+fn counts(of: &BTreeMap<NodeName, u32>, service: &str) -> BTreeMap<String, u64> {
+    let role = service.split('/').next().unwrap_or_default();
     let mut counts = BTreeMap::<String, u64>::new();
-    for version in of.values() {
+    for (_, version) in of.iter().filter(|(node, _)| service == EVERY || node.role() == role) {
         *counts.entry(version.to_string()).or_default() += 1;
     }
-    let total: u64 = counts.values().sum();
-    counts.into_iter().map(|(version, count)| (version, (WEIGHT * count).div_ceil(total))).collect()
+    counts
 }
 
 #[cfg(test)]
@@ -184,6 +190,27 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_that_share_beside_any_weights_and_beside_another() {
+        let nodes = of(&[("a/core-1", 1), ("b/core-1", 1), ("a/api-1", 3), ("c/core-1", 7)]);
+        let share = |state: &State, service: &str| {
+            let rules = state.rules(&nodes).unwrap();
+            Rules::parse(&rules).unwrap();
+            let of = rules[service]["versions"].as_object().unwrap().clone();
+            let all: u64 = of.values().filter_map(Value::as_u64).sum();
+            move |version: &str| of[version].as_u64().unwrap() as f64 * 100.0 / all as f64
+        };
+        for (weights, percent) in [(json!({"1": 1}), 1), (json!({"1": 200_000}), 90)] {
+            let state = given(percent, Some(json!({"core/job": {"versions": weights}})));
+            assert!((share(&state, "core/job")("2") - f64::from(percent)).abs() < 0.1, "{percent}");
+        }
+        let mut two = given(20, Some(json!({"core/eta": {}})));
+        two.given.insert(vec![NodeName::from("b/core-1")], (3, 20));
+        assert!((share(&two, "core/eta")("2") - 20.0).abs() < 0.1);
+        // One of three cores: of the 60 % that are left.
+        assert!((share(&two, "core/eta")("7") - 20.0).abs() < 0.1);
+    }
+
+    #[test]
     fn rules_that_are_there_stay_and_a_roll_out_goes_on() {
         let before = json!({
             "core/fare": {"versions": {"1": 90, "7": 10}, "avoid": ["a-1"]},
@@ -192,7 +219,7 @@ mod tests {
         });
         let nodes = of(&[("a/core-1", 1), ("b/core-1", 7)]);
         let rules = given(50, Some(before.clone())).rules(&nodes).unwrap();
-        let fare = json!({"versions": {"1": 90, "2": 100, "7": 10}, "avoid": ["a-1"]});
+        let fare = json!({"versions": {"1": 9_000, "2": 10_000, "7": 1_000}, "avoid": ["a-1"]});
         assert_eq!(rules["core/fare"], fare);
         assert_eq!(rules["core/eta"], before["core/eta"]);
         let even = json!({"1": 5_000, "2": 10_000, "7": 5_000});

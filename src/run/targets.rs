@@ -6,6 +6,7 @@ use super::plan::RunPlan;
 use crate::{
     city::City,
     engine::target::Target,
+    robot::rogue::rogues,
     target::{
         embedded::{Embedded, Settings},
         mapped::Mapped,
@@ -38,9 +39,10 @@ pub fn through(
     let pool = compiled.open_pool()?;
     let mapped = Mapped::new(env, compiled, &nodes, attempt_timeout).map_err(anyhow::Error::msg)?;
     if let Some(mut pool) = pool {
-        let (load, rogue) = (&plan.scenario.load, &plan.scenario.robots.rogue);
-        let rogues = rogue.of(load.drivers, load.passengers);
-        pool.enough(load.drivers, load.passengers, rogues)?;
+        let (drivers, passengers) = (plan.scenario.load.drivers, plan.scenario.load.passengers);
+        let share = plan.scenario.robots.rogue.share;
+        let rogues = rogues(share, drivers, passengers, mapped.declares().probed());
+        pool.enough(drivers, passengers, rogues)?;
         mapped.lease_from(pool);
     }
     Ok(mapped)

@@ -307,19 +307,7 @@ pub struct Rogue {
     pub burst: u32,
 }
 
-/// Fewer would play one side only.
-const ROGUES_MIN: u32 = 2;
-
 impl Rogue {
-    /// How many there are beside so many drivers and passengers of the load.
-    pub fn of(&self, drivers: u32, passengers: u32) -> u32 {
-        if self.share <= 0.0 {
-            return 0;
-        }
-        let all = f64::from(drivers) + f64::from(passengers);
-        ((all * self.share).ceil() as u32).max(ROGUES_MIN)
-    }
-
     fn is_usual(&self) -> bool {
         *self == Self::default()
     }

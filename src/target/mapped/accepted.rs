@@ -27,7 +27,10 @@ impl Mapped {
         {
             return Judged::new(Outcome::Ok, None);
         }
-        let kept = readable(step, own, raw).and_then(|()| self.keep(step, &scope, &raw.body));
+        // What comes of a probe changes no session.
+        let probes = scope.ask.is_some_and(|ask| ask.probe.is_some());
+        let keep = || if probes { Ok(()) } else { self.keep(step, &scope, &raw.body) };
+        let kept = readable(step, own, raw).and_then(|()| keep());
         if let Some(parcel) = scope.batch
             && kept.is_ok()
             && let Some(judged) = self.share_out(step, parcel, &scope, raw)

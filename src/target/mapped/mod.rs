@@ -336,8 +336,9 @@ impl Mapped {
                 Judged { expired: true, ..Judged::refused(Refusal::Unauthenticated, words()) }
             }
             Meaning::Refused(Refusal::Limited) => {
-                // A rogue runs into the limit of its own account on purpose.
-                if scope.robot.kind != RobotKind::Rogue {
+                // A rogue runs into the limit of its own account on purpose, and a probe is nobody's load.
+                let probes = scope.ask.is_some_and(|ask| ask.probe.is_some());
+                if scope.robot.kind != RobotKind::Rogue && !probes {
                     self.pause(retry_after);
                 }
                 Judged { retry: true, ..Judged::refused(Refusal::Limited, words()) }

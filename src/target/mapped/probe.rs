@@ -138,7 +138,7 @@ impl Mapped {
             Ok(Ok(response)) => Some(response.status().as_u16()),
             _ => None,
         };
-        let judged = match sent {
+        let mut judged = match sent {
             Ok(Ok(response)) => {
                 let mut judged = self.judge(step, scope, &raw(step, &response), None);
                 if judged.answer.refusal == Some(Refusal::Limited) {
@@ -154,6 +154,12 @@ impl Mapped {
         };
         if judged.instance_failed {
             self.move_on(robot, away, via.instances());
+        }
+        let of_token = scope.ask.and_then(|ask| ask.probe).is_some_and(Probe::is_of_token);
+        if let Some(why) = judged.error.as_mut().filter(|_| of_token) {
+            // The backend's words may have the token in them that is nearly the robot's own.
+            *why =
+                status.map_or("no answer".to_owned(), |status| format!("answered with {status}"));
         }
         Ended { judged, node: Some(via.node(instance)), status }
     }
