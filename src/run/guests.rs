@@ -101,7 +101,7 @@ impl Guests {
             // It is not on shift, by the backend's own word: an earlier answer was lost, or it never
             // was. One that has a job may be refused for that.
             (OpKind::DriverGoOffline, Outcome::Fail)
-                if matches!(op.answer.refusal, Some(Refusal::Conflict | Refusal::NotFound))
+                if op.answer.refusal == Some(Refusal::Conflict)
                     && self.jobs.values().all(|(whose, _)| *whose != op.robot) =>
             {
                 self.on_shift.remove(&op.robot);
