@@ -245,7 +245,10 @@ async fn become_ready(node: Node, registrar: Registrar) {
             node.env.sleep(LOOK_EVERY).await;
         }
     }
-    while !registrar.registered() || node.holds.get() > 0 || !node.live.is_current() {
+    // The config is kept in the storage, so whoever holds that must not wait for it: after the death of all
+    // of them each would wait for the others.
+    let configured = || node.env.name().role() == "storage" || node.live.is_current();
+    while !registrar.registered() || node.holds.get() > 0 || !configured() {
         node.env.sleep(LOOK_EVERY).await;
     }
     node.ready.set(true);
