@@ -260,8 +260,8 @@ pub const ALL: &[Plant] = &[
     Plant {
         name: LOST_PAYMENT,
         group: "Bus",
-        what: "a payment is told one way to the charge service next door and acknowledged, whether \
-               that is up or not",
+        what: "a payment is told one way to the charge service that is first in the list and acknowledged, \
+               whether that is up or not",
         place: "orchestration/dispatch pay",
         caught_by: "charged-once",
     },

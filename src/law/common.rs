@@ -33,7 +33,8 @@ impl Default for Common {
 }
 
 impl Common {
-    /// Nothing is known yet of a target that declares this; jobs are remembered for `horizon` after the last word about them.
+    /// Nothing is known yet of a target that declares this; jobs are remembered for `horizon` after
+    /// the last word about them.
     pub fn new(declares: &Declares, horizon: Duration) -> Self {
         let jobs = Names::default();
         let heard = Shelf::among(jobs.clone(), horizon);

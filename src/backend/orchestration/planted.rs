@@ -59,7 +59,7 @@ pub fn take_later(node: &Node, job: &Job, key: &str) {
 
 /// Tells whoever takes the money, one way, whether anybody is there or not.
 pub fn tell_payment(node: &Node, ask: &CaptureAsk) -> CaptureAnswer {
-    // The one that it knew first, for ever.
+    // The first in the list, for ever.
     if let Some(charge) = node.config.nodes.iter().find(|other| other.role() == "core") {
         node.rpc.tell(charge, "/core/charge/capture", ask);
     }
