@@ -18,6 +18,7 @@ use std::{
 fn played(target: &str, out: &Path) -> Vec<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_robot-city"))
         .args(["run", "scenarios/smoke.toml", "--target", target, "--seed", "7"])
+        .args(["--set", "robots.mishaps.second_phones=0.5"])
         .args(["--time", "virtual", "--ui", "none", "--out"])
         .arg(out)
         .output()
@@ -49,4 +50,5 @@ fn a_mapping_observes_what_the_built_in_adapter_does() {
         let op = format!("\"op\":\"{op}\"");
         assert!(built_in.iter().any(|record| record.contains(&op)), "no {op} in the history");
     }
+    assert!(built_in.iter().any(|record| record.contains("\"phone\":2")), "no second phone");
 }

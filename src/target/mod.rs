@@ -2,6 +2,7 @@
 //! info. One file a target; a new one is a file and a line in [`TARGETS`].
 
 pub mod accounts;
+mod app;
 pub mod embedded;
 pub mod mapped;
 pub mod spoil;

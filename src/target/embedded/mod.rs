@@ -31,12 +31,13 @@ use crate::{
         op::{Ask, OpKind, Outcome},
     },
     scenario::Scenario,
+    target::app::App,
     world::{Env, HttpError, TimedOut},
 };
 use answer::Judged;
 pub use request::PAGE as AUDIT_PAGE;
 use request::{Credentials, Form};
-use sessions::{App, Sessions};
+use sessions::Sessions;
 use stream::Pushes;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -260,7 +261,7 @@ impl Target for Embedded {
             } else if robot.kind == RobotKind::Auditor {
                 Box::pin(self.audit(robot, form, trace)).await
             } else {
-                self.exchange(App { robot, second: ask.phone.is_some() }, form, trace).await
+                self.exchange(App::of(robot, ask), form, trace).await
             }
         })
     }

@@ -12,26 +12,12 @@ use crate::{
         name::NodeName,
         time::Time,
     },
+    target::app::App,
     world::Env,
 };
 
 /// A robot that was driven away from its own instance tries it again after so long.
 const HOME_AFTER: Duration = Duration::from_secs(10);
-
-/// One app that is signed on: on a robot's first phone, or on its second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct App {
-    /// Whose.
-    pub robot: RobotId,
-    /// It is on the second phone.
-    pub second: bool,
-}
-
-impl From<RobotId> for App {
-    fn from(robot: RobotId) -> Self {
-        Self { robot, second: false }
-    }
-}
 
 /// The session of one app.
 #[derive(Debug, Clone, Default)]

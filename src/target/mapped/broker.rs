@@ -212,7 +212,7 @@ impl Mapped {
             Err(why) if why.certainly_not() => Judged::not_sent(why.to_string()),
             Err(why) => Judged::unknown(why.to_string()),
         };
-        self.remember(scope.robot, scope.me.get(TOKEN), &judged);
+        self.remember(scope.app(), scope.me.get(TOKEN), &judged);
         Ok(ended(judged))
     }
 

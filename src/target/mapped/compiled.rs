@@ -12,6 +12,7 @@ use super::{
     grammar::{Accounts, Environment, How, Kind, Mapping, Offers, SCHEMA, Speaks, Word},
     hosts::{check_hosts, check_url, without_query},
     judge::Names,
+    phones,
     pick::Pick,
     probe,
     read::{Reader, States, Wrong},
@@ -476,12 +477,9 @@ impl Builder<'_> {
         };
         let defaults = Declares {
             probes: defaults.probes.into_iter().filter(|one| !probe::LACKS.contains(one)).collect(),
-            // A robot has one session.
-            second_phones: false,
             ..defaults
         };
-        let own =
-            ["name", "environment", "ops", "offers", "named_offers", "keyless", "second_phones"];
+        let own = ["name", "environment", "ops", "offers", "named_offers", "keyless"];
         if let Some(key) = mapping.declares.0.keys().find(|key| own.contains(&key.as_str())) {
             let why = "is not declared: it follows from the rest of the file".to_owned();
             return Err((format!("declares.{key}"), why));
@@ -491,6 +489,12 @@ impl Builder<'_> {
         if let Some(probe) = declares.probes.iter().find(|probe| probe::LACKS.contains(probe)) {
             let why = format!("`{probe}` cannot be sent to a backend that a mapping describes");
             return Err(("declares.probes".to_owned(), why));
+        }
+        if let Some(why) = phones::only_one(steps) {
+            if declares.second_phones && mapping.declares.0.contains_key("second_phones") {
+                return Err(("declares.second_phones".to_owned(), why));
+            }
+            declares.second_phones = false;
         }
         let mapped = |op: &OpKind| steps[op.index()].is_some();
         declares.ops = OpKind::ALL.iter().copied().filter(mapped).collect();

@@ -14,6 +14,7 @@ use crate::{
         answer::Refusal,
         op::{Ask, OpKind, Outcome},
     },
+    target::app::App,
 };
 
 /// Ops of a robot of which that is remembered; beyond it the oldest is forgotten.
@@ -64,7 +65,7 @@ impl Mapped {
     }
 
     fn begun<T>(&self, robot: RobotId, ask: &Ask, look: impl FnOnce(&mut Begun) -> T) -> Option<T> {
-        self.session(robot, |session| {
+        self.session(App::of(robot, ask), |session| {
             session.begun.iter_mut().find(|begun| begun.ask == *ask).map(look)
         })
     }
@@ -72,7 +73,7 @@ impl Mapped {
     fn is_done(&self, robot: RobotId, ask: &Ask, first: &Step) -> bool {
         // Who has lost its token must be let in again.
         let out = first.keeps_token()
-            && self.session(robot, |session| session.fields.get(TOKEN).is_none());
+            && self.session(App::of(robot, ask), |session| session.fields.get(TOKEN).is_none());
         !out && self.begun(robot, ask, |begun| begun.done.contains(&first.key)).unwrap_or(false)
     }
 
@@ -84,7 +85,7 @@ impl Mapped {
         // One that was left out has no node, and neither has a command.
         let acted =
             acts(first) && (ended.node.is_some() || matches!(first.way, Way::Command { .. }));
-        self.session(robot, |session| {
+        self.session(App::of(robot, ask), |session| {
             let known = session.begun.iter_mut().find(|begun| begun.ask == *ask);
             if let Some(begun) = known {
                 begun.done.push(first.key.clone());
@@ -100,7 +101,8 @@ impl Mapped {
 
     /// Nothing is known of an op any more: it begins, or is over.
     pub(super) fn forget_firsts(&self, robot: RobotId, ask: &Ask) {
-        self.session(robot, |session| session.begun.retain(|begun| begun.ask != *ask));
+        let app = App::of(robot, ask);
+        self.session(app, |session| session.begun.retain(|begun| begun.ask != *ask));
     }
 
     /// A step that comes first went wrong, and the op's own was not sent. "No such thing" is said of

@@ -14,6 +14,7 @@ mod judge;
 mod line;
 pub mod made;
 mod pause;
+mod phones;
 mod pick;
 mod probe;
 mod read;
@@ -31,7 +32,7 @@ mod watch;
 
 use std::{
     cell::{OnceCell, RefCell},
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -62,7 +63,7 @@ use crate::{
         declares::Declares,
         op::{Ask, OpKind, Outcome},
     },
-    target::{accounts::Pool, wire::websocket},
+    target::{accounts::Pool, app::App, wire::websocket},
     world::{Env, HttpError},
 };
 use batch::{Batches, Parcel};
@@ -107,6 +108,8 @@ pub struct Mapped {
     ears: RefCell<Option<Ears>>,
     /// By kind of robot.
     sessions: RefCell<[Vec<Option<Box<Session>>>; RobotKind::ALL.len()]>,
+    /// Those of second phones, which few robots have.
+    seconds: RefCell<BTreeMap<RobotId, Session>>,
     /// Accounts that exist already.
     pool: OnceCell<Pool>,
     /// An account's id may be that of a driver and of a passenger.
@@ -207,6 +210,7 @@ impl Mapped {
             brokers,
             ears: RefCell::default(),
             sessions: RefCell::default(),
+            seconds: RefCell::default(),
             pool: OnceCell::new(),
             accounts: RefCell::default(),
             book: Book::default(),
@@ -239,7 +243,7 @@ impl Mapped {
         if let Some(ended) = self.hold_back(deadline).await {
             return Ok(ended);
         }
-        let me = self.fields(robot)?;
+        let me = self.fields(App::of(robot, ask))?;
         let notes = ask.job.as_ref().and_then(|job| self.book.fields(job));
         let scope = Scope {
             ask: Some(ask),
@@ -285,7 +289,7 @@ impl Mapped {
         scope: &Scope<'_>,
     ) -> Result<Ended, String> {
         let (via, op) = (&self.lines[link], scope.ask.map_or(OpKind::AuditJob, |ask| ask.op));
-        let (away, instance) = self.instance(robot, via.instances());
+        let (away, instance) = self.instance(scope.app(), via.instances());
         let request = self.to_http(robot, step, link, scope)?;
         let bytes = request.body().len();
         let shown = self.shown(&request);
@@ -311,11 +315,11 @@ impl Mapped {
             Err(_) => Judged::unknown("no answer in time".to_owned()),
         };
         if judged.instance_failed {
-            self.move_on(robot, away, via.instances());
+            self.move_on(scope.app(), away, via.instances());
         }
-        self.remember(robot, used, &judged);
+        self.remember(scope.app(), used, &judged);
         if let Some(shown) = shown {
-            self.saw(robot, step, scope, &shown, came.as_ref(), &judged);
+            self.saw(step, scope, &shown, came.as_ref(), &judged);
         }
         Ok(Ended { judged, node: Some(via.node(instance)), status })
     }
@@ -439,23 +443,25 @@ impl Mapped {
         }
     }
 
-    /// The instance that this robot uses now: how far from home, and which.
-    fn instance(&self, robot: RobotId, all: usize) -> (usize, usize) {
+    /// The instance that this app uses now: how far from home, and which. Two phones of one robot have
+    /// neighbours.
+    fn instance(&self, app: App, all: usize) -> (usize, usize) {
         let now = self.env.now();
-        let away = self.session(robot, |session| {
+        let away = self.session(app, |session| {
             if session.away != 0 && now.since(session.since) >= HOME_AFTER {
                 session.away = 0;
             }
             session.away
         });
-        (away, (robot.number as usize + away) % all.max(1))
+        let own = app.robot.number as usize + usize::from(app.second);
+        (away, (own + away) % all.max(1))
     }
 
     /// The instance failed: the next attempt goes to another. Of two attempts that fail at once
     /// only one moves on.
-    fn move_on(&self, robot: RobotId, from: usize, all: usize) {
+    fn move_on(&self, app: App, from: usize, all: usize) {
         let now = self.env.now();
-        self.session(robot, |session| {
+        self.session(app, |session| {
             if session.away == from {
                 session.away = (from + 1) % all.max(1);
                 session.since = now;
@@ -523,7 +529,8 @@ impl Target for Mapped {
             {
                 return tried;
             }
-            let Some(step) = self.step(robot, ask.op) else {
+            let app = App::of(robot, ask);
+            let Some(step) = self.step(app, ask.op) else {
                 let why = format!("`{}` has no step for {}", self.file.name, ask.op);
                 return tried(Judged::refused(Refusal::Other, why), None, None);
             };
@@ -541,7 +548,7 @@ impl Target for Mapped {
                 self.file.refresh.as_ref().is_some_and(|refresh| std::ptr::eq(refresh, step));
             if refresh && ended.judged.outcome != Outcome::Ok {
                 // It cannot be refreshed: a whole login.
-                self.session(robot, |session| session.was_in = false);
+                self.session(app, |session| session.was_in = false);
                 if let Some(login) = self.file.step(ask.op) {
                     ended = Box::pin(self.carry_out(robot, login, ask, None, deadline)).await;
                 }
@@ -551,7 +558,8 @@ impl Target for Mapped {
                 // It logs in as a part of each step.
                 (judged.expired, judged.retry) = (false, true);
             }
-            if judged.outcome == Outcome::Ok {
+            // Streams are of first phones.
+            if judged.outcome == Outcome::Ok && !app.second {
                 self.after(robot, ask.op);
             }
             if !judged.retry && !judged.expired && !step.first.is_empty() {
@@ -576,9 +584,9 @@ impl Mapped {
     }
 
     /// The step of an operation; a refresh instead of a login for who was in before.
-    fn step(&self, robot: RobotId, op: OpKind) -> Option<&Step> {
+    fn step(&self, app: App, op: OpKind) -> Option<&Step> {
         let login = matches!(op, OpKind::DriverLogin | OpKind::PassengerLogin);
-        if login && self.file.refresh.is_some() && self.session(robot, |session| session.was_in) {
+        if login && self.file.refresh.is_some() && self.session(app, |session| session.was_in) {
             return self.file.refresh.as_ref();
         }
         self.file.step(op)

@@ -132,7 +132,7 @@ impl Mapped {
         scope: &Scope<'_>,
     ) -> Ended {
         let via = &self.lines[link];
-        let (away, instance) = self.instance(robot, via.instances());
+        let (away, instance) = self.instance(robot.into(), via.instances());
         let sent = self.env.timeout(self.left(scope), via.exchange(instance, request)).await;
         let status = match &sent {
             Ok(Ok(response)) => Some(response.status().as_u16()),
@@ -153,7 +153,7 @@ impl Mapped {
             Err(_) => Judged::unknown("no answer in time".to_owned()),
         };
         if judged.instance_failed {
-            self.move_on(robot, away, via.instances());
+            self.move_on(robot.into(), away, via.instances());
         }
         let of_token = scope.ask.and_then(|ask| ask.probe).is_some_and(Probe::is_of_token);
         if let Some(why) = judged.error.as_mut().filter(|_| of_token) {

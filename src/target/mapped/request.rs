@@ -86,7 +86,7 @@ impl Mapped {
         let ping = scope.ask.is_some_and(|ask| ask.op == OpKind::DriverPing);
         let same = ping && step.same_headers && own.same_headers && step.key == STEP;
         if same {
-            let known = self.session(robot, |session| {
+            let known = self.session(scope.app(), |session| {
                 let known = session.prepared.as_ref()?;
                 std::ptr::eq(Rc::as_ptr(&known.of), scope.me).then(|| known.headers.clone())
             });
@@ -104,7 +104,7 @@ impl Mapped {
             headers.insert(name.clone(), header_value(name, text.render(scope)?)?);
         }
         if same {
-            self.session(robot, |session| {
+            self.session(scope.app(), |session| {
                 let of = Rc::clone(&session.fields);
                 session.prepared = std::ptr::eq(Rc::as_ptr(&of), scope.me)
                     .then(|| Prepared { of, headers: headers.clone() });

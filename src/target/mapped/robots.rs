@@ -15,10 +15,13 @@ use crate::{
         id::{Id, RobotId, RobotKind},
         time::Time,
     },
-    target::accounts::{Account, Pool},
+    target::{
+        accounts::{Account, Pool},
+        app::App,
+    },
 };
 
-/// What a robot is to the backend.
+/// What a robot is to the backend, on one of its phones.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     /// Shared: a ping reads them and copies none.
@@ -47,7 +50,15 @@ pub(super) struct Prepared {
 }
 
 impl Mapped {
-    pub(super) fn session<T>(&self, robot: RobotId, look: impl FnOnce(&mut Session) -> T) -> T {
+    pub(super) fn session<T>(
+        &self,
+        app: impl Into<App>,
+        look: impl FnOnce(&mut Session) -> T,
+    ) -> T {
+        let App { robot, second } = app.into();
+        if second {
+            return look(self.seconds.borrow_mut().entry(robot).or_default());
+        }
         let mut sessions = self.sessions.borrow_mut();
         let of_kind = &mut sessions[robot.kind as usize];
         let number = robot.number as usize;
@@ -63,9 +74,12 @@ impl Mapped {
         let _ = self.pool.set(pool);
     }
 
-    /// The robot's fields; made when it is met for the first time.
-    pub(super) fn fields(&self, robot: RobotId) -> Result<Rc<Fields>, String> {
-        let (known, met) = self.session(robot, |session| (Rc::clone(&session.fields), session.met));
+    /// The fields of the robot on that phone; made when it is met there for the first time. Its account
+    /// is the same on both.
+    pub(super) fn fields(&self, app: impl Into<App>) -> Result<Rc<Fields>, String> {
+        let app = app.into();
+        let robot = app.robot;
+        let (known, met) = self.session(app, |session| (Rc::clone(&session.fields), session.met));
         if met {
             return Ok(known);
         }
@@ -83,7 +97,7 @@ impl Mapped {
             fields.set(name, &value);
         }
         let fields = Rc::new(fields);
-        self.session(robot, |session| {
+        self.session(app, |session| {
             session.fields = Rc::clone(&fields);
             session.met = true;
         });
@@ -119,7 +133,7 @@ impl Mapped {
     pub(super) fn keep(&self, step: &Step, scope: &Scope<'_>, body: &Value) -> Result<(), String> {
         for (name, pick) in &step.keep {
             match pick.text(scope, body)? {
-                Some(value) => self.kept(scope.robot, name, &value),
+                Some(value) => self.kept(scope.app(), name, &value),
                 // Nobody gets on without it.
                 None if [TOKEN, ACCOUNT].contains(&name.as_str()) => return Err(pick.missing()),
                 None => {}
@@ -128,10 +142,11 @@ impl Mapped {
         Ok(())
     }
 
-    pub(super) fn kept(&self, robot: RobotId, name: &str, value: &str) {
-        self.session(robot, |session| Rc::make_mut(&mut session.fields).set(name, value));
+    pub(super) fn kept(&self, app: impl Into<App>, name: &str, value: &str) {
+        let app = app.into();
+        self.session(app, |session| Rc::make_mut(&mut session.fields).set(name, value));
         if name == ACCOUNT {
-            self.is_of(robot, Id::from(value));
+            self.is_of(app.robot, Id::from(value));
         }
     }
 
@@ -148,8 +163,8 @@ impl Mapped {
         }
     }
 
-    pub(super) fn remember(&self, robot: RobotId, used: Option<&str>, judged: &Judged) {
-        self.session(robot, |session| {
+    pub(super) fn remember(&self, app: App, used: Option<&str>, judged: &Judged) {
+        self.session(app, |session| {
             // A late refusal of an older token says nothing of the one that took its place.
             if judged.expired && self.file.keeps_token && session.fields.get(TOKEN) == used {
                 Rc::make_mut(&mut session.fields).remove(TOKEN);
@@ -160,7 +175,7 @@ impl Mapped {
             }
         });
         if let Some(account) = &judged.answer.account {
-            self.is_of(robot, account.clone());
+            self.is_of(app.robot, account.clone());
         }
     }
 }

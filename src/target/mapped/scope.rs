@@ -14,6 +14,7 @@ use crate::{
         time::{Time, Wall},
     },
     history::op::Ask,
+    target::app::App,
 };
 
 /// What is the same for a whole run.
@@ -125,6 +126,8 @@ pub enum AskPart {
     Op,
     /// `ask.wall_ms`.
     WallMs,
+    /// `ask.phone`.
+    Phone,
 }
 
 /// The parts of an ask, by their words.
@@ -137,6 +140,7 @@ pub const ASK_PARTS: &[(&str, AskPart)] = &[
     ("stars", AskPart::Stars),
     ("op", AskPart::Op),
     ("wall_ms", AskPart::WallMs),
+    ("phone", AskPart::Phone),
 ];
 
 /// A value that was looked up.
@@ -199,6 +203,11 @@ impl<'a> Scope<'a> {
         Self { run, robot, me, ask: None, job: None, batch: None, wall, answer: None, deadline }
     }
 
+    /// On which phone it is asked.
+    pub fn app(&self) -> App {
+        self.ask.map_or_else(|| self.robot.into(), |ask| App::of(self.robot, ask))
+    }
+
     /// Looks a name up.
     pub fn find(&self, name: &Name) -> Found<'a> {
         match name {
@@ -246,6 +255,7 @@ impl<'a> Scope<'a> {
             AskPart::Seq => whole(ask.seq),
             AskPart::Stars => whole(ask.stars.map(u64::from)),
             AskPart::Op => text(Some(ask.op.word())),
+            AskPart::Phone => whole(Some(u64::from(ask.phone.unwrap_or(1)))),
             AskPart::WallMs => whole(Some(self.wall.0).filter(|ms| *ms > 0)),
         }
     }

@@ -167,7 +167,7 @@ impl Mapped {
             Err(_) if said.get() => Judged::unknown("no answer in time".to_owned()),
             Err(_) => Judged::not_sent("the socket could not be opened in time".to_owned()),
         };
-        self.remember(scope.robot, used.as_deref(), &judged);
+        self.remember(scope.app(), used.as_deref(), &judged);
         if judged.expired {
             // It was let in with the old token.
             self.sockets.close(scope.robot);
@@ -199,7 +199,7 @@ impl Mapped {
         let shown = self.is_watched().then(|| text.clone());
         let saw = |judged: Judged, raw: Option<&Raw>| {
             if let Some(sent) = shown {
-                self.saw(scope.robot, step, scope, &sent, raw, &judged);
+                self.saw(step, scope, &sent, raw, &judged);
             }
             judged
         };
@@ -262,7 +262,7 @@ impl Mapped {
             }
         };
         if let Some(sent) = shown {
-            self.saw(scope.robot, step, scope, &sent, came.as_ref(), &judged);
+            self.saw(step, scope, &sent, came.as_ref(), &judged);
         }
         judged
     }

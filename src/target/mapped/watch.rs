@@ -17,7 +17,7 @@ use super::{
     session::Fields,
     step::Step,
 };
-use crate::{base::id::RobotId, history::op::Outcome};
+use crate::{base::id::RobotId, history::op::Outcome, target::app::App};
 
 /// What a secret is replaced by.
 const HIDDEN: &str = "***";
@@ -84,7 +84,6 @@ impl Mapped {
     /// Shows an exchange that is over.
     pub(super) fn saw(
         &self,
-        robot: RobotId,
         step: &Step,
         scope: &Scope<'_>,
         sent: &str,
@@ -96,22 +95,22 @@ impl Mapped {
             _ => Vec::new(),
         };
         let key = step.key.clone();
-        self.show(&Exchange { picks, ..self.exchange(robot, key, sent, came) });
+        self.show(&Exchange { picks, ..self.exchange(scope.app(), key, sent, came) });
     }
 
     /// Shows what came unasked.
     pub(super) fn overheard(&self, robot: RobotId, raw: &Raw) {
         if self.is_watched() {
-            self.show(&self.exchange(robot, "push".to_owned(), "", Some(raw)));
+            self.show(&self.exchange(robot.into(), "push".to_owned(), "", Some(raw)));
         }
     }
 
-    fn exchange(&self, robot: RobotId, key: String, sent: &str, came: Option<&Raw>) -> Exchange {
+    fn exchange(&self, app: App, key: String, sent: &str, came: Option<&Raw>) -> Exchange {
         // By now it holds what the answer brought, too.
-        let me = self.session(robot, |session| Rc::clone(&session.fields));
+        let me = self.session(app, |session| Rc::clone(&session.fields));
         Exchange {
             key,
-            robot: Some(robot),
+            robot: Some(app.robot),
             sent: self.hidden(&me, sent),
             status: came.map(|raw| raw.status).filter(|status| *status != 0),
             received: came.map(|raw| self.hidden(&me, &String::from_utf8_lossy(&raw.text))),

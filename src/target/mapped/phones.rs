@@ -1,0 +1,30 @@
+//! Whether the steps of a mapping can be carried out on a second phone of their robot.
+
+use super::step::{Step, Way};
+use crate::history::op::OpKind;
+
+/// What a robot does on its second phone.
+const ON_SECOND_PHONES: [OpKind; 9] = [
+    OpKind::DriverLogin,
+    OpKind::DriverCurrentJob,
+    OpKind::DriverPing,
+    OpKind::DriverAccept,
+    OpKind::PassengerLogin,
+    OpKind::PassengerCurrentJob,
+    OpKind::PassengerJobStatus,
+    OpKind::PassengerCancel,
+    OpKind::PassengerPay,
+];
+
+/// Why robots cannot have a second phone: it has a token of its own, and no socket.
+pub fn only_one(steps: &[Option<Step>]) -> Option<String> {
+    let mapped = |op: &OpKind| steps[op.index()].as_ref();
+    let lets_in = |step: &Step| step.keeps_token() || step.first.iter().any(Step::keeps_token);
+    let logins = [OpKind::DriverLogin, OpKind::PassengerLogin];
+    if !logins.iter().filter_map(mapped).any(lets_in) {
+        return Some("needs a step [driver.login] or [passenger.login] with `keep.token`".into());
+    }
+    let of_socket = |step: &&Step| !matches!(step.way, Way::Http { .. }) || step.batch.is_some();
+    let step = ON_SECOND_PHONES.iter().filter_map(mapped).find(of_socket)?;
+    Some(format!("needs every step to be an HTTP request of its own, and [{}] is not", step.key))
+}
