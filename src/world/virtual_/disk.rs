@@ -9,7 +9,7 @@ use std::{
 
 use redb::StorageBackend;
 
-use super::settings::below;
+use super::{settings::below, sparse::Sparse};
 use crate::base::rng::Rng;
 
 /// The unit that a disk writes wholly or not at all.
@@ -31,7 +31,7 @@ enum Change {
 
 #[derive(Default)]
 struct Image {
-    bytes: Vec<u8>,
+    file: Sparse,
     unsynced: Vec<Change>,
     /// Goes up with each crash: what opened the disk before may not touch it any more.
     crashes: u32,
@@ -165,18 +165,9 @@ fn whole_but_the_torn(changes: &[Change], torn: Option<&Torn>) -> Vec<u64> {
 }
 
 impl Image {
-    fn range(&self, offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
-        let start = usize::try_from(offset).ok();
-        let range = start.and_then(|start| Some(start..start.checked_add(len)?));
-        let outside = || io::Error::new(io::ErrorKind::UnexpectedEof, "outside the file");
-        range.filter(|range| range.end <= self.bytes.len()).ok_or_else(outside)
-    }
-
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let range = self.range(offset, data.len())?;
-        let place = &mut self.bytes[range];
-        let change = Change::Write { offset, bytes: place.to_vec() };
-        place.copy_from_slice(data);
+        let change = Change::Write { offset, bytes: self.file.bytes(offset, data.len())? };
+        self.file.write(offset, data)?;
         if self.unsynced.len() >= UNSYNCED_MAX {
             self.unsynced.drain(..UNSYNCED_MAX / 2);
         }
@@ -185,9 +176,10 @@ impl Image {
     }
 
     fn set_len(&mut self, new: u64) {
-        let old = self.bytes.len() as u64;
-        let cut = self.bytes.get(new as usize..).unwrap_or_default().to_vec();
-        self.bytes.resize(new as usize, 0);
+        let old = self.file.len();
+        // A file that grows loses nothing.
+        let cut = self.file.bytes(new, old.saturating_sub(new) as usize).unwrap_or_default();
+        self.file.set_len(new);
         self.unsynced.push(Change::Length { old, new, cut });
     }
 
@@ -196,13 +188,13 @@ impl Image {
     fn undo(&mut self, change: &mut Change) {
         match change {
             Change::Write { offset, bytes } => {
-                let start = *offset as usize;
-                if let Some(place) = self.bytes.get_mut(start..start + bytes.len()) {
-                    place.swap_with_slice(bytes);
+                if let Ok(wrote) = self.file.bytes(*offset, bytes.len()) {
+                    let before = std::mem::replace(bytes, wrote);
+                    self.put(*offset, &before);
                 }
             }
             Change::Length { old, new, cut } => {
-                self.bytes.resize(*old as usize, 0);
+                self.file.set_len(*old);
                 self.put(*new, cut);
             }
         }
@@ -213,18 +205,15 @@ impl Image {
             Change::Write { offset, bytes } => self.put(*offset, &bytes[..kept as usize]),
             Change::Length { old, new, .. } if new < old && kept == 0 => {}
             Change::Length { new, .. } => {
-                let len =
-                    if kept > 0 { *new as usize } else { self.bytes.len().max(*new as usize) };
-                self.bytes.resize(len, 0);
+                let len = if kept > 0 { *new } else { self.file.len().max(*new) };
+                self.file.set_len(len);
             }
         }
     }
 
     fn put(&mut self, offset: u64, data: &[u8]) {
-        let start = offset as usize;
-        if let Some(place) = self.bytes.get_mut(start..start + data.len()) {
-            place.copy_from_slice(data);
-        }
+        // What lies beyond the end by now has no place any more.
+        let _ = self.file.write(offset, data);
     }
 }
 
@@ -249,13 +238,11 @@ impl fmt::Debug for Head {
 
 impl StorageBackend for Head {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.image()?.bytes.len() as u64)
+        Ok(self.image()?.file.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let image = self.image()?;
-        out.copy_from_slice(&image.bytes[image.range(offset, out.len())?]);
-        Ok(())
+        self.image()?.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -381,10 +368,13 @@ mod tests {
 
     #[test]
     fn a_cut_that_is_undone_brings_the_bytes_back() {
-        let mut image = Image { bytes: (0..100).collect(), ..Image::default() };
+        let mut image = Image::default();
+        let whole: Vec<u8> = (0..100).collect();
+        image.set_len(100);
+        image.write(0, &whole).unwrap();
         image.set_len(40);
         let mut change = image.unsynced.pop().unwrap();
         image.undo(&mut change);
-        assert_eq!(image.bytes, (0..100).collect::<Vec<u8>>());
+        assert_eq!(image.file.bytes(0, 100).unwrap(), whole);
     }
 }

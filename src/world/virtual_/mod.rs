@@ -14,6 +14,7 @@ mod link;
 mod network;
 mod node;
 mod settings;
+mod sparse;
 #[cfg(test)]
 mod still_tests;
 mod store;
