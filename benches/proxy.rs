@@ -100,7 +100,7 @@ async fn one(direct: SocketAddr, proxied: SocketAddr) {
     let mut seen = [Vec::new(), Vec::new()];
     for _ in 0..TURNS {
         for (place, address) in [direct, proxied].into_iter().enumerate() {
-            seen[place].extend(turn(address, 1).await);
+            seen[place].extend(turn(address, 1, Duration::ZERO).await);
         }
     }
     let [mut direct, mut proxied] = seen;
@@ -120,7 +120,7 @@ async fn many(direct: SocketAddr, proxied: SocketAddr, proxy: &Part) {
     for _ in 0..TURNS {
         for (place, address) in [direct, proxied].into_iter().enumerate() {
             let (begun, cpu) = (Instant::now(), proxy.usage().cpu);
-            let count = turn(address, BUSY).await.len() as f64;
+            let count = turn(address, BUSY, Duration::ZERO).await.len() as f64;
             rates[place].push(count / begun.elapsed().as_secs_f64());
             if place == 1 {
                 spent += proxy.usage().cpu.saturating_sub(cpu);
@@ -174,14 +174,17 @@ fn files() -> usize {
 
 /// How near the latency is to what was asked for.
 async fn latency(direct: SocketAddr, proxied: SocketAddr, api: SocketAddr) {
-    let usual_us = quantile(&mut turn(direct, 1).await, 0.5);
+    let usual_us = quantile(&mut turn(direct, 1, Duration::ZERO).await, 0.5);
     println!("latency of one direction, {DELAYED} connections (late by, less the direct median):");
     for delay_ms in DELAYS_MS {
         let toxic = format!(
             r#"{{"name":"l","type":"latency","stream":"upstream","attributes":{{"latency":{delay_ms}}}}}"#
         );
         ask(api, "POST", "/proxies/p/toxics", &toxic);
-        let mut errors: Vec<f64> = turn(proxied, DELAYED)
+        // They begin one after the other: of twenty that are due at one moment most are late because
+        // they wait for each other at both ends.
+        let spread = Duration::from_millis(delay_ms);
+        let mut errors: Vec<f64> = turn(proxied, DELAYED, spread)
             .await
             .iter()
             .map(|took| took.as_secs_f64() * 1e3 - usual_us / 1e3 - delay_ms as f64)
@@ -196,14 +199,15 @@ async fn latency(direct: SocketAddr, proxied: SocketAddr, api: SocketAddr) {
     }
 }
 
-/// Every round trip of so many connections within one turn.
-async fn turn(address: SocketAddr, connections: usize) -> Vec<Duration> {
+/// Every round trip of so many connections within one turn; their beginnings are `spread` over that.
+async fn turn(address: SocketAddr, connections: usize, spread: Duration) -> Vec<Duration> {
     let seen = Rc::new(RefCell::new(Vec::with_capacity(1 << 20)));
     let over = Rc::new(Cell::new(false));
     let senders = join_all((0..connections).map(|_| connect(address))).await;
-    let working = senders.into_iter().map(|mut sender| {
+    let working = (0..).zip(senders).map(|(place, mut sender)| {
         let (seen, over) = (seen.clone(), over.clone());
         async move {
+            tokio::time::sleep(spread * place / connections as u32).await;
             while !over.get() {
                 let begun = Instant::now();
                 assert!(exchange(&mut sender).await, "no answer");
