@@ -106,6 +106,8 @@ impl Node {
         };
         let rpc = Rpc::with(&env, &directory, bus.clone(), phosphor);
         rpc.plant(&config.plants);
+        let meddler = Meddler::new(&env);
+        rpc.misled_by(&meddler);
         let ids = if plants::is_on(&config.plants, plants::ID_REPEATS) {
             Ids::forgetful(config.machine)
         } else {
@@ -114,7 +116,7 @@ impl Node {
         let config = Rc::new(config);
         Self {
             live: Live::new(&config, &directory),
-            meddler: Meddler::new(&env),
+            meddler,
             bus,
             ids: Rc::new(ids),
             kv: Kv::new(&rpc),

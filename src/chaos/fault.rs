@@ -15,7 +15,7 @@ use super::{
     phone_network,
     provider::{LinkName, Provider, ProviderError, Strike, Toxicity},
     reset, restart, rolling_restart, scale_in, skew, slicer, slow_close, slow_disk, slow_handler,
-    spike, swizzle, terminate, timeout, torn_write,
+    spike, swizzle, terminate, timeout, torn_write, wrong_names,
 };
 use crate::{
     base::{file::FileError, name::NodeName, rng::Rng},
@@ -120,6 +120,7 @@ pub const FAULTS: &[FaultEntry] = &[
     message_reorder::ENTRY,
     error_answers::ENTRY,
     slow_handler::ENTRY,
+    wrong_names::ENTRY,
     bad_version::ENTRY,
     fill_queue::ENTRY,
     slow_disk::ENTRY,

@@ -114,7 +114,8 @@ fn which(how: Meddle) -> Option<&'static [Of]> {
         | Meddle::NoRoom
         | Meddle::Skewed(_)
         | Meddle::Leaves
-        | Meddle::Stuck => Some(&[]),
+        | Meddle::Stuck
+        | Meddle::Misled => Some(&[]),
         Meddle::Lost | Meddle::Late(..) | Meddle::Twice | Meddle::Overtaken => None,
     }
 }

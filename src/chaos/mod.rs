@@ -64,6 +64,7 @@ mod swizzle;
 mod terminate;
 mod timeout;
 mod torn_write;
+mod wrong_names;
 
 pub mod conductor;
 pub mod providers;

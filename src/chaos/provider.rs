@@ -224,6 +224,8 @@ pub enum Meddle {
     Leaves,
     /// Requests stay at the node's broker until it is over.
     Stuck,
+    /// Not messages: the node finds the wrong instance for what it calls.
+    Misled,
 }
 
 /// How many messages a node met and touched since it began to meddle.

@@ -56,6 +56,7 @@ fn on_the_wire(what: &Meddling) -> wire::Meddling {
         Meddle::Skewed(_) => (How::Skewed, Duration::ZERO, Duration::ZERO),
         Meddle::Leaves => (How::Leaves, Duration::ZERO, Duration::ZERO),
         Meddle::Stuck => (How::Stuck, Duration::ZERO, Duration::ZERO),
+        Meddle::Misled => (How::Misled, Duration::ZERO, Duration::ZERO),
     };
     wire::Meddling {
         endpoint: what.endpoint.clone(),

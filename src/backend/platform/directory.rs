@@ -207,6 +207,17 @@ impl Directory {
         }
     }
 
+    /// Somebody who does not serve `service`, each in turn: where a name that is wrong leads to.
+    pub fn stranger(&self, service: &str) -> Option<NodeName> {
+        let book = self.0.book.borrow();
+        let serves = |one: &Instance| one.services.iter().any(|served| served == service);
+        let strangers: Vec<_> =
+            book.instances.values().filter(|one| one.name != self.0.own && !serves(one)).collect();
+        let turn = self.0.turn.get();
+        self.0.turn.set(turn.wrapping_add(1));
+        Some(strangers.get(turn.checked_rem(strangers.len())?)?.name.clone())
+    }
+
     /// Whom to ask next for `service`, among those whom the rules name: our own AZ first, then the
     /// others, each in turn; nobody who was `tried`, and suspects only when nobody else is left.
     pub fn pick(&self, service: &str, tried: &[NodeName], now: Time) -> Option<NodeName> {
@@ -278,6 +289,19 @@ mod tests {
         assert_ne!(directory.pick("core/job", &[], now).unwrap(), own, "still suspected");
         directory.replace([instance("a/core-1", 1), instance("b/core-1", 0)]);
         assert_eq!(directory.pick("core/job", &[], now).unwrap(), own, "it started again");
+    }
+
+    #[test]
+    fn a_stranger_serves_something_else_and_each_has_its_turn() {
+        let directory = directory();
+        assert_eq!(directory.stranger("core/job"), None, "everybody serves that");
+        let other = |name: &str| Instance::new(name.into(), vec!["orchestration/shift".into()]);
+        let others = ["a/api-1", "a/orchestration-1", "b/orchestration-1"].map(other);
+        directory.replace([vec![instance("a/core-1", 0)], others.to_vec()].concat());
+        let found: BTreeSet<_> =
+            (0..2).map(|_| directory.stranger("core/job").unwrap().to_string()).collect();
+        let others = ["a/orchestration-1", "b/orchestration-1"].map(str::to_owned);
+        assert_eq!(found, BTreeSet::from(others), "and never oneself");
     }
 
     /// Of a hundred picks in the AZ `a`, how many each instance had.

@@ -53,9 +53,11 @@ pub enum How {
     Leaves = 10,
     /// Asks stay at the broker until it is over.
     Stuck = 11,
+    /// Not messages: the node is led to the wrong instance for what it asks.
+    Misled = 12,
 }
 
-const HOWS: [How; 11] = [
+const HOWS: [How; 12] = [
     How::Lost,
     How::Late,
     How::Twice,
@@ -67,6 +69,7 @@ const HOWS: [How; 11] = [
     How::Skewed,
     How::Leaves,
     How::Stuck,
+    How::Misled,
 ];
 
 /// What happens to one message.
@@ -154,10 +157,7 @@ impl Meddler {
                 Kind::Reply => rule.replies,
                 Kind::News => rule.news,
             };
-            wanted
-                && glob::fits(&rule.endpoint, path)
-                && path != MEDDLE
-                && (!path.starts_with(PLATFORM) || rule.endpoint.starts_with(PLATFORM))
+            wanted && covers(rule, path)
         })
     }
 
@@ -174,7 +174,9 @@ impl Meddler {
             How::Overtaken => Fate::IsOvertaken,
             How::Refused => Fate::IsRefused,
             How::Slow => Fate::IsSlow(delay),
-            How::SlowSync | How::NoRoom | How::Skewed | How::Leaves | How::Stuck => Fate::Passes,
+            How::SlowSync | How::NoRoom | How::Skewed | How::Leaves | How::Stuck | How::Misled => {
+                Fate::Passes
+            }
         }
     }
 
@@ -194,6 +196,13 @@ impl Meddler {
     /// Whether what asks is to wait at the broker.
     pub(super) fn takes_no_calls(&self) -> bool {
         self.does(How::Stuck)
+    }
+
+    /// Whether what is asked next, at that path, goes to an instance that does not serve it.
+    pub(super) fn misleads(&self, path: &str) -> bool {
+        self.does(How::Misled)
+            && self.0.rule.borrow().as_ref().is_some_and(|(rule, ..)| covers(rule, path))
+            && self.draw().is_some()
     }
 
     /// Whether nobody is to find this node.
@@ -258,6 +267,13 @@ impl Meddler {
         }
         Rc::new(WayBack { meddler: self.clone(), path: path.to_owned(), to: Rc::clone(to) })
     }
+}
+
+/// Whether the pattern of a rule fits that path.
+fn covers(rule: &Meddling, path: &str) -> bool {
+    glob::fits(&rule.endpoint, path)
+        && path != MEDDLE
+        && (!path.starts_with(PLATFORM) || rule.endpoint.starts_with(PLATFORM))
 }
 
 struct WayBack {

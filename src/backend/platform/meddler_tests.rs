@@ -112,6 +112,26 @@ fn a_full_disk_refuses_each_write_and_no_message() {
 }
 
 #[test]
+fn a_node_is_led_to_the_wrong_instance_for_its_share_of_what_it_calls() {
+    let sim = Sim::new("meddler names");
+    let env = sim.node(&"a/core-1".into());
+    sim.run(async {
+        let meddler = Meddler::new(&env);
+        assert!(!meddler.misleads(JOB));
+        begin(&meddler, Meddling { endpoint: "/core/*".into(), ..meddling(How::Misled, 0.5) });
+        let misled = (0..200).filter(|_| meddler.misleads(JOB)).count();
+        assert!((70..130).contains(&misled), "{misled}");
+        assert!(!meddler.misleads("/storage/kv/get") && !meddler.misleads(MEDDLE));
+        let seen = meddler.told(MeddleAsk::default());
+        assert_eq!((seen.met, seen.touched), (200, misled as u64));
+        assert_eq!(meddler.fate(JOB, Kind::Ask), Fate::Passes);
+        env.sleep(Duration::from_millis(1_001)).await;
+        assert!(!meddler.misleads(JOB));
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_clock_is_wrong_for_its_time_and_timers_are_not() {
     let sim = Sim::new("meddler skew");
     let env = sim.node(&"a/core-1".into());

@@ -2,7 +2,7 @@
 //! deadlines, retries and backoff live here, above the seam.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use super::{
     bus::Bus,
     directory::{Directory, service_of},
     envelope::{Envelope, Head, Kind, Status, seal},
+    meddler::Meddler,
     meter::Meter,
     peer::Peer,
     phosphor::Phosphor,
@@ -135,6 +136,8 @@ struct Inner {
     counts: Cell<Counts>,
     meter: Meter,
     wires: Wires,
+    /// May lead calls to the wrong instance.
+    meddler: OnceCell<Meddler>,
 }
 
 impl Failed {
@@ -171,12 +174,19 @@ impl Rpc {
             counts: Cell::default(),
             meter: Meter::default(),
             wires: Wires::default(),
+            meddler: OnceCell::new(),
         }))
     }
 
     /// Takes the bugs that are switched on, before the first call.
     pub fn plant(&self, plants: &[String]) {
         self.0.wires.plant(plants);
+    }
+
+    /// Lets `meddler` lead calls to the wrong instance. Once.
+    pub fn misled_by(&self, meddler: &Meddler) {
+        // A node has one.
+        let _ = self.0.meddler.set(meddler.clone());
     }
 
     /// Calls `/{tier}/{service}/{endpoint}` at whichever live instance discovery knows (own AZ
@@ -354,6 +364,9 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
+        if self.0.meddler.get().is_some_and(|meddler| meddler.misleads(path)) {
+            return directory.stranger(service);
+        }
         let planted = self.0.wires.first(service, directory);
         planted.or_else(|| directory.pick(service, tried, now)).or_else(|| {
             tried.clear();
