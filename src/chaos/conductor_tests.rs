@@ -251,6 +251,16 @@ fn links_of_a_dead_node_are_not_asked_to_be_well() {
 }
 
 #[test]
+fn links_that_were_down_a_moment_ago_are_measured_at_the_last() {
+    let kill = "[[fault]]\nkind = \"kill\"\nnodes = [\"a/core-1\"]\nat = \"60s\"\nfor = \"4s\"\n";
+    let slow = SLOW.replace("{ az = \"a\" }", "{ to = \"a/core-1\" }");
+    let stand = stand(&[kill, &slow].concat(), &[]);
+    stand.clock.run(stand.conductor.run(Time::ZERO, END));
+    assert!(stand.changes().contains(&(1, FaultChange::Bit)), "{:?}", stand.changes());
+    assert!(stand.fake.is_well());
+}
+
+#[test]
 fn the_provider_is_told_what_the_plan_says() {
     let stand = stand(SLOW, &[]);
     let env = stand.clock.env();
