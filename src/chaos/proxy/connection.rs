@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::sockopt::set_tcp_congestion;
 use tokio::{
     net::TcpStream,
     sync::Notify,
@@ -94,7 +95,7 @@ impl LinkState {
             }
         }
         let upstream = timeout(CONNECT_LIMIT, TcpStream::connect(self.upstream.get())).await??;
-        upstream.set_nodelay(true)?;
+        hurry(&upstream)?;
         Ok(upstream)
     }
 
@@ -118,7 +119,7 @@ pub(super) async fn carry(mut client: TcpStream, link: Rc<LinkState>) {
     let rng = link.next_stream();
     let mut sickness = Sickness::new(rng.fork("toxics"));
     let connected = link.connect(&mut sickness).await;
-    let (Ok(mut upstream), Ok(())) = (connected, client.set_nodelay(true)) else {
+    let (Ok(mut upstream), Ok(())) = (connected, hurry(&client)) else {
         // What would have been refused is torn down: the nearest that a proxy has.
         tear(&client);
         return;
@@ -139,6 +140,17 @@ pub(super) async fn carry(mut client: TcpStream, link: Rc<LinkState>) {
         tear(&client);
         tear(&upstream);
     }
+}
+
+/// Nothing waits for company, nor, on loopback, for the pace of a congestion control (BBR lets a timer
+/// send): only what a fault says is late.
+fn hurry(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if stream.peer_addr()?.ip().is_loopback() {
+        // A system that has no other way is paced.
+        let _ = set_tcp_congestion(stream, "reno");
+    }
+    Ok(())
 }
 
 /// Makes the close that follows a reset (RST) rather than a polite end (FIN).
@@ -162,11 +174,18 @@ async fn pump(pair: &mut [Direction<'_>; 2], sickness: &mut Sickness, link: &Lin
         for direction in pair.iter_mut() {
             direction.restamp(sickness);
         }
-        let mut alarm = Alarm::of(&link.clock);
+        let (mut alarm, mut listens) = (Alarm::of(&link.clock), false);
         let end = poll_fn(|cx| {
-            if changed.as_mut().poll(cx).is_ready() {
+            // To listen once is enough: who is woken by a change finds other rules.
+            let changed = if listens {
+                !sickness.obeys(&link.rules.borrow())
+            } else {
+                changed.as_mut().poll(cx).is_ready()
+            };
+            if changed {
                 return Poll::Ready(None);
             }
+            listens = true;
             if let Poll::Ready(end) = poll_pair(pair, cx, sickness, &mut link.scratch.borrow_mut())
             {
                 return Poll::Ready(Some(end));

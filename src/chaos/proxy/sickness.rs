@@ -74,6 +74,11 @@ impl Sickness {
         self.look();
     }
 
+    /// Whether these are the rules that hold.
+    pub fn obeys(&self, rules: &Rc<[Rule]>) -> bool {
+        Rc::ptr_eq(&self.rules, rules)
+    }
+
     /// Another request begins.
     pub fn next_request(&mut self) {
         (self.requests, self.request_at) = (self.requests + 1, Instant::now());
