@@ -267,7 +267,7 @@ mod tests {
 
     fn open(path: &Path, syncing: Syncing) -> (FileDisk, Engine) {
         let disk = FileDisk::open(path, syncing).unwrap();
-        let engine = Engine::open(disk.clone()).unwrap().called("test");
+        let engine = Engine::open(disk.clone(), 1 << 20).unwrap().called("test");
         (disk, engine)
     }
 

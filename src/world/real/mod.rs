@@ -60,6 +60,8 @@ use store::RealStore;
 
 /// Connections that may wait to be accepted: a whole fleet may come back at once.
 const BACKLOG: u32 = 4_096;
+/// Bytes of pages that an open store keeps in memory at most.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where a node lives and where the others do. Plain data: it travels as JSON to its process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +130,7 @@ impl RealWorld {
         std::fs::create_dir_all(folder).map_err(failed)?;
         let syncing = if self.boot.skip_sync { Syncing::Skipped } else { Syncing::Honest };
         let disk = FileDisk::open(&path, syncing).map_err(failed)?;
-        let engine = Engine::open(disk)?.called(name);
+        let engine = Engine::open(disk, CACHE_BYTES)?.called(name);
         let store = Rc::new(RealStore::start(name, engine)?);
         self.stores.borrow_mut().insert(name.to_owned(), Rc::downgrade(&store));
         Ok(store)

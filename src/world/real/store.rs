@@ -207,7 +207,7 @@ mod tests {
 
     fn open_with(path: &Path, early_sync_after: Duration) -> (FileDisk, RealStore) {
         let disk = FileDisk::open(path, Syncing::Honest).unwrap();
-        let engine = Engine::open(disk.clone()).unwrap().called("test");
+        let engine = Engine::open(disk.clone(), 1 << 20).unwrap().called("test");
         (disk, RealStore::start_with("test", engine, early_sync_after).unwrap())
     }
 
@@ -285,8 +285,10 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let engine =
-            Engine::open(FileDisk::open(&folder.path().join("s"), Syncing::Honest).unwrap());
+        let engine = Engine::open(
+            FileDisk::open(&folder.path().join("s"), Syncing::Honest).unwrap(),
+            1 << 20,
+        );
         // A queue that nobody empties.
         let (queue, _commits) = sync_channel(1);
         let store = RealStore {

@@ -11,8 +11,6 @@ use redb::{
 
 use super::{Committed, Expect, Row, StoreError, Txn};
 
-/// Bytes of pages that an open store keeps in memory at most.
-const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of the version before each value.
 const VERSION_BYTES: usize = 8;
 
@@ -43,10 +41,11 @@ enum Sync {
 }
 
 impl Engine {
-    /// Opens the store in `backend`, or makes one there if it is empty; repairs it after a crash.
-    pub fn open(backend: impl StorageBackend) -> Result<Self, StoreError> {
+    /// Opens the store in `backend`, or makes one there if it is empty; repairs it after a crash. It keeps
+    /// `cache_bytes` of pages in memory at most.
+    pub fn open(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self, StoreError> {
         let db = Builder::new()
-            .set_cache_size(CACHE_BYTES_MAX)
+            .set_cache_size(cache_bytes)
             .create_with_backend(backend)
             .map_err(|why| failed("(opening)", &why))?;
         let engine = Self { name: String::from("(unnamed)"), shown: Mutex::default(), db };
@@ -262,7 +261,7 @@ mod tests {
     use super::*;
 
     fn engine() -> Engine {
-        Engine::open(InMemoryBackend::new()).unwrap().called("test")
+        Engine::open(InMemoryBackend::new(), 1 << 20).unwrap().called("test")
     }
 
     fn put(key: &str, value: &str) -> Txn {

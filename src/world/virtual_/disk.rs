@@ -175,12 +175,13 @@ impl Image {
         Ok(())
     }
 
-    fn set_len(&mut self, new: u64) {
+    fn set_len(&mut self, new: u64) -> io::Result<()> {
         let old = self.file.len();
         // A file that grows loses nothing.
         let cut = self.file.bytes(new, old.saturating_sub(new) as usize).unwrap_or_default();
-        self.file.set_len(new);
+        self.file.set_len(new)?;
         self.unsynced.push(Change::Length { old, new, cut });
+        Ok(())
     }
 
     /// Takes the newest change back. What is there is what it wrote: it changes places with what was
@@ -194,7 +195,7 @@ impl Image {
                 }
             }
             Change::Length { old, new, cut } => {
-                self.file.set_len(*old);
+                self.resize(*old);
                 self.put(*new, cut);
             }
         }
@@ -206,9 +207,14 @@ impl Image {
             Change::Length { old, new, .. } if new < old && kept == 0 => {}
             Change::Length { new, .. } => {
                 let len = if kept > 0 { *new } else { self.file.len().max(*new) };
-                self.file.set_len(len);
+                self.resize(len);
             }
         }
+    }
+
+    fn resize(&mut self, len: u64) {
+        // It fails where what was compressed cannot be read any more: never.
+        let _ = self.file.set_len(len);
     }
 
     fn put(&mut self, offset: u64, data: &[u8]) {
@@ -246,8 +252,7 @@ impl StorageBackend for Head {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.image()?.set_len(len);
-        Ok(())
+        self.image()?.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -370,9 +375,9 @@ mod tests {
     fn a_cut_that_is_undone_brings_the_bytes_back() {
         let mut image = Image::default();
         let whole: Vec<u8> = (0..100).collect();
-        image.set_len(100);
+        image.set_len(100).unwrap();
         image.write(0, &whole).unwrap();
-        image.set_len(40);
+        image.set_len(40).unwrap();
         let mut change = image.unsynced.pop().unwrap();
         image.undo(&mut change);
         assert_eq!(image.file.bytes(0, 100).unwrap(), whole);

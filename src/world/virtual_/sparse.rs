@@ -1,16 +1,43 @@
-//! The bytes of a file in memory. What nobody has written is zero and takes no room, and a file that
-//! grows is not moved: a database makes its file twice as long whenever it is full.
+//! The bytes of a file in memory, as little of it as may be: what nobody has written is zero and takes no
+//! room, a file that grows is not moved, and what was not touched for long is compressed. A day of a
+//! database fits that would not otherwise.
 
 use std::io;
 
+use zstd::bulk::{Compressor, Decompressor};
+
 /// Bytes that are made room for at once.
 const EXTENT_BYTES: u64 = 16 * 1024;
+/// Extents that are kept as they are, at most; beyond it the half that was touched least lately is
+/// compressed.
+const AWAKE_MAX: usize = 1_024;
+/// Fast rather than small: rows of a database shrink to a third with any.
+const LEVEL: i32 = 1;
 
 /// A file.
 #[derive(Default)]
 pub(super) struct Sparse {
     len: u64,
-    extents: Vec<Option<Box<[u8]>>>,
+    extents: Vec<Extent>,
+    awake: usize,
+    /// Goes up with each touch.
+    touches: u64,
+    codec: Option<Codec>,
+}
+
+/// Its bytes, as they are or compressed; neither: all of them are zero.
+#[derive(Default)]
+struct Extent {
+    awake: Option<Box<[u8]>>,
+    asleep: Option<Box<[u8]>>,
+    /// Which of the file's touches was its last.
+    touched: u64,
+}
+
+/// Made once: each has some hundred kilobytes of its own.
+struct Codec {
+    packs: Compressor<'static>,
+    unpacks: Decompressor<'static>,
 }
 
 /// A stretch within one extent: which, from where, and how long.
@@ -27,34 +54,37 @@ impl Sparse {
     }
 
     /// Makes it longer, or cuts it: what was cut is zero where it grows again.
-    pub fn set_len(&mut self, len: u64) {
+    pub fn set_len(&mut self, len: u64) -> io::Result<()> {
         let extents = len.div_ceil(EXTENT_BYTES) as usize;
-        self.extents.resize_with(extents, || None);
-        if len < self.len
-            && let Some(Some(last)) = self.extents.last_mut()
-        {
-            let kept = len - (extents as u64 - 1) * EXTENT_BYTES;
-            last[kept as usize..].fill(0);
+        if let Some(cut) = self.extents.get(extents..) {
+            self.awake -= cut.iter().filter(|one| one.awake.is_some()).count();
+        }
+        self.extents.resize_with(extents, Extent::default);
+        let kept = (len % EXTENT_BYTES) as usize;
+        if len < self.len && kept > 0 && !self.extents[extents - 1].is_unwritten() {
+            self.touch(extents - 1)?[kept..].fill(0);
         }
         self.len = len;
-    }
-
-    /// Fills `out` with what is there from `offset` on. The error: some of it lies beyond the end.
-    pub fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut rest = out;
-        for Stretch { extent, from, len } in self.stretches(offset, rest.len())? {
-            let (part, more) = rest.split_at_mut(len);
-            match &self.extents[extent] {
-                Some(bytes) => part.copy_from_slice(&bytes[from..from + len]),
-                None => part.fill(0),
-            }
-            rest = more;
-        }
         Ok(())
     }
 
+    /// Fills `out` with what is there from `offset` on. The error: some of it lies beyond the end.
+    pub fn read(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut rest = out;
+        for Stretch { extent, from, len } in self.stretches(offset, rest.len())? {
+            let (part, more) = rest.split_at_mut(len);
+            if self.extents[extent].is_unwritten() {
+                part.fill(0);
+            } else {
+                part.copy_from_slice(&self.touch(extent)?[from..from + len]);
+            }
+            rest = more;
+        }
+        self.rest()
+    }
+
     /// The bytes of a stretch.
-    pub fn bytes(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    pub fn bytes(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         self.read(offset, &mut bytes).map(|()| bytes)
     }
@@ -64,12 +94,10 @@ impl Sparse {
         let mut rest = data;
         for Stretch { extent, from, len } in self.stretches(offset, data.len())? {
             let (part, more) = rest.split_at(len);
-            let bytes = self.extents[extent]
-                .get_or_insert_with(|| vec![0; EXTENT_BYTES as usize].into_boxed_slice());
-            bytes[from..from + len].copy_from_slice(part);
+            self.touch(extent)?[from..from + len].copy_from_slice(part);
             rest = more;
         }
-        Ok(())
+        self.rest()
     }
 
     fn stretches(
@@ -89,6 +117,59 @@ impl Sparse {
             (len > 0).then_some(Stretch { extent, from, len })
         }))
     }
+
+    /// The bytes of an extent, awake.
+    fn touch(&mut self, number: usize) -> io::Result<&mut [u8]> {
+        self.touches += 1;
+        let extent = &mut self.extents[number];
+        extent.touched = self.touches;
+        let bytes = if let Some(bytes) = extent.awake.take() {
+            bytes
+        } else {
+            self.awake += 1;
+            let size = EXTENT_BYTES as usize;
+            let bytes = match extent.asleep.take() {
+                Some(packed) => Codec::of(&mut self.codec)?.unpacks.decompress(&packed, size)?,
+                None => vec![0; size],
+            };
+            bytes.into_boxed_slice()
+        };
+        Ok(extent.awake.insert(bytes))
+    }
+
+    /// Lets those sleep that were touched least lately, where too many are awake.
+    fn rest(&mut self) -> io::Result<()> {
+        if self.awake <= AWAKE_MAX {
+            return Ok(());
+        }
+        let awake = self.extents.iter().filter(|one| one.awake.is_some());
+        let mut touches: Vec<u64> = awake.map(|one| one.touched).collect();
+        let (_, middle, _) = touches.select_nth_unstable(AWAKE_MAX / 2);
+        let codec = Codec::of(&mut self.codec)?;
+        for extent in self.extents.iter_mut().filter(|one| one.touched <= *middle) {
+            if let Some(bytes) = extent.awake.take() {
+                extent.asleep = Some(codec.packs.compress(&bytes)?.into_boxed_slice());
+                self.awake -= 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Extent {
+    fn is_unwritten(&self) -> bool {
+        self.awake.is_none() && self.asleep.is_none()
+    }
+}
+
+impl Codec {
+    fn of(known: &mut Option<Self>) -> io::Result<&mut Self> {
+        let codec = match known.take() {
+            Some(codec) => codec,
+            None => Self { packs: Compressor::new(LEVEL)?, unpacks: Decompressor::new()? },
+        };
+        Ok(known.insert(codec))
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +184,7 @@ mod tests {
         for turn in 0..2_000 {
             let (at, len) = (rng.below(100_000), rng.below(40_000));
             if turn % 10 == 0 {
-                sparse.set_len(at as u64);
+                sparse.set_len(at as u64).unwrap();
                 plain.resize(at, 0);
             }
             let data: Vec<u8> = (0..len).map(|n| (n + turn) as u8).collect();
@@ -120,11 +201,26 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wrote_takes_no_room() {
+    fn what_nobody_wrote_takes_no_room_and_what_nobody_touches_takes_little() {
         let mut sparse = Sparse::default();
-        sparse.set_len(1 << 30);
-        sparse.write(5 * EXTENT_BYTES - 2, &[1, 2, 3, 4]).unwrap();
-        assert_eq!(sparse.extents.iter().flatten().count(), 2);
-        assert_eq!(sparse.bytes(5 * EXTENT_BYTES - 3, 6).unwrap(), [0, 1, 2, 3, 4, 0]);
+        sparse.set_len(1 << 30).unwrap();
+        let many = 2 * AWAKE_MAX as u64;
+        for number in 0..many {
+            sparse.write(number * EXTENT_BYTES + 7, &number.to_le_bytes()).unwrap();
+            // The first stays in use.
+            sparse.write(9, &[1]).unwrap();
+        }
+        let awake = sparse.extents.iter().filter(|one| one.awake.is_some()).count();
+        assert!(awake <= AWAKE_MAX && sparse.awake == awake, "{awake}, {}", sparse.awake);
+        assert!(sparse.extents[0].awake.is_some());
+        let asleep: Vec<_> = sparse.extents.iter().filter_map(|one| one.asleep.as_ref()).collect();
+        assert_eq!(asleep.len() + awake, many as usize);
+        assert!(asleep.iter().all(|packed| packed.len() < 100));
+        for number in (1..many).rev() {
+            let bytes = sparse.bytes(number * EXTENT_BYTES + 7, 8).unwrap();
+            assert_eq!(bytes, number.to_le_bytes());
+        }
+        sparse.set_len(0).unwrap();
+        assert_eq!(sparse.awake, 0);
     }
 }

@@ -24,6 +24,8 @@ use crate::{
 
 /// Commits that may wait for a sync; more are refused.
 const COMMITS_MAX: usize = 4_096;
+/// Bytes of pages that an open store keeps in memory beside its disk, which is memory too.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 type Done = oneshot::Sender<Result<Committed, StoreError>>;
 
@@ -183,7 +185,8 @@ impl Core {
         rng: Rng,
     ) -> Result<Rc<Shelf>, StoreError> {
         let medium = self.nodes.borrow_mut().medium(life.node, name);
-        let engine = Engine::open(medium.open(self.settings.disk.skip_sync))?.called(name);
+        let engine =
+            Engine::open(medium.open(self.settings.disk.skip_sync), CACHE_BYTES)?.called(name);
         self.note(Kind::Disk, life.node);
         let open = Rc::new(Shelf {
             core: Rc::clone(self),
@@ -402,7 +405,7 @@ mod tests {
     fn a_store_that_skips_the_sync_is_found_out() {
         // The same crash as above, over an engine that never syncs.
         let (medium, rng) = (Medium::default(), &mut Rng::from_seed("1"));
-        let open = |medium: &Medium| Engine::open(medium.open(false)).unwrap();
+        let open = |medium: &Medium| Engine::open(medium.open(false), CACHE_BYTES).unwrap();
         let engine = open(&medium);
         engine.apply(&[put("synced", "1")]).unwrap();
         engine.apply_unsynced(&[put("skipped", "1")]).unwrap();
