@@ -139,6 +139,36 @@ fn a_robot_without_a_token_logs_in_and_its_op_is_not_taken_for_refused() {
 }
 
 #[test]
+fn a_second_phone_has_a_token_of_its_own_and_what_is_known_on_the_first() {
+    let toy = toy("[driver.register]\npost = '/register'\nopen = true\nkeep.badge = '$.badge'\n\
+        [driver.ping]\npost = '/ping'\nheaders.phone = '{{ me.badge }}-{{ ask.phone }}'\n");
+    toy.will("/register", &[says(200, r#"{"badge":"b7"}"#)]);
+    toy.will("/login", &[says(200, r#"{"token":"t1"}"#), says(200, r#"{"token":"t2"}"#)]);
+    toy.will("/ping", &[says(200, "{}"), says(200, "{}"), says(401, "{}"), says(200, "{}")]);
+    let second = |op| toy.tries(D, &Ask { phone: Some(2), ..Ask::new(op) }, 0);
+    toy.asks(D, OpKind::DriverRegister);
+    toy.asks(D, OpKind::DriverLogin);
+    let early = second(OpKind::DriverPing);
+    assert!(early.expired && early.status.is_none(), "it is not signed on: {early:?}");
+    assert_eq!(second(OpKind::DriverLogin).outcome, Outcome::Ok);
+    assert_eq!(toy.asks(D, OpKind::DriverPing).outcome, Outcome::Ok);
+    assert_eq!(second(OpKind::DriverPing).outcome, Outcome::Ok);
+    let sent: Vec<_> = toy.seen.borrow()[3..]
+        .iter()
+        .map(|(_, _, headers)| (headers["authorization"].clone(), headers["phone"].clone()))
+        .collect();
+    assert_eq!(sent[0], (HeaderValue::from_static("Bearer t1"), HeaderValue::from_static("b7-1")));
+    assert_eq!(sent[1], (HeaderValue::from_static("Bearer t2"), HeaderValue::from_static("b7-2")));
+    assert!(second(OpKind::DriverPing).expired);
+    assert_eq!(
+        toy.asks(D, OpKind::DriverPing).outcome,
+        Outcome::Ok,
+        "the first is signed on still"
+    );
+    assert_eq!(second(OpKind::DriverPing).status, None);
+}
+
+#[test]
 fn a_token_that_nobody_gives_is_kept() {
     // Of the file itself: there is no other to be had.
     let file = "schema = 1\nname = 'toy'\n[link.api]\nurl = 'embedded'\n[robot.driver]\ntoken = 'x'\n\

@@ -74,8 +74,8 @@ impl Mapped {
         let _ = self.pool.set(pool);
     }
 
-    /// The fields of the robot on that phone; made when it is met there for the first time. Its account
-    /// is the same on both.
+    /// The fields of the robot on that phone; made when it is met there for the first time. A second phone
+    /// begins with what is known on the first, but for its token.
     pub(super) fn fields(&self, app: impl Into<App>) -> Result<Rc<Fields>, String> {
         let app = app.into();
         let robot = app.robot;
@@ -83,7 +83,27 @@ impl Mapped {
         if met {
             return Ok(known);
         }
-        let mut fields = (*known).clone();
+        let fields = if app.second {
+            let mut fields = (*self.fields(robot)?).clone();
+            fields.remove(TOKEN);
+            fields
+        } else {
+            self.made(robot, &known)?
+        };
+        let fields = Rc::new(fields);
+        self.session(app, |session| {
+            session.fields = Rc::clone(&fields);
+            session.met = true;
+        });
+        if let Some(account) = fields.get(ACCOUNT) {
+            self.is_of(robot, Id::from(account));
+        }
+        Ok(fields)
+    }
+
+    /// The fields of a robot that is met for the first time, beside those that are known already.
+    fn made(&self, robot: RobotId, known: &Fields) -> Result<Fields, String> {
+        let mut fields = known.clone();
         let leased = self.lease(robot)?;
         for (name, value) in leased.iter().flat_map(|account| account.fields()) {
             fields.set(name, value);
@@ -95,14 +115,6 @@ impl Mapped {
             }
             let value = text.render(&self.scope(robot, &fields))?;
             fields.set(name, &value);
-        }
-        let fields = Rc::new(fields);
-        self.session(app, |session| {
-            session.fields = Rc::clone(&fields);
-            session.met = true;
-        });
-        if let Some(account) = fields.get(ACCOUNT) {
-            self.is_of(robot, Id::from(account));
         }
         Ok(fields)
     }
