@@ -36,6 +36,8 @@ pub type Sink = Rc<dyn Fn(Record)>;
 
 /// How long before it is due a fault starts to measure its victims.
 const LEAD: Duration = Duration::from_millis(2_500);
+/// A fault whose links could not be measured by then is late by so much at most for another look.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// How often it is looked whether something has happened, or a victim is well again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long `heal_all` waits for a fault that is being played to let go. It lets go at once where
@@ -212,16 +214,18 @@ impl Conductor {
         let mut before = scene.fault.fault().before(&stage).await;
         self.env.sleep_until(due).await;
         self.wait_for_victims(scene).await;
-        if !scene.fault.links.is_empty() && before.round_trips.is_empty() {
-            // What kept all its links from being measured may be over by now.
-            before = scene.fault.fault().before(&stage).await;
-        }
-        let before = Rc::new(before);
-        *scene.before.borrow_mut() = before.clone();
         if self.env.now() >= off {
             let late = "its victims were not free before it was over";
             return self.skip(scene, late.to_owned());
         }
+        if !scene.fault.links.is_empty() && before.round_trips.is_empty() {
+            // What kept all its links from being measured may be over by now.
+            let within = LAST_LOOK.min((off - self.env.now()) / 4);
+            let look = self.env.timeout(within, scene.fault.fault().before(&stage)).await;
+            before = look.unwrap_or(before);
+        }
+        let before = Rc::new(before);
+        *scene.before.borrow_mut() = before.clone();
         if let Err(why) = self.wait_for_limits(scene).await {
             return self.skip(scene, format!("refused: {why}"));
         }

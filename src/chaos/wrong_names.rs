@@ -16,7 +16,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     means: "answers a node that looks for an instance to call with one that does not serve what it calls",
     bites: "the node counted calls that it happened to",
     hits: Hits::Nodes,
-    roles: &["api", "orchestration", "core"],
+    // Core nodes call the store alone, whose leader they find by asking it.
+    roles: &["api", "orchestration"],
     worlds: World::BOTH,
     keys: &[ENDPOINT, TOXICITY],
     example: concat!(

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{envelope::Kind, rpc::Router, server::Load};
 use crate::{
     backend::wire::platform::{MeddleAnswer, MeddleAsk, Meddling},
-    base::{glob, rng::Rng, time::Time},
+    base::{glob, name::NodeName, rng::Rng, time::Time},
     world::{
         Env,
         link::{Outgoing, SendError},
@@ -198,11 +198,16 @@ impl Meddler {
         self.does(How::Stuck)
     }
 
-    /// Whether what is asked next, at that path, goes to an instance that does not serve it.
-    pub(super) fn misleads(&self, path: &str) -> bool {
-        self.does(How::Misled)
-            && self.0.rule.borrow().as_ref().is_some_and(|(rule, ..)| covers(rule, path))
-            && self.draw().is_some()
+    /// The stranger to whom what is asked next, at that path, goes instead.
+    pub(super) fn misleads(
+        &self,
+        path: &str,
+        stranger: impl FnOnce() -> Option<NodeName>,
+    ) -> Option<NodeName> {
+        let concerns = self.does(How::Misled)
+            && self.0.rule.borrow().as_ref().is_some_and(|(rule, ..)| covers(rule, path));
+        let stranger = concerns.then(stranger)??;
+        self.draw().map(|_| stranger)
     }
 
     /// Whether nobody is to find this node.

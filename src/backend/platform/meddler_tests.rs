@@ -117,16 +117,18 @@ fn a_node_is_led_to_the_wrong_instance_for_its_share_of_what_it_calls() {
     let env = sim.node(&"a/core-1".into());
     sim.run(async {
         let meddler = Meddler::new(&env);
-        assert!(!meddler.misleads(JOB));
+        let leads = |path| meddler.misleads(path, || Some("b/api-1".into())).is_some();
+        assert!(!leads(JOB));
         begin(&meddler, Meddling { endpoint: "/core/*".into(), ..meddling(How::Misled, 0.5) });
-        let misled = (0..200).filter(|_| meddler.misleads(JOB)).count();
+        let misled = (0..200).filter(|_| leads(JOB)).count();
         assert!((70..130).contains(&misled), "{misled}");
-        assert!(!meddler.misleads("/storage/kv/get") && !meddler.misleads(MEDDLE));
+        assert!(!leads("/storage/kv/get") && !leads(MEDDLE));
+        assert_eq!(meddler.misleads(JOB, || None), None, "there is nobody else");
         let seen = meddler.told(MeddleAsk::default());
         assert_eq!((seen.met, seen.touched), (200, misled as u64));
         assert_eq!(meddler.fate(JOB, Kind::Ask), Fate::Passes);
         env.sleep(Duration::from_millis(1_001)).await;
-        assert!(!meddler.misleads(JOB));
+        assert!(!leads(JOB));
     })
     .unwrap();
 }

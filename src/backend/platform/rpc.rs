@@ -364,11 +364,10 @@ impl Rpc {
     fn pick(&self, path: &'static str, tried: &mut Vec<NodeName>) -> Option<NodeName> {
         let (directory, now) = (&self.0.directory, self.0.env.now());
         let service = service_of(path);
-        if self.0.meddler.get().is_some_and(|meddler| meddler.misleads(path)) {
-            return directory.stranger(service);
-        }
-        let planted = self.0.wires.first(service, directory);
-        planted.or_else(|| directory.pick(service, tried, now)).or_else(|| {
+        let stranger = || directory.stranger(service);
+        let misled = self.0.meddler.get().and_then(|meddler| meddler.misleads(path, stranger));
+        let first = misled.or_else(|| self.0.wires.first(service, directory));
+        first.or_else(|| directory.pick(service, tried, now)).or_else(|| {
             tried.clear();
             directory.pick(service, tried, now)
         })

@@ -530,6 +530,10 @@ impl Target for Mapped {
                 return tried;
             }
             let app = App::of(robot, ask);
+            let login = matches!(ask.op, OpKind::DriverLogin | OpKind::PassengerLogin);
+            if app.second && login && attempt == 0 {
+                self.begin_anew(app);
+            }
             let Some(step) = self.step(app, ask.op) else {
                 let why = format!("`{}` has no step for {}", self.file.name, ask.op);
                 return tried(Judged::refused(Refusal::Other, why), None, None);

@@ -21,10 +21,16 @@ pub fn only_one(steps: &[Option<Step>]) -> Option<String> {
     let mapped = |op: &OpKind| steps[op.index()].as_ref();
     let lets_in = |step: &Step| step.keeps_token() || step.first.iter().any(Step::keeps_token);
     let logins = [OpKind::DriverLogin, OpKind::PassengerLogin];
-    if !logins.iter().filter_map(mapped).any(lets_in) {
-        return Some("needs a step [driver.login] or [passenger.login] with `keep.token`".into());
+    let mut logins = logins.iter().filter_map(mapped).peekable();
+    if logins.peek().is_none() || !logins.all(lets_in) {
+        return Some("needs `keep.token` in [driver.login] and [passenger.login]".to_owned());
     }
-    let of_socket = |step: &&Step| !matches!(step.way, Way::Http { .. }) || step.batch.is_some();
-    let step = ON_SECOND_PHONES.iter().filter_map(mapped).find(of_socket)?;
+    let step = ON_SECOND_PHONES.iter().filter_map(mapped).find(|step| !asks_alone(step))?;
     Some(format!("needs every step to be an HTTP request of its own, and [{}] is not", step.key))
+}
+
+/// It, and all that comes before it, are HTTP requests of their own.
+fn asks_alone(step: &Step) -> bool {
+    let alone = matches!(step.way, Way::Http { .. }) && step.batch.is_none();
+    alone && step.first.iter().all(asks_alone)
 }

@@ -15,6 +15,7 @@ use crate::{
         id::{Id, RobotId, RobotKind},
         time::Time,
     },
+    history::op::OpKind,
     target::{
         accounts::{Account, Pool},
         app::App,
@@ -49,6 +50,10 @@ pub(super) struct Prepared {
     pub headers: HeaderMap,
 }
 
+fn login_of(robot: RobotId) -> OpKind {
+    if robot.plays() == RobotKind::Driver { OpKind::DriverLogin } else { OpKind::PassengerLogin }
+}
+
 impl Mapped {
     pub(super) fn session<T>(
         &self,
@@ -75,7 +80,7 @@ impl Mapped {
     }
 
     /// The fields of the robot on that phone; made when it is met there for the first time. A second phone
-    /// begins with what is known on the first, but for its token.
+    /// begins with what is known on the first, but for what its login brings.
     pub(super) fn fields(&self, app: impl Into<App>) -> Result<Rc<Fields>, String> {
         let app = app.into();
         let robot = app.robot;
@@ -86,6 +91,9 @@ impl Mapped {
         let fields = if app.second {
             let mut fields = (*self.fields(robot)?).clone();
             fields.remove(TOKEN);
+            for (name, _) in self.file.step(login_of(robot)).iter().flat_map(|step| step.keeps()) {
+                fields.remove(name);
+            }
             fields
         } else {
             self.made(robot, &known)?
@@ -164,6 +172,11 @@ impl Mapped {
 
     fn is_of(&self, robot: RobotId, account: Id) {
         self.accounts.borrow_mut().insert((robot.plays(), account), robot);
+    }
+
+    /// A second phone signs on: what it knew before is of no use.
+    pub(super) fn begin_anew(&self, second: App) {
+        self.session(second, |session| (session.met, session.was_in) = (false, false));
     }
 
     /// The robot has no token any more, where the mapping says what its token is.

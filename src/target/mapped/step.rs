@@ -62,6 +62,11 @@ impl Step {
         self.reader.needs_body() || kept.chain(&self.relay).any(Pick::needs_body)
     }
 
+    /// What is kept for the robot, by it and by what comes before it.
+    pub fn keeps(&self) -> impl Iterator<Item = &(String, Pick)> {
+        self.keep.iter().chain(self.first.iter().flat_map(|first| &first.keep))
+    }
+
     /// Whether it lets the robot in.
     pub fn keeps_token(&self) -> bool {
         self.keep.iter().any(|(name, _)| name == super::TOKEN)

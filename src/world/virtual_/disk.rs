@@ -177,8 +177,7 @@ impl Image {
 
     fn set_len(&mut self, new: u64) -> io::Result<()> {
         let old = self.file.len();
-        // A file that grows loses nothing.
-        let cut = self.file.bytes(new, old.saturating_sub(new) as usize).unwrap_or_default();
+        let cut = if new < old { self.file.bytes(new, (old - new) as usize)? } else { Vec::new() };
         self.file.set_len(new)?;
         self.unsynced.push(Change::Length { old, new, cut });
         Ok(())

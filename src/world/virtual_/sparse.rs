@@ -15,11 +15,11 @@ const AWAKE_MAX: usize = 1_024;
 const LEVEL: i32 = 1;
 
 /// A file.
-#[derive(Default)]
 pub(super) struct Sparse {
     len: u64,
     extents: Vec<Extent>,
     awake: usize,
+    awake_max: usize,
     /// Goes up with each touch.
     touches: u64,
     codec: Option<Codec>,
@@ -47,6 +47,13 @@ struct Stretch {
     len: usize,
 }
 
+impl Default for Sparse {
+    fn default() -> Self {
+        let (extents, codec) = (Vec::new(), None);
+        Self { len: 0, extents, awake: 0, awake_max: AWAKE_MAX, touches: 0, codec }
+    }
+}
+
 impl Sparse {
     /// How long it is.
     pub fn len(&self) -> u64 {
@@ -55,15 +62,14 @@ impl Sparse {
 
     /// Makes it longer, or cuts it: what was cut is zero where it grows again.
     pub fn set_len(&mut self, len: u64) -> io::Result<()> {
-        let extents = len.div_ceil(EXTENT_BYTES) as usize;
+        let (extents, kept) = (len.div_ceil(EXTENT_BYTES) as usize, (len % EXTENT_BYTES) as usize);
+        if len < self.len && kept > 0 && !self.extents[extents - 1].is_unwritten() {
+            self.touch(extents - 1)?[kept..].fill(0);
+        }
         if let Some(cut) = self.extents.get(extents..) {
             self.awake -= cut.iter().filter(|one| one.awake.is_some()).count();
         }
         self.extents.resize_with(extents, Extent::default);
-        let kept = (len % EXTENT_BYTES) as usize;
-        if len < self.len && kept > 0 && !self.extents[extents - 1].is_unwritten() {
-            self.touch(extents - 1)?[kept..].fill(0);
-        }
         self.len = len;
         Ok(())
     }
@@ -126,12 +132,13 @@ impl Sparse {
         let bytes = if let Some(bytes) = extent.awake.take() {
             bytes
         } else {
-            self.awake += 1;
             let size = EXTENT_BYTES as usize;
-            let bytes = match extent.asleep.take() {
-                Some(packed) => Codec::of(&mut self.codec)?.unpacks.decompress(&packed, size)?,
+            let bytes = match &extent.asleep {
+                Some(packed) => Codec::of(&mut self.codec)?.unpacks.decompress(packed, size)?,
                 None => vec![0; size],
             };
+            extent.asleep = None;
+            self.awake += 1;
             bytes.into_boxed_slice()
         };
         Ok(extent.awake.insert(bytes))
@@ -139,16 +146,18 @@ impl Sparse {
 
     /// Lets those sleep that were touched least lately, where too many are awake.
     fn rest(&mut self) -> io::Result<()> {
-        if self.awake <= AWAKE_MAX {
+        if self.awake <= self.awake_max {
             return Ok(());
         }
         let awake = self.extents.iter().filter(|one| one.awake.is_some());
         let mut touches: Vec<u64> = awake.map(|one| one.touched).collect();
-        let (_, middle, _) = touches.select_nth_unstable(AWAKE_MAX / 2);
+        let last = touches.len() - self.awake_max / 2 - 1;
+        let (_, middle, _) = touches.select_nth_unstable(last);
         let codec = Codec::of(&mut self.codec)?;
         for extent in self.extents.iter_mut().filter(|one| one.touched <= *middle) {
-            if let Some(bytes) = extent.awake.take() {
-                extent.asleep = Some(codec.packs.compress(&bytes)?.into_boxed_slice());
+            if let Some(bytes) = &extent.awake {
+                extent.asleep = Some(codec.packs.compress(bytes)?.into_boxed_slice());
+                extent.awake = None;
                 self.awake -= 1;
             }
         }
@@ -180,7 +189,8 @@ mod tests {
     #[test]
     fn it_holds_what_one_long_buffer_would() {
         let mut rng = Rng::from_seed("sparse");
-        let (mut sparse, mut plain) = (Sparse::default(), Vec::<u8>::new());
+        let mut sparse = Sparse { awake_max: 2, ..Sparse::default() };
+        let mut plain = Vec::<u8>::new();
         for turn in 0..2_000 {
             let (at, len) = (rng.below(100_000), rng.below(40_000));
             if turn % 10 == 0 {
@@ -195,6 +205,8 @@ mod tests {
             }
             assert_eq!(sparse.len(), plain.len() as u64);
             assert_eq!(sparse.bytes(0, plain.len()).unwrap(), plain, "turn {turn}");
+            let awake = sparse.extents.iter().filter(|one| one.awake.is_some()).count();
+            assert!(awake == sparse.awake && awake <= 2, "{awake}, {}", sparse.awake);
         }
         assert!(sparse.bytes(sparse.len(), 1).is_err());
         assert!(sparse.read(u64::MAX, &mut [0; 8]).is_err());
