@@ -11,7 +11,7 @@ const EXTENT_BYTES: u64 = 16 * 1024;
 /// Extents that are kept as they are, at most; beyond it the half that was touched least lately is
 /// compressed.
 const AWAKE_MAX: usize = 1_024;
-/// Fast rather than small: rows of a database shrink to a third with any.
+/// Fast rather than small.
 const LEVEL: i32 = 1;
 
 /// A file.
@@ -34,7 +34,7 @@ struct Extent {
     touched: u64,
 }
 
-/// Made once: each has some hundred kilobytes of its own.
+/// Made once, when an extent is first to sleep.
 struct Codec {
     packs: Compressor<'static>,
     unpacks: Decompressor<'static>,
