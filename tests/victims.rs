@@ -52,6 +52,7 @@ impl Stand {
         let (company, root) = (Company::open(), tempfile::tempdir().unwrap());
         let text = victims
             .replace("PID", &company.pid().to_string())
+            .replace("COMPANY", company.url.trim_start_matches("http://"))
             .replace("ROOT", root.path().to_str().unwrap());
         let mapping = fs::read_to_string(TARGET).unwrap();
         // Top-level keys come before every table.
@@ -90,8 +91,13 @@ impl Stand {
 
     /// Waits until that was done.
     fn await_act(&self, act: &str, run: &mut Child) {
+        self.await_acts(1, act, run);
+    }
+
+    /// The same until it was done so many times.
+    fn await_acts(&self, times: usize, act: &str, run: &mut Child) {
         let until = Instant::now() + LIMIT;
-        while !self.words().iter().any(|(done, _)| done == act) {
+        while self.words().iter().filter(|(done, _)| done == act).count() < times {
             let ended = run.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < until, "{ended:?}: {:?}", self.acts());
             thread::sleep(Duration::from_millis(10));
@@ -218,16 +224,9 @@ fn a_link_between_parts_of_a_backend_of_others_is_made_slow_and_reset() {
     assert!(asks(listen).unwrap() >= Duration::from_millis(300));
     stand.await_act("heal_verified", &mut run);
     assert!(asks(listen).is_ok());
-    let until = Instant::now() + LIMIT;
-    while stand.words().iter().filter(|(act, _)| act == "bit").count() < 2 {
-        assert!(Instant::now() < until, "{:?}", stand.acts());
-        thread::sleep(Duration::from_millis(10));
-    }
+    stand.await_acts(2, "bit", &mut run);
     assert!(asks(listen).is_err());
-    while stand.words().iter().filter(|(act, _)| act == "heal_verified").count() < 2 {
-        assert!(Instant::now() < until, "{:?}", stand.acts());
-        thread::sleep(Duration::from_millis(10));
-    }
+    stand.await_acts(2, "heal_verified", &mut run);
     assert!(asks(listen).is_ok());
     let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
     let output = run.wait_with_output().unwrap();
@@ -237,6 +236,34 @@ fn a_link_between_parts_of_a_backend_of_others_is_made_slow_and_reset() {
     assert!(stand.acts().iter().all(|act| act.act.victims == ["a/api-1 -> a/db-1"]));
     assert!(asks(listen).is_err(), "the proxy has ended with the run");
     assert!(asks(upstream).is_ok());
+}
+
+#[test]
+fn faults_that_take_many_bytes_are_measured_on_a_link_to_any_http_server() {
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let stand = Stand::new(&format!(
+        "[[backend_link]]\nfrom = \"a/api-1\"\nto = \"a/db-1\"\nlisten = \"{listen}\"\n\
+         upstream = \"COMPANY\"\n"
+    ));
+    let kinds =
+        [("bandwidth", "rate = 32"), ("slicer", "size = 200"), ("limit-data", "bytes = 4096")];
+    let plan: String = (0..)
+        .zip(kinds)
+        .map(|(place, (kind, key))| {
+            format!(
+                "[[fault]]\nkind = \"{kind}\"\n{key}\nat = \"{}s\"\nfor = \"4s\"\n\
+                 links = {{ from = \"a/api-1\", to = \"a/db-1\" }}\n",
+                4 + place * 9
+            )
+        })
+        .collect();
+    let mut run = stand.start(&plan);
+    stand.await_acts(kinds.len(), "heal_verified", &mut run);
+    let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    run.wait().unwrap();
+    let acts = stand.acts();
+    let words: Vec<String> = acts.iter().map(word).collect();
+    assert_eq!(words, ["inject", "bit", "heal", "heal_verified"].repeat(kinds.len()), "{acts:?}");
 }
 
 #[test]

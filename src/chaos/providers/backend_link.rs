@@ -16,6 +16,8 @@ use crate::{
 
 /// What is asked over a link that says nothing of it: a request that most servers answer somehow.
 const PROBE: &str = "GET / HTTP/1.1\r\nhost: robot-city\r\nconnection: close\r\n\r\n";
+/// What is asked before it where one request is too few bytes: the connection stays open for the next.
+const MORE: &str = "GET / HTTP/1.1\r\nhost: robot-city\r\n\r\n";
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,10 +46,12 @@ impl BackendLink {
         LinkName { from: self.from.clone(), to: self.to.clone() }
     }
 
-    /// The words of a probe with at least so many bytes.
+    /// The words of a probe with at least so many bytes. A server that ended the connection before it has
+    /// read them all would reset it: the usual probe asks for the end in its last request alone.
     pub fn words(&self, bytes: usize) -> Vec<u8> {
-        let times = bytes.div_ceil(self.probe.len().max(1)).max(1);
-        self.probe.repeat(times).into_bytes()
+        let more = if self.probe == PROBE { MORE } else { &self.probe };
+        let times = bytes.saturating_sub(self.probe.len()).div_ceil(more.len().max(1));
+        [more.repeat(times), self.probe.clone()].concat().into_bytes()
     }
 
     /// For people: who is to be pointed where.
@@ -152,8 +156,12 @@ mod tests {
             "a/api-1 -> a/db-1: point a/api-1 at 127.0.0.1:7001, which leads to localhost:5432"
         );
         assert_eq!(links[0].name().to_string(), "a/api-1 -> a/db-1");
-        assert!(links[0].words(0).starts_with(b"GET / HTTP/1.1\r\n"));
-        assert!(links[0].words(4_000).len() >= 4_000);
+        assert_eq!(links[0].words(0), PROBE.as_bytes());
+        let many = String::from_utf8(links[0].words(4_000)).unwrap();
+        assert!(many.len() >= 4_000 && many.ends_with(PROBE), "{many}");
+        assert_eq!(many.matches("connection: close").count(), 1, "{many}");
+        let ping = read(&[GOOD, "probe = \"PING\\r\\n\"\n"].concat()).unwrap();
+        assert_eq!(ping[0].words(7), b"PING\r\nPING\r\n");
     }
 
     #[test]
