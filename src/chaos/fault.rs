@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bad_version, bandwidth, crash_loop, disconnect, error_answers, fill_queue, flapping, full_disk,
+    bad_version, bandwidth, crash_loop, disconnect, dns, error_answers, fill_queue, flapping, full_disk,
     inject,
     keys::Keys,
     kill, latency, limit_data, limit_time,
@@ -114,6 +114,7 @@ pub const FAULTS: &[FaultEntry] = &[
     limit_data::ENTRY,
     limit_time::ENTRY,
     slow_close::ENTRY,
+    dns::ENTRY,
     message_delay::ENTRY,
     message_drop::ENTRY,
     message_duplicate::ENTRY,

@@ -30,6 +30,7 @@ mod bad_version;
 mod bandwidth;
 mod crash_loop;
 mod disconnect;
+mod dns;
 mod error_answers;
 mod fill_queue;
 mod flapping;

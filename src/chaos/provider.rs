@@ -114,6 +114,12 @@ pub enum Toxic {
         #[serde(default, skip_serializing_if = "is_default")]
         after_ms: u64,
     },
+    /// The name at the other end is looked up in vain: that is the lot of what is opened from now on;
+    /// what is open goes on.
+    Names {
+        /// What becomes of the look-up.
+        answer: Answer,
+    },
     /// Some toxics that meet only a part of what passes.
     Partly {
         /// One direction; left out: both.
@@ -129,6 +135,21 @@ pub enum Toxic {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What becomes of a name that is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// There is no such name: a new connection ends at once.
+    Gone,
+    /// Nobody is at the address that is told: a new connection hangs.
+    Wrong,
+    /// It is late: a new connection waits, and is made then.
+    Slow {
+        /// By so many milliseconds.
+        delay_ms: u64,
+    },
 }
 
 /// A direction of a link.

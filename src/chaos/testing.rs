@@ -23,7 +23,8 @@ use super::{
     event::Gauges,
     load::{Crowd, Extra, Logins, Rates},
     provider::{
-        Health, LinkName, Meddle, Meddled, Meddling, Provider, ProviderError, Toxic, Toxicity,
+        Answer, Health, LinkName, Meddle, Meddled, Meddling, Provider, ProviderError, Toxic,
+        Toxicity,
     },
 };
 use crate::{
@@ -469,6 +470,11 @@ impl Provider for Fake {
                         takes += Duration::from_micros(delay_us * load as u64 / u64::from(*size));
                     }
                     Toxic::BlackHole | Toxic::Timeout { .. } => takes = Duration::from_hours(1),
+                    Toxic::Names { answer: Answer::Slow { delay_ms } } => {
+                        takes += Duration::from_millis(*delay_ms);
+                    }
+                    Toxic::Names { answer: Answer::Wrong } => takes = Duration::from_hours(1),
+                    Toxic::Names { answer: Answer::Gone } => return fails(link, "no such name"),
                     Toxic::Reset { after_ms } if *after_ms > 0 => {}
                     Toxic::Reset { .. } => return fails(link, "connection reset"),
                     Toxic::LimitData { bytes, .. } if load as u64 > *bytes => {

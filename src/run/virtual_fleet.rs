@@ -437,6 +437,7 @@ fn add(fault: &mut LinkFault, toxic: &Toxic) {
         Toxic::SlowClose { .. }
         | Toxic::Slicer { .. }
         | Toxic::LimitData { .. }
+        | Toxic::Names { .. }
         | Toxic::Partly { .. } => {}
     }
 }

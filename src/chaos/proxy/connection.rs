@@ -76,22 +76,25 @@ impl LinkState {
         self.rules.borrow().clone()
     }
 
-    /// Connects to the upstream; a black hole swallows that, too, until it is healed.
+    /// Connects to the upstream; a black hole swallows that, too, until it is healed, and a name may be
+    /// looked up late, or in vain.
     async fn connect(&self, sickness: &mut Sickness) -> io::Result<TcpStream> {
         loop {
             // Before the look at the rules, so that a change in between is not missed.
             let changed = self.changed.notified();
             sickness.take(self.rules());
-            if sickness.ended().is_some() {
+            if sickness.ended().is_some() || sickness.knows_no_way() {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            if !sickness.lets_nobody_in() {
+            let (known_at, closed) = (sickness.knows_the_way_at(), sickness.lets_nobody_in());
+            if !closed && known_at <= Instant::now() {
                 break;
             }
             tokio::select! {
                 biased;
                 () = changed => {}
                 () = end_of(sickness) => {}
+                () = sleep_until(known_at), if !closed => {}
             }
         }
         let upstream = timeout(CONNECT_LIMIT, TcpStream::connect(self.upstream.get())).await??;

@@ -64,7 +64,7 @@ impl Impairment {
                 let limit = self.limit.map_or(bytes, |(old, _)| old.min(bytes));
                 self.limit = Some((limit, politely));
             }
-            Toxic::Reset { .. } | Toxic::Partly { .. } => {}
+            Toxic::Reset { .. } | Toxic::Names { .. } | Toxic::Partly { .. } => {}
         }
     }
 
@@ -134,6 +134,7 @@ pub(super) fn resent_ms(share: f64, again_ms: u64, bytes: usize, rng: &mut Rng) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::provider::Answer;
 
     fn of(toxics: &[Toxic]) -> Impairment {
         let mut sum = Impairment::default();
@@ -163,6 +164,11 @@ mod tests {
     #[test]
     fn every_toxic_survives_the_wire_and_makes_sick() {
         assert!(of(&[]).is_clear());
+        for answer in [Answer::Gone, Answer::Wrong, Answer::Slow { delay_ms: 5 }] {
+            let toxic = Toxic::Names { answer };
+            let text = serde_json::to_string(&toxic).unwrap();
+            assert_eq!(serde_json::from_str::<Toxic>(&text).unwrap(), toxic, "{text}");
+        }
         let toxics = [
             latency(1, 0),
             narrow(1),

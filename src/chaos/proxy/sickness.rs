@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::impairment::Impairment;
 use crate::{
     base::rng::Rng,
-    chaos::provider::{Per, Toxic, Toxicity, Way},
+    chaos::provider::{Answer, Per, Toxic, Toxicity, Way},
 };
 
 /// One thing that is wrong with a link.
@@ -50,6 +50,8 @@ pub(super) struct Sickness {
     pub tells_requests: bool,
     /// When the connection is ended, and how.
     pub ends: Option<(Instant, End)>,
+    /// What becomes of the look-up of where it leads; for a connection that is not made yet.
+    names: Vec<Answer>,
 }
 
 impl Sickness {
@@ -65,6 +67,7 @@ impl Sickness {
             ways: Default::default(),
             tells_requests: false,
             ends: None,
+            names: Vec::new(),
         }
     }
 
@@ -94,14 +97,29 @@ impl Sickness {
         &self.ways[number]
     }
 
-    /// Not even a new connection gets through: that takes a word in each direction.
+    /// Not even a new connection gets through: that takes a word in each direction, and somebody there.
     pub fn lets_nobody_in(&self) -> bool {
         self.ways.iter().any(|way| way.black_hole)
             || self.ways.iter().all(Impairment::lets_nothing_out)
+            || self.names.contains(&Answer::Wrong)
+    }
+
+    /// Nobody knows where a new connection leads.
+    pub fn knows_no_way(&self) -> bool {
+        self.names.contains(&Answer::Gone)
+    }
+
+    /// When it is known where a new connection leads.
+    pub fn knows_the_way_at(&self) -> Instant {
+        let delays = self.names.iter().map(|answer| match answer {
+            Answer::Slow { delay_ms } => Duration::from_millis(*delay_ms),
+            Answer::Gone | Answer::Wrong => Duration::ZERO,
+        });
+        self.opened + delays.sum::<Duration>()
     }
 
     fn look(&mut self) {
-        (self.ways, self.ends, self.tells_requests) = Default::default();
+        (self.ways, self.ends, self.tells_requests, self.names) = Default::default();
         for rule in self.rules.clone().iter() {
             self.add(&rule.toxic, [true, true], (&rule.name, rule.since.max(self.opened)));
         }
@@ -120,6 +138,10 @@ impl Sickness {
                         self.add(toxic, on, (rule, since));
                     }
                 }
+                return;
+            }
+            Toxic::Names { answer } => {
+                self.names.push(*answer);
                 return;
             }
             Toxic::Reset { after_ms } => self.end(since, *after_ms, End::Torn),

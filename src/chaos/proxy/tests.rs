@@ -13,7 +13,7 @@ use tokio::{
 use super::*;
 use crate::{
     base::dist::Around,
-    chaos::provider::{LinkName, Toxic},
+    chaos::provider::{Answer, LinkName, Toxic},
 };
 
 /// Long enough to be sure that nothing comes; nothing ever waits for less.
@@ -233,6 +233,42 @@ fn a_new_connection_stalls_in_a_black_hole() {
         stand.impair(&[]).await;
         let (mut server, _) = stand.upstream.accept().await.unwrap();
         expect(&mut server, b"hello").await;
+    });
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_the_lot_of_new_connections_alone() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let (mut client, mut server) = stand.connect().await;
+        stand.impair(&[Toxic::Names { answer: Answer::Gone }]).await;
+        expect_reset(&mut TcpStream::connect(stand.listen).await.unwrap()).await;
+        stand.impair(&[Toxic::Names { answer: Answer::Wrong }]).await;
+        let mut waits = TcpStream::connect(stand.listen).await.unwrap();
+        send(&mut waits, b"hallo").await;
+        expect_nothing(&mut waits).await;
+        send(&mut client, b"ping").await;
+        expect(&mut server, b"ping").await;
+        stand.impair(&[]).await;
+        let (mut found, _) = stand.upstream.accept().await.unwrap();
+        expect(&mut found, b"hallo").await;
+    });
+}
+
+#[test]
+fn a_name_that_is_found_late_holds_a_new_connection_back_and_nothing_after_it() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let slow = Toxic::Names { answer: Answer::Slow { delay_ms: 200 } };
+        stand.impair(&[slow]).await;
+        let begun = Instant::now();
+        let (mut client, mut server) = stand.connect().await;
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        // Another one opens meanwhile, and is not waited for.
+        let _other = TcpStream::connect(stand.listen).await.unwrap();
+        send(&mut client, b"ping").await;
+        expect(&mut server, b"ping").await;
+        assert!(timeout(Duration::ZERO, stand.upstream.accept()).await.is_err());
     });
 }
 
