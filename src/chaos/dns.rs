@@ -32,7 +32,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
     example: "[[fault]]\n\
               kind = \"dns\"\n\
               links = { from = \"robots\", to = { az = \"b\" } }\n\
-              answer = \"gone\"\n\
+              answer = \"slow\"\n\
+              delay = \"2s\"\n\
               at = \"30s\"\n\
               for = \"10s\"\n",
     read,
