@@ -239,21 +239,26 @@ fn a_link_between_parts_of_a_backend_of_others_is_made_slow_and_reset() {
 }
 
 #[test]
-fn faults_that_take_many_bytes_are_measured_on_a_link_to_any_http_server() {
+fn a_link_to_an_http_server_is_measured_whatever_it_takes() {
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let stand = Stand::new(&format!(
         "[[backend_link]]\nfrom = \"a/api-1\"\nto = \"a/db-1\"\nlisten = \"{listen}\"\n\
          upstream = \"COMPANY\"\n"
     ));
-    let kinds =
-        [("bandwidth", "rate = 32"), ("slicer", "size = 200"), ("limit-data", "bytes = 4096")];
+    let kinds = [
+        ("bandwidth", "rate = 64"),
+        ("slicer", "size = 200"),
+        ("limit-data", "bytes = 65536"),
+        ("dns", "answer = \"wrong\""),
+        ("dns", "answer = \"slow\"\ndelay = \"1s\""),
+    ];
     let plan: String = (0..)
         .zip(kinds)
         .map(|(place, (kind, key))| {
             format!(
-                "[[fault]]\nkind = \"{kind}\"\n{key}\nat = \"{}s\"\nfor = \"4s\"\n\
+                "[[fault]]\nkind = \"{kind}\"\n{key}\nat = \"{}s\"\nfor = \"3s\"\n\
                  links = {{ from = \"a/api-1\", to = \"a/db-1\" }}\n",
-                4 + place * 9
+                4 + place * 7
             )
         })
         .collect();

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use futures_util::future::{self, LocalBoxFuture};
 
 use super::{
-    bad_version, bandwidth, crash_loop, disconnect, dns, error_answers, fill_queue, flapping, full_disk,
-    inject,
+    bad_version, bandwidth, crash_loop, disconnect, dns, error_answers, fill_queue, flapping,
+    full_disk, inject,
     keys::Keys,
     kill, latency, limit_data, limit_time,
     load::Crowd,

@@ -114,7 +114,7 @@ pub enum Toxic {
         #[serde(default, skip_serializing_if = "is_default")]
         after_ms: u64,
     },
-    /// The name at the other end is looked up in vain: that is the lot of what is opened from now on;
+    /// What is opened from now on fares as if the name at the other end were looked up in vain, or late;
     /// what is open goes on.
     Names {
         /// What becomes of the look-up.
@@ -143,9 +143,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub enum Answer {
     /// There is no such name: a new connection ends at once.
     Gone,
-    /// Nobody is at the address that is told: a new connection hangs.
+    /// Nobody is at the address that is told: a new connection hangs, and is reset when this ends.
     Wrong,
-    /// It is late: a new connection waits, and is made then.
+    /// It is late: a new connection waits, and is made then if its client is still there.
     Slow {
         /// By so many milliseconds.
         delay_ms: u64,

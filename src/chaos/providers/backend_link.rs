@@ -16,8 +16,9 @@ use crate::{
 
 /// What is asked over a link that says nothing of it: a request that most servers answer somehow.
 const PROBE: &str = "GET / HTTP/1.1\r\nhost: robot-city\r\nconnection: close\r\n\r\n";
-/// What is asked before it where one request is too few bytes: the connection stays open for the next.
-const MORE: &str = "GET / HTTP/1.1\r\nhost: robot-city\r\n\r\n";
+/// What is asked before it where it is too few bytes: filled up to at most so many bytes (servers bear twice
+/// as much in one header), in few requests (servers end a connection after some hundreds).
+const MORE_BYTES_MAX: usize = 4 * 1024;
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +41,12 @@ fn probe() -> String {
     PROBE.to_owned()
 }
 
+/// An HTTP request of about so many bytes, as far as one goes, after which the connection stays open.
+fn more(bytes: usize) -> String {
+    let padding = "x".repeat(bytes.min(MORE_BYTES_MAX));
+    format!("GET / HTTP/1.1\r\nhost: robot-city\r\nx-padding: {padding}\r\n\r\n")
+}
+
 impl BackendLink {
     /// Its name.
     pub fn name(&self) -> LinkName {
@@ -49,9 +56,15 @@ impl BackendLink {
     /// The words of a probe with at least so many bytes. A server that ended the connection before it has
     /// read them all would reset it: the usual probe asks for the end in its last request alone.
     pub fn words(&self, bytes: usize) -> Vec<u8> {
-        let more = if self.probe == PROBE { MORE } else { &self.probe };
-        let times = bytes.saturating_sub(self.probe.len()).div_ceil(more.len().max(1));
-        [more.repeat(times), self.probe.clone()].concat().into_bytes()
+        let mut words = String::new();
+        while words.len() + self.probe.len() < bytes {
+            if self.probe == PROBE {
+                words += &more(bytes - words.len() - self.probe.len());
+            } else {
+                words += &self.probe;
+            }
+        }
+        (words + &self.probe).into_bytes()
     }
 
     /// For people: who is to be pointed where.
@@ -157,9 +170,12 @@ mod tests {
         );
         assert_eq!(links[0].name().to_string(), "a/api-1 -> a/db-1");
         assert_eq!(links[0].words(0), PROBE.as_bytes());
-        let many = String::from_utf8(links[0].words(4_000)).unwrap();
-        assert!(many.len() >= 4_000 && many.ends_with(PROBE), "{many}");
+        let some = links[0].words(800).len();
+        assert!((800..1_000).contains(&some), "{some}");
+        let many = String::from_utf8(links[0].words(65_537)).unwrap();
+        assert!(many.len() > 65_536 && many.ends_with(PROBE), "{many}");
         assert_eq!(many.matches("connection: close").count(), 1, "{many}");
+        assert!(many.matches("GET / HTTP/1.1").count() < 20, "{many}");
         let ping = read(&[GOOD, "probe = \"PING\\r\\n\"\n"].concat()).unwrap();
         assert_eq!(ping[0].words(7), b"PING\r\nPING\r\n");
     }

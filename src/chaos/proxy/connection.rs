@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use rustix::net::sockopt::set_tcp_congestion;
 use tokio::{
+    io::Interest,
     net::TcpStream,
     sync::Notify,
     time::{Instant, sleep_until, timeout},
@@ -78,23 +80,29 @@ impl LinkState {
 
     /// Connects to the upstream; a black hole swallows that, too, until it is healed, and a name may be
     /// looked up late, or in vain.
-    async fn connect(&self, sickness: &mut Sickness) -> io::Result<TcpStream> {
+    async fn connect(&self, client: &TcpStream, sickness: &mut Sickness) -> io::Result<TcpStream> {
+        let mut astray = false;
         loop {
             // Before the look at the rules, so that a change in between is not missed.
             let changed = self.changed.notified();
             sickness.take(self.rules());
-            if sickness.ended().is_some() || sickness.knows_no_way() {
+            // Who was led to a wrong address finds nobody there later on.
+            let lost = astray && !sickness.leads_astray();
+            astray = sickness.leads_astray();
+            if sickness.ended().is_some() || sickness.knows_no_way() || lost {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            let (known_at, closed) = (sickness.knows_the_way_at(), sickness.lets_nobody_in());
-            if !closed && known_at <= Instant::now() {
+            let (known_at, stalls) = (sickness.knows_the_way_at(), sickness.lets_nobody_in());
+            if !stalls && known_at <= Instant::now() {
                 break;
             }
             tokio::select! {
                 biased;
                 () = changed => {}
                 () = end_of(sickness) => {}
-                () = sleep_until(known_at), if !closed => {}
+                () = sleep_until(known_at), if !stalls => if has_gone(client) {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
             }
         }
         let upstream = timeout(CONNECT_LIMIT, TcpStream::connect(self.upstream.get())).await??;
@@ -117,11 +125,17 @@ async fn end_of(sickness: &Sickness) {
     }
 }
 
+/// Whoever dialled has ended the connection meanwhile, or at least its own side of it.
+fn has_gone(client: &TcpStream) -> bool {
+    let ready = client.ready(Interest::READABLE).now_or_never();
+    matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+}
+
 /// Carries one accepted connection until its end.
 pub(super) async fn carry(mut client: TcpStream, link: Rc<LinkState>) {
     let rng = link.next_stream();
     let mut sickness = Sickness::new(rng.fork("toxics"));
-    let connected = link.connect(&mut sickness).await;
+    let connected = link.connect(&client, &mut sickness).await;
     let (Ok(mut upstream), Ok(())) = (connected, hurry(&client)) else {
         // What would have been refused is torn down: the nearest that a proxy has.
         tear(&client);

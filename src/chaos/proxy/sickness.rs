@@ -97,11 +97,17 @@ impl Sickness {
         &self.ways[number]
     }
 
-    /// Not even a new connection gets through: that takes a word in each direction, and somebody there.
+    /// Not even a new connection gets through: that takes a word in each direction, and
+    /// somebody to say it to.
     pub fn lets_nobody_in(&self) -> bool {
         self.ways.iter().any(|way| way.black_hole)
             || self.ways.iter().all(Impairment::lets_nothing_out)
-            || self.names.contains(&Answer::Wrong)
+            || self.leads_astray()
+    }
+
+    /// A new connection is led to where nobody is.
+    pub fn leads_astray(&self) -> bool {
+        self.names.contains(&Answer::Wrong)
     }
 
     /// Nobody knows where a new connection leads.

@@ -250,8 +250,10 @@ fn a_name_that_leads_nowhere_is_the_lot_of_new_connections_alone() {
         send(&mut client, b"ping").await;
         expect(&mut server, b"ping").await;
         stand.impair(&[]).await;
-        let (mut found, _) = stand.upstream.accept().await.unwrap();
-        expect(&mut found, b"hallo").await;
+        expect_reset(&mut waits).await;
+        let (mut client, mut server) = stand.connect().await;
+        send(&mut client, b"hallo").await;
+        expect(&mut server, b"hallo").await;
     });
 }
 
@@ -264,11 +266,29 @@ fn a_name_that_is_found_late_holds_a_new_connection_back_and_nothing_after_it() 
         let begun = Instant::now();
         let (mut client, mut server) = stand.connect().await;
         assert!(begun.elapsed() >= Duration::from_millis(200));
-        // Another one opens meanwhile, and is not waited for.
+        // Another one opens, and is not waited for.
+        let slower = Toxic::Names { answer: Answer::Slow { delay_ms: 3_600_000 } };
+        stand.impair(&[slower]).await;
         let _other = TcpStream::connect(stand.listen).await.unwrap();
         send(&mut client, b"ping").await;
         expect(&mut server, b"ping").await;
-        assert!(timeout(Duration::ZERO, stand.upstream.accept()).await.is_err());
+        assert!(timeout(SILENCE, stand.upstream.accept()).await.is_err());
+    });
+}
+
+#[test]
+fn who_has_gone_before_its_name_was_found_is_not_connected() {
+    on_loopback(async {
+        let stand = Stand::new().await;
+        let slow = Toxic::Names { answer: Answer::Slow { delay_ms: 200 } };
+        stand.impair(&[slow]).await;
+        let mut gone = TcpStream::connect(stand.listen).await.unwrap();
+        send(&mut gone, b"never mind").await;
+        drop(gone);
+        // Connected before this one, if at all.
+        let (mut client, mut server) = stand.connect().await;
+        send(&mut client, b"ping").await;
+        expect(&mut server, b"ping").await;
     });
 }
 
