@@ -469,11 +469,12 @@ impl Provider for Fake {
                     Toxic::Slicer { size, delay_us, .. } => {
                         takes += Duration::from_micros(delay_us * load as u64 / u64::from(*size));
                     }
-                    Toxic::BlackHole | Toxic::Timeout { .. } => takes = Duration::from_hours(1),
+                    Toxic::BlackHole
+                    | Toxic::Timeout { .. }
+                    | Toxic::Names { answer: Answer::Wrong } => takes = Duration::from_hours(1),
                     Toxic::Names { answer: Answer::Slow { delay_ms } } => {
                         takes += Duration::from_millis(*delay_ms);
                     }
-                    Toxic::Names { answer: Answer::Wrong } => takes = Duration::from_hours(1),
                     Toxic::Names { answer: Answer::Gone } => return fails(link, "no such name"),
                     Toxic::Reset { after_ms } if *after_ms > 0 => {}
                     Toxic::Reset { .. } => return fails(link, "connection reset"),
