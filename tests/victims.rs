@@ -252,17 +252,15 @@ fn a_link_to_an_http_server_is_measured_whatever_it_takes() {
         ("dns", "answer = \"wrong\""),
         ("dns", "answer = \"slow\"\ndelay = \"1s\""),
     ];
-    let plan: String = (0..)
-        .zip(kinds)
-        .map(|(place, (kind, key))| {
-            format!(
-                "[[fault]]\nkind = \"{kind}\"\n{key}\nat = \"{}s\"\nfor = \"3s\"\n\
-                 links = {{ from = \"a/api-1\", to = \"a/db-1\" }}\n",
-                4 + place * 7
-            )
-        })
-        .collect();
-    let mut run = stand.start(&plan);
+    let strike = |(place, (kind, keys)): (usize, &(&str, &str))| {
+        format!(
+            "[[fault]]\nkind = \"{kind}\"\n{keys}\nat = \"{}s\"\nfor = \"3s\"\n\
+             links = {{ from = \"a/api-1\", to = \"a/db-1\" }}\n",
+            4 + place * 7
+        )
+    };
+    let plan: Vec<String> = kinds.iter().enumerate().map(strike).collect();
+    let mut run = stand.start(&plan.concat());
     stand.await_acts(kinds.len(), "heal_verified", &mut run);
     let _ = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
     run.wait().unwrap();
