@@ -166,7 +166,7 @@ pub(super) async fn round_trip(
     match stage.env.timeout(limit, stage.provider.round_trip(link, load)).await {
         Ok(Ok(measured)) => Ok(measured),
         Ok(Err(error)) => Err(error.why),
-        Err(_) => Err(format!("no answer within {limit:?}")),
+        Err(_) => Err(format!("no answer within {}", ms(limit))),
     }
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn closing(
     match stage.env.timeout(limit, stage.provider.closing(link)).await {
         Ok(Ok(measured)) => Ok(measured),
         Ok(Err(error)) => Err(error.why),
-        Err(_) => Err(format!("no end within {limit:?}")),
+        Err(_) => Err(format!("no end within {}", ms(limit))),
     }
 }
 
@@ -192,7 +192,7 @@ pub(super) async fn lifetime(
     match stage.env.timeout(limit, stage.provider.lifetime(link)).await {
         Ok(Ok(measured)) => Ok(measured),
         Ok(Err(error)) => Err(error.why),
-        Err(_) => Err(format!("it lives after {limit:?}")),
+        Err(_) => Err(format!("it lives after {}", ms(limit))),
     }
 }
 
