@@ -20,7 +20,7 @@ use tokio::{
     io::Interest,
     net::TcpStream,
     sync::Notify,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -32,6 +32,9 @@ use crate::base::rng::Rng;
 
 /// How long the upstream may take to accept.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two looks whether who waits at a wrong address is still there: who has gone keeps no file open.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The buffer that all connections share.
 pub(super) type Scratch = Rc<RefCell<Box<[u8]>>>;
@@ -81,6 +84,7 @@ impl LinkState {
     /// Connects to the upstream; a black hole swallows that, too, until it is healed, and a name may be
     /// looked up late, or in vain.
     async fn connect(&self, client: &TcpStream, sickness: &mut Sickness) -> io::Result<TcpStream> {
+        let reset = || Err(io::ErrorKind::ConnectionReset.into());
         let mut astray = false;
         loop {
             // Before the look at the rules, so that a change in between is not missed.
@@ -90,7 +94,7 @@ impl LinkState {
             let lost = astray && !sickness.leads_astray();
             astray = sickness.leads_astray();
             if sickness.ended().is_some() || sickness.knows_no_way() || lost {
-                return Err(io::ErrorKind::ConnectionReset.into());
+                return reset();
             }
             let (known_at, stalls) = (sickness.knows_the_way_at(), sickness.lets_nobody_in());
             if !stalls && known_at <= Instant::now() {
@@ -100,9 +104,8 @@ impl LinkState {
                 biased;
                 () = changed => {}
                 () = end_of(sickness) => {}
-                () = sleep_until(known_at), if !stalls => if has_gone(client) {
-                    return Err(io::ErrorKind::ConnectionReset.into());
-                }
+                () = sleep_until(known_at), if !stalls => if has_gone(client) { return reset() },
+                () = sleep(LOOK_EVERY), if astray => if has_gone(client) { return reset() },
             }
         }
         let upstream = timeout(CONNECT_LIMIT, TcpStream::connect(self.upstream.get())).await??;

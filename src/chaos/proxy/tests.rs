@@ -247,6 +247,9 @@ fn a_name_that_leads_nowhere_is_the_lot_of_new_connections_alone() {
         let mut waits = TcpStream::connect(stand.listen).await.unwrap();
         send(&mut waits, b"hallo").await;
         expect_nothing(&mut waits).await;
+        let mut goes = TcpStream::connect(stand.listen).await.unwrap();
+        goes.shutdown().await.unwrap();
+        expect_reset(&mut goes).await;
         send(&mut client, b"ping").await;
         expect(&mut server, b"ping").await;
         stand.impair(&[]).await;
