@@ -17,7 +17,7 @@ use crate::{
 /// What is asked over a link that says nothing of it: a request that most servers answer somehow.
 const PROBE: &str = "GET / HTTP/1.1\r\nhost: robot-city\r\nconnection: close\r\n\r\n";
 /// What is asked before it where it is too few bytes: filled up to at most so many bytes (servers bear twice
-/// as much in one header), in few requests (servers end a connection after some hundreds).
+/// as much in one header), in few requests (some servers end a connection after a hundred).
 const MORE_BYTES_MAX: usize = 4 * 1024;
 
 /// One link.
