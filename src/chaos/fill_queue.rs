@@ -54,9 +54,12 @@ impl Fault for FillQueue {
         true
     }
 
-    fn before<'a>(&'a self, _: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
-        // Whether a queue has room is known when it took something.
-        Box::pin(std::future::ready(Baseline::default()))
+    fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
+        Box::pin(async move {
+            // The way there is open from here on. Whether there is room is known when it took something.
+            join_all(stage.nodes.iter().map(|node| has_room(stage, node))).await;
+            Baseline::default()
+        })
     }
 
     fn inject<'a>(

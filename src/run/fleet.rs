@@ -25,7 +25,8 @@ use super::{
     node::{NodeOrder, UNHEARD},
     operator,
     plan::RunPlan,
-    queues, services,
+    queues::Queues,
+    services,
     shares::Shares,
     signals::Signals,
     stage::Stage,
@@ -72,6 +73,7 @@ pub struct Fleet {
     operator: Env,
     rpc: Rpc,
     shares: Shares,
+    queues: Queues,
     signals: Signals,
     supervisor: RefCell<Supervisor>,
     /// Where the collector of traces receives.
@@ -163,6 +165,7 @@ impl Fleet {
             origin,
             shares: Shares::new(&rpc, facts::versions(plan, &nodes)),
             rpc,
+            queues: Queues::new(operator.clone(), nodes.clone()),
             nodes,
             addresses,
             proxied: RefCell::default(),
@@ -573,14 +576,14 @@ impl Provider for Fleet {
         node: &'a NodeName,
         lasts: Duration,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
-        Box::pin(queues::fill(&self.operator, &self.nodes, node, lasts))
+        Box::pin(self.queues.fill(node, lasts))
     }
 
     fn queue_has_room<'a>(
         &'a self,
         node: &'a NodeName,
     ) -> LocalBoxFuture<'a, Result<bool, ProviderError>> {
-        Box::pin(queues::has_room(&self.operator, &self.nodes, node))
+        Box::pin(self.queues.has_room(node))
     }
 
     fn give_share<'a>(

@@ -1,14 +1,14 @@
 //! Fills the queue of a node at its broker, and looks whether that takes one more. What it puts there is
 //! no message that a node understands: it is dropped as soon as it is taken over.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 
 use crate::{
     backend::{
         layout::BROKER,
-        platform::bus::{CALLS_WAITING_MAX, RPC, ask_key},
+        platform::bus::{CALLS_WAITING_MAX, PREFETCH, RPC, ask_key},
     },
     base::name::NodeName,
     chaos::provider::ProviderError,
@@ -18,66 +18,92 @@ use crate::{
     },
 };
 
-/// Messages that are under way at once.
-const AT_ONCE: u32 = 256;
+/// What fills a queue that was empty, with what its node is given beside.
+const FILLING: u32 = CALLS_WAITING_MAX + PREFETCH as u32;
+/// Messages that leave in one breath, and the pause after them, in which the run does something else.
+const BREATH: u32 = 256;
+const PAUSE: Duration = Duration::from_millis(1);
+/// Messages that are put on top together, each with the broker's word for it.
+const AT_ONCE: u32 = 16;
 /// A queue that took so many times its length is none that refuses.
 const TIMES_MAX: u32 = 4;
 /// One that is only to see whether there is room waits no longer.
 const PROBE_TTL: Duration = Duration::from_secs(1);
 
-/// Fills it; the text says with how many.
-pub async fn fill(
-    env: &Env,
-    nodes: &[NodeName],
-    of: &NodeName,
-    lasts: Duration,
-) -> Result<String, ProviderError> {
-    let wrong = |why: String| ProviderError { victim: of.to_string(), why };
-    let session = session(env, nodes, of).await.map_err(wrong)?;
-    let mandatory = Message { mandatory: true, ..junk(of, lasts) };
-    match session.publish(mandatory).await {
-        Published::Confirmed => {}
-        Published::Refused => return Ok("its queue was full already".to_owned()),
-        Published::Unroutable => return Err(wrong("it is not at its own broker".to_owned())),
-        other => return Err(wrong(format!("its broker takes nothing: {other:?}"))),
+/// The way to the queues of these nodes.
+pub struct Queues {
+    env: Env,
+    nodes: Vec<NodeName>,
+    /// At each broker one, for as long as it stands: to open one takes longer than to fill a queue.
+    sessions: RefCell<BTreeMap<NodeName, Rc<dyn Session>>>,
+}
+
+impl Queues {
+    /// That of the operator.
+    pub fn new(env: Env, nodes: Vec<NodeName>) -> Self {
+        Self { env, nodes, sessions: RefCell::default() }
     }
-    let mut taken = 1;
-    while taken < CALLS_WAITING_MAX * TIMES_MAX {
-        let told = join_all((0..AT_ONCE).map(|_| session.publish(junk(of, lasts)))).await;
-        let confirmed = told.iter().filter(|told| **told == Published::Confirmed).count();
-        taken += u32::try_from(confirmed).unwrap_or(u32::MAX);
-        match told.iter().find(|told| **told != Published::Confirmed) {
-            Some(Published::Refused) => return Ok(format!("its queue took {taken} messages")),
-            Some(other) => return Err(wrong(format!("after {taken} messages: {other:?}"))),
-            None => {}
+
+    /// Fills one; the text says how.
+    pub async fn fill(&self, of: &NodeName, lasts: Duration) -> Result<String, ProviderError> {
+        let wrong = |why: String| ProviderError { victim: of.to_string(), why };
+        let session = self.session(of).await.map_err(wrong)?;
+        let mandatory = Message { mandatory: true, ..junk(of, lasts) };
+        match session.publish(mandatory).await {
+            Published::Confirmed => {}
+            Published::Refused => return Ok("its queue was full already".to_owned()),
+            Published::Unroutable => return Err(wrong("it is not at its own broker".to_owned())),
+            other => return Err(wrong(format!("its broker takes nothing: {other:?}"))),
+        }
+        // The broker's word for each would take longer than the messages.
+        for n in 1..FILLING {
+            session.tell(junk(of, lasts)).map_err(wrong)?;
+            if n.is_multiple_of(BREATH) {
+                self.env.sleep(PAUSE).await;
+            }
+        }
+        let mut put = FILLING;
+        while put < CALLS_WAITING_MAX * TIMES_MAX {
+            let told = join_all((0..AT_ONCE).map(|_| session.publish(junk(of, lasts)))).await;
+            put += AT_ONCE;
+            match told.iter().find(|told| **told != Published::Confirmed) {
+                Some(Published::Refused) => {
+                    return Ok(format!("its queue was full after {put} messages"));
+                }
+                Some(other) => return Err(wrong(format!("after {put} messages: {other:?}"))),
+                None => {}
+            }
+        }
+        Err(wrong(format!("its queue took {put} messages and refused none")))
+    }
+
+    /// Whether it takes one more.
+    pub async fn has_room(&self, of: &NodeName) -> Result<bool, ProviderError> {
+        let wrong = |why: String| ProviderError { victim: of.to_string(), why };
+        let session = self.session(of).await.map_err(wrong)?;
+        let probe = Message { mandatory: true, ..junk(of, PROBE_TTL) };
+        match session.publish(probe).await {
+            Published::Confirmed => Ok(true),
+            Published::Refused => Ok(false),
+            other => Err(wrong(format!("its broker says {other:?}"))),
         }
     }
-    Err(wrong(format!("its queue took {taken} messages and refused none")))
-}
 
-/// Whether it takes one more.
-pub async fn has_room(env: &Env, nodes: &[NodeName], of: &NodeName) -> Result<bool, ProviderError> {
-    let wrong = |why: String| ProviderError { victim: of.to_string(), why };
-    let session = session(env, nodes, of).await.map_err(wrong)?;
-    let probe = Message { mandatory: true, ..junk(of, PROBE_TTL) };
-    match session.publish(probe).await {
-        Published::Confirmed => Ok(true),
-        Published::Refused => Ok(false),
-        other => Err(wrong(format!("its broker says {other:?}"))),
+    async fn session(&self, of: &NodeName) -> Result<Rc<dyn Session>, String> {
+        let own = |node: &&NodeName| node.role() == BROKER && node.az() == of.az();
+        let broker = self.nodes.iter().find(own).ok_or("its AZ has no broker: --bus rabbitmq")?;
+        let open = self.sessions.borrow().get(broker).cloned();
+        if let Some(session) = open
+            && session.closed().now_or_never().is_none()
+        {
+            return Ok(session);
+        }
+        let session = self.env.broker(broker).await.map_err(|why| why.to_string())?;
+        let declared = session.declare_exchange(RPC, ExchangeKind::Direct).await;
+        declared.map_err(|why| why.to_string())?;
+        self.sessions.borrow_mut().insert(broker.clone(), Rc::clone(&session));
+        Ok(session)
     }
-}
-
-async fn session(
-    env: &Env,
-    nodes: &[NodeName],
-    of: &NodeName,
-) -> Result<std::rc::Rc<dyn Session>, String> {
-    let own = |node: &&NodeName| node.role() == BROKER && node.az() == of.az();
-    let broker = nodes.iter().find(own).ok_or("its AZ has no broker: --bus rabbitmq")?;
-    let session = env.broker(broker).await.map_err(|why| why.to_string())?;
-    let declared = session.declare_exchange(RPC, ExchangeKind::Direct).await;
-    declared.map_err(|why| why.to_string())?;
-    Ok(session)
 }
 
 fn junk(of: &NodeName, lasts: Duration) -> Message {

@@ -27,6 +27,7 @@ use super::{
     clock::{Alarm, Clock},
     direction::{Direction, Gate},
     sickness::{End, Rule, Sickness},
+    spin::Spin,
 };
 use crate::base::rng::Rng;
 
@@ -51,6 +52,7 @@ pub(super) struct LinkState {
     scratch: Scratch,
     /// When what is held back may go.
     pub clock: Rc<Clock>,
+    pub spin: Spin,
 }
 
 impl LinkState {
@@ -65,6 +67,7 @@ impl LinkState {
             lines: [(); 2].map(|()| Rc::new(Cell::new(Instant::now()))),
             scratch,
             clock: Rc::new(Clock::new()?),
+            spin: Spin::new(),
         })
     }
 
@@ -206,6 +209,7 @@ async fn pump(pair: &mut [Direction<'_>; 2], sickness: &mut Sickness, link: &Lin
                 return Poll::Ready(None);
             }
             listens = true;
+            link.spin.message(Instant::now().into_std());
             if let Poll::Ready(end) = poll_pair(pair, cx, sickness, &mut link.scratch.borrow_mut())
             {
                 return Poll::Ready(Some(end));

@@ -23,6 +23,7 @@ mod impairment;
 mod requests;
 mod server;
 mod sickness;
+mod spin;
 pub mod toxiproxy;
 mod wire;
 

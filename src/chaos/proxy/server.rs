@@ -150,9 +150,10 @@ pub(super) fn scratch() -> Scratch {
     Rc::new(RefCell::new(vec![0; CHUNK_BYTES].into_boxed_slice()))
 }
 
-/// Accepts connections of one link for ever, and keeps their time. Dropping it drops them all.
+/// Accepts connections of one link for ever, keeps their time, and stays awake for them. Dropping it drops
+/// them all.
 pub(super) async fn accept(listener: TcpListener, link: Rc<LinkState>) {
-    tokio::join!(take_in(listener, &link), link.clock.run());
+    tokio::join!(take_in(listener, &link), link.clock.run(), link.spin.run());
 }
 
 async fn take_in(listener: TcpListener, link: &Rc<LinkState>) {
