@@ -81,9 +81,9 @@ mod tests {
         let mut cx = Context::from_waker(&waker);
         let mut running = pin!(spin.run());
         assert!(running.as_mut().poll(&mut cx).is_pending());
-        spin.last.set(last - apart * messages);
+        spin.last.set(last.checked_sub(apart * messages).unwrap());
         for n in (0..messages).rev() {
-            spin.message(last - apart * n);
+            spin.message(last.checked_sub(apart * n).unwrap());
         }
         for _ in 0..2 {
             assert!(running.as_mut().poll(&mut cx).is_pending());
