@@ -152,6 +152,17 @@ fn no_file_grows_beyond_reading() {
 }
 
 #[test]
+fn what_is_optimised_for_tests_is_there() {
+    let read = |file| toml::from_str::<toml::Table>(&fs::read_to_string(file).unwrap()).unwrap();
+    let (manifest, lock) = (read("Cargo.toml"), read("Cargo.lock"));
+    let there: Vec<&str> =
+        lock["package"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    for name in manifest["profile"]["dev"]["package"].as_table().unwrap().keys() {
+        assert!(there.contains(&name.as_str()), "Cargo.toml: profile.dev.package: no {name} here");
+    }
+}
+
+#[test]
 fn the_reader_of_imports_reads_all_forms() {
     let text = "use crate::law::Verdict;\nuse crate::{\n    base::{id::Id, time::Time},\n    run::Ui,\n};\n\
                 fn f() { crate::cli::main(); }\n// crate::ghost\n#[cfg(test)]\nmod t { use crate::late::X; }";

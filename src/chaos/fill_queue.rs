@@ -33,8 +33,8 @@ pub(super) const ENTRY: FaultEntry = FaultEntry {
 
 /// How long it may take to fill one.
 const FILL_MAX: Duration = Duration::from_secs(10);
-/// How long a broker may take to say whether there is room.
-const LOOK_MAX: Duration = Duration::from_secs(3);
+/// How long a broker may take to say whether there is room: less than there is before a fault.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Looks whether there is room again: a node takes over what waits in some moments.
 const LOOKS_MAX: u32 = 30;
 
@@ -56,7 +56,8 @@ impl Fault for FillQueue {
 
     fn before<'a>(&'a self, stage: &'a Stage<'a>) -> LocalBoxFuture<'a, Baseline> {
         Box::pin(async move {
-            // The way there is open from here on. Whether there is room is known when it took something.
+            // The way there is open from here on; the message that this leaves there is soon dropped. Whether
+            // there is room is known when the queue took something.
             join_all(stage.nodes.iter().map(|node| has_room(stage, node))).await;
             Baseline::default()
         })

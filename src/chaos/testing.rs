@@ -419,7 +419,7 @@ impl Provider for Fake {
         _: Duration,
     ) -> LocalBoxFuture<'a, Result<String, ProviderError>> {
         self.note(&format!("fill {node}"));
-        Box::pin(future::ready(Ok("its queue took 5 messages".into())))
+        Box::pin(future::ready(Ok("its queue was full after 5 messages".into())))
     }
 
     fn queue_has_room<'a>(

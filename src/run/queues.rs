@@ -34,7 +34,7 @@ const PROBE_TTL: Duration = Duration::from_secs(1);
 pub struct Queues {
     env: Env,
     nodes: Vec<NodeName>,
-    /// At each broker one, for as long as it stands: to open one takes longer than to fill a queue.
+    /// What is open for each node, until it is in use: to open one takes longer than to fill a queue.
     sessions: RefCell<BTreeMap<NodeName, Rc<dyn Session>>>,
 }
 
@@ -46,18 +46,38 @@ impl Queues {
 
     /// Fills one; the text says how.
     pub async fn fill(&self, of: &NodeName, lasts: Duration) -> Result<String, ProviderError> {
-        let wrong = |why: String| ProviderError { victim: of.to_string(), why };
-        let session = self.session(of).await.map_err(wrong)?;
+        self.at_broker(of, async |session| self.fill_at(session, of, lasts).await).await
+    }
+
+    /// Whether it takes one more.
+    pub async fn has_room(&self, of: &NodeName) -> Result<bool, ProviderError> {
+        self.at_broker(of, async |session| {
+            let probe = Message { mandatory: true, ..junk(of, PROBE_TTL) };
+            match session.publish(probe).await {
+                Published::Confirmed => Ok(true),
+                Published::Refused => Ok(false),
+                other => Err(format!("its broker says {other:?}")),
+            }
+        })
+        .await
+    }
+
+    async fn fill_at(
+        &self,
+        session: &dyn Session,
+        of: &NodeName,
+        lasts: Duration,
+    ) -> Result<String, String> {
         let mandatory = Message { mandatory: true, ..junk(of, lasts) };
         match session.publish(mandatory).await {
             Published::Confirmed => {}
             Published::Refused => return Ok("its queue was full already".to_owned()),
-            Published::Unroutable => return Err(wrong("it is not at its own broker".to_owned())),
-            other => return Err(wrong(format!("its broker takes nothing: {other:?}"))),
+            Published::Unroutable => return Err("it is not at its own broker".to_owned()),
+            other => return Err(format!("its broker takes nothing: {other:?}")),
         }
         // The broker's word for each would take longer than the messages.
         for n in 1..FILLING {
-            session.tell(junk(of, lasts)).map_err(wrong)?;
+            session.tell(junk(of, lasts))?;
             if n.is_multiple_of(BREATH) {
                 self.env.sleep(PAUSE).await;
             }
@@ -70,38 +90,39 @@ impl Queues {
                 Some(Published::Refused) => {
                     return Ok(format!("its queue was full after {put} messages"));
                 }
-                Some(other) => return Err(wrong(format!("after {put} messages: {other:?}"))),
+                Some(other) => return Err(format!("after {put} messages: {other:?}")),
                 None => {}
             }
         }
-        Err(wrong(format!("its queue took {put} messages and refused none")))
+        Err(format!("its queue was not full after {put} messages"))
     }
 
-    /// Whether it takes one more.
-    pub async fn has_room(&self, of: &NodeName) -> Result<bool, ProviderError> {
-        let wrong = |why: String| ProviderError { victim: of.to_string(), why };
-        let session = self.session(of).await.map_err(wrong)?;
-        let probe = Message { mandatory: true, ..junk(of, PROBE_TTL) };
-        match session.publish(probe).await {
-            Published::Confirmed => Ok(true),
-            Published::Refused => Ok(false),
-            other => Err(wrong(format!("its broker says {other:?}"))),
-        }
+    /// Does something at the broker of a node. A session over which it did not come about, or was given up,
+    /// is not used again.
+    async fn at_broker<T>(
+        &self,
+        of: &NodeName,
+        work: impl AsyncFnOnce(&dyn Session) -> Result<T, String>,
+    ) -> Result<T, ProviderError> {
+        let done = async {
+            let open = self.sessions.borrow_mut().remove(of);
+            let session = match open.filter(|open| open.closed().now_or_never().is_none()) {
+                Some(session) => session,
+                None => self.open(of).await?,
+            };
+            let done = work(&*session).await?;
+            self.sessions.borrow_mut().insert(of.clone(), session);
+            Ok(done)
+        };
+        done.await.map_err(|why| ProviderError { victim: of.to_string(), why })
     }
 
-    async fn session(&self, of: &NodeName) -> Result<Rc<dyn Session>, String> {
+    async fn open(&self, of: &NodeName) -> Result<Rc<dyn Session>, String> {
         let own = |node: &&NodeName| node.role() == BROKER && node.az() == of.az();
         let broker = self.nodes.iter().find(own).ok_or("its AZ has no broker: --bus rabbitmq")?;
-        let open = self.sessions.borrow().get(broker).cloned();
-        if let Some(session) = open
-            && session.closed().now_or_never().is_none()
-        {
-            return Ok(session);
-        }
         let session = self.env.broker(broker).await.map_err(|why| why.to_string())?;
         let declared = session.declare_exchange(RPC, ExchangeKind::Direct).await;
         declared.map_err(|why| why.to_string())?;
-        self.sessions.borrow_mut().insert(broker.clone(), Rc::clone(&session));
         Ok(session)
     }
 }

@@ -209,7 +209,7 @@ async fn pump(pair: &mut [Direction<'_>; 2], sickness: &mut Sickness, link: &Lin
                 return Poll::Ready(None);
             }
             listens = true;
-            link.spin.message(Instant::now().into_std());
+            link.spin.busy(Instant::now().into_std());
             if let Poll::Ready(end) = poll_pair(pair, cx, sickness, &mut link.scratch.borrow_mut())
             {
                 return Poll::Ready(Some(end));

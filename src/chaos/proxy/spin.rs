@@ -1,5 +1,5 @@
-//! Busy polling, while messages come thick and fast: a processor that has gone to sleep takes longer to wake
-//! than the next message to come. Between them whoever else has something to do goes first.
+//! Busy polling, while there is something to do again and again: a processor that has gone to sleep takes longer
+//! to wake than the next message to come. Whoever waits for the same processor goes first.
 
 use std::{
     cell::Cell,
@@ -9,16 +9,16 @@ use std::{
 
 use tokio::{sync::Notify, task::yield_now};
 
-/// So near to the one before, a message is worth staying awake for. As long as a Linux guest polls before it
-/// halts (`guest_halt_poll_ns`).
+/// So soon after the last time, it is worth staying awake for. As long as a Linux guest polls before it halts
+/// (`guest_halt_poll_ns`).
 const SOON: Duration = Duration::from_micros(200);
-/// So many messages in a row came soon, and more will. At 1,000 a second by chance, one in five comes soon: a row of
-/// them is one in a million millions.
+/// After so many times in a row more will follow. At 1,000 messages a second two in ten come soon, and hardly
+/// ever so many in a row.
 const ROW: u32 = 16;
 
 /// Who stays awake for a link.
 pub(super) struct Spin {
-    last: Cell<Instant>,
+    pub last: Cell<Instant>,
     row: Cell<u32>,
     begins: Notify,
 }
@@ -29,8 +29,8 @@ impl Spin {
         Self { last: Cell::new(Instant::now()), row: Cell::new(0), begins: Notify::new() }
     }
 
-    /// A message has come.
-    pub fn message(&self, at: Instant) {
+    /// One of its connections has something to do.
+    pub fn busy(&self, at: Instant) {
         let soon = at.saturating_duration_since(self.last.replace(at)) < SOON;
         let row = if soon { self.row.get().saturating_add(1) } else { 0 };
         self.row.set(row);
@@ -43,9 +43,15 @@ impl Spin {
     pub async fn run(&self) {
         loop {
             self.begins.notified().await;
-            while self.last.get().elapsed() < SOON {
-                thread::yield_now();
+            loop {
+                let last = self.last.get();
+                if last.elapsed() >= SOON {
+                    break;
+                }
                 yield_now().await;
+                if self.last.get() == last {
+                    thread::yield_now();
+                }
             }
         }
     }
@@ -73,17 +79,15 @@ mod tests {
         }
     }
 
-    /// How often one is woken that is looked at twice after messages that came `apart`, the last of them at
-    /// `last`.
-    fn wakes(messages: u32, apart: Duration, last: Instant) -> u32 {
+    /// How often one is woken that is looked at twice when it was busy at these times before `last`.
+    fn wakes(ago: impl IntoIterator<Item = Duration>, last: Instant) -> u32 {
         let (spin, woken) = (Spin::new(), Arc::new(Woken::default()));
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         let mut running = pin!(spin.run());
         assert!(running.as_mut().poll(&mut cx).is_pending());
-        spin.last.set(last.checked_sub(apart * messages).unwrap());
-        for n in (0..messages).rev() {
-            spin.message(last.checked_sub(apart * n).unwrap());
+        for ago in ago {
+            spin.busy(last.checked_sub(ago).unwrap());
         }
         for _ in 0..2 {
             assert!(running.as_mut().poll(&mut cx).is_pending());
@@ -91,15 +95,22 @@ mod tests {
         woken.0.load(Relaxed)
     }
 
+    /// So many times, each soon after the one before, the last of them so long ago.
+    fn row(times: u32, until: Duration) -> impl Iterator<Item = Duration> {
+        (0..times).rev().map(move |n| until + Duration::from_micros(10) * n)
+    }
+
     #[test]
-    fn it_stays_awake_only_after_a_row_and_until_none_comes_soon() {
+    fn it_stays_awake_only_after_a_row_and_until_nothing_comes_soon() {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_mins(1));
-        let soon = Duration::from_micros(10);
-        assert_eq!(wakes(ROW - 1, soon, later), 0);
-        assert_eq!(wakes(ROW * 2, SOON, later), 0);
+        // The first of a row is not soon after anything.
+        assert_eq!(wakes(row(ROW, Duration::ZERO), later), 0);
         // Woken by the row, and then by itself at each look.
-        assert_eq!(wakes(ROW, soon, later), 3);
-        std::thread::sleep(SOON);
-        assert_eq!(wakes(ROW, soon, now), 1);
+        assert_eq!(wakes(row(ROW + 1, Duration::ZERO), later), 3);
+        let two_rows = row(ROW, SOON * 2).chain(row(ROW, Duration::ZERO));
+        assert_eq!(wakes(two_rows, later), 0);
+        assert_eq!(wakes((0..ROW * 2).rev().map(|n| SOON * n), later), 0);
+        thread::sleep(SOON);
+        assert_eq!(wakes(row(ROW + 1, Duration::ZERO), now), 1);
     }
 }

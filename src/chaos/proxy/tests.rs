@@ -1,6 +1,6 @@
 //! The proxy on loopback, commanded through its controller, in one process.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex, split},
@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::*;
+use super::{connection::LinkState, *};
 use crate::{
     base::dist::Around,
     chaos::provider::{Answer, LinkName, Toxic},
@@ -97,6 +97,27 @@ async fn expect_reset(from: &mut TcpStream) {
 /// Bytes in which every mistake of order shows.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+#[test]
+fn a_link_knows_when_it_was_busy() {
+    on_loopback(async {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen = listener.local_addr().unwrap();
+        let to = upstream.local_addr().unwrap();
+        let link = LinkState::new(to, Rng::from_seed("proxy"), server::scratch()).unwrap();
+        let link = Rc::new(link);
+        spawn_local(server::accept(listener, Rc::clone(&link)));
+        let mut client = TcpStream::connect(listen).await.unwrap();
+        let mut server = upstream.accept().await.unwrap().0;
+        for word in [b"ping", b"pong"] {
+            let before = link.spin.last.get();
+            send(&mut client, word).await;
+            expect(&mut server, word).await;
+            assert!(link.spin.last.get() > before);
+        }
+    });
 }
 
 #[test]
