@@ -67,9 +67,9 @@ const NEWS_TTL: Duration = Duration::from_secs(5);
 /// News that wait for a node; beyond it the oldest are dropped.
 const NEWS_WAITING_MAX: u32 = 10_000;
 /// Calls that wait for a node; beyond it the newest are refused, of which their callers hear nothing
-/// before their deadlines. A node that is asked 500 times a second is behind by a second then, and most
-/// callers wait no longer.
-pub const CALLS_WAITING_MAX: u32 = 512;
+/// before their deadlines. A node that is asked 500 times a second is behind by two seconds then, and no
+/// caller waits longer.
+pub const CALLS_WAITING_MAX: u32 = 1_024;
 /// How often a node that takes no calls looks whether it does again.
 const STUCK_EVERY: Duration = Duration::from_millis(20);
 /// Messages that a node is given before it has taken over the ones before.
