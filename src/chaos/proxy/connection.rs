@@ -52,6 +52,7 @@ pub(super) struct LinkState {
     scratch: Scratch,
     /// When what is held back may go.
     pub clock: Rc<Clock>,
+    /// Stays awake while its connections are busy.
     pub spin: Spin,
 }
 

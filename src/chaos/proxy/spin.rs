@@ -18,6 +18,7 @@ const ROW: u32 = 16;
 
 /// Who stays awake for a link.
 pub(super) struct Spin {
+    /// When it was busy last.
     pub last: Cell<Instant>,
     row: Cell<u32>,
     begins: Notify,
